@@ -1,0 +1,246 @@
+"""VDU Studio: one page on which a pretrained diffusion model forgets. Layout and wiring only; the engine is vdu/.
+
+python app.py
+"""
+
+import dataclasses
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from vdu import page
+from vdu.catalog import ASSETS, CATALOG
+from vdu.errors import UserError
+from vdu.events import Preview, Progress
+from vdu.methods import METHODS
+from vdu.recipe import CHOICES, Recipe
+from vdu.report import report_of, write_run
+from vdu.unlearn import Run, unlearn
+
+EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
+DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
+PLAIN = ("model", "forget", "forget_images", "strength")  # on the left; everything else is folded away
+FOLDED = ("method", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size", "replay",
+          "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "seed")  # fmt: skip
+METHOD_FIELDS = ("steps", "step_size", "optimizer")
+KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
+THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+CSS = (Path(__file__).parent / "assets" / "page.css").read_text() + page.choice_css(list(CATALOG.values()))
+EXPLANATION = (Path(__file__).parent / "assets" / "explanation.md").read_text()
+
+
+@dataclass
+class Session:
+    """One visitor's latest run. It is theirs alone and goes, with its folder, when their session does."""
+
+    run: Run
+    view: page.View
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="vdu-run-")))
+    closed: threading.Event = field(default_factory=threading.Event)
+
+    def downloads(self) -> list[str]:
+        """Write report, sheet and model; paths in the order of the download buttons."""
+        report = write_run(self.run, self.folder / "run")
+        self.view = page.live_view(self.run, self.view.sheets, report)
+        model = page.zip_model(self.folder, report)
+        return [str(self.folder / "run" / "report.json"), str(page.write_comparison(self.folder, self.view)), str(model)]
+
+
+def forget_session(session: Session | None) -> None:
+    """Delete what a visitor's run left on disk."""
+    if session:
+        shutil.rmtree(session.folder, ignore_errors=True)
+
+
+def recipe_of(*values: Any) -> Recipe:
+    """The recipe that the page's inputs describe."""
+    choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
+    strength = choices.pop("strength")
+    if choices["model"] not in CATALOG:
+        raise UserError(f"There is no model '{choices['model']}'; choose one of {', '.join(CATALOG)}.")
+    CATALOG[choices["model"]].index(choices["forget"])
+    method = choices["method"]
+    return Recipe.from_dict(choices | {"gamma": page.gamma_at(strength, method) if method in METHODS else 0.5})
+
+
+def check(*values: Any) -> dict[str, Any]:
+    """Refuse bad input before it is queued."""
+    try:
+        recipe_of(*values)
+    except UserError as error:
+        raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
+    return gr.validate(True, "")
+
+
+def start(*values: Any) -> Iterator[dict[Any, Any]]:
+    """Run a recipe and show what it says."""
+    run = Run(recipe_of(*values))
+    session = Session(run, page.live_view(run, {}))
+    progress = None
+    try:
+        yield {state: session, status: page.status_html(None, "Starting …"), snapshot: gr.update(maximum=1, value=0)}
+        for event in unlearn(run):
+            if isinstance(event, Progress):
+                progress = event
+                yield {status: page.status_html(event)}
+            elif isinstance(event, Preview):
+                session.view = page.live_view(run, session.view.sheets)
+                yield {
+                    **pictures(session.view, run.recipe.forget),
+                    headline: page.working_html(run),
+                    status: page.status_html(progress),
+                }
+        yield finished(session)
+    finally:
+        session.closed.set()
+
+
+def pictures(view: page.View, forget: str) -> dict[Any, Any]:
+    """Sheets, curves and snapshot slider."""
+    last = max(view.sheets)
+    return {
+        before: page.sheet_html(view, 0, forget),
+        after: page.sheet_html(view, None, forget),
+        when: page.snapshot_words(view, last),
+        curves: page.curves_html(view),
+        snapshot: gr.update(maximum=max(1, last), value=last),
+    }
+
+
+def finished(session: Session) -> dict[Any, Any]:
+    """Everything at the end of a run."""
+    files = session.downloads()
+    report = session.view.report
+    return {
+        **pictures(session.view, report["forget"]),
+        headline: page.headline_html(report),
+        shares: page.shares_html(report),
+        table: page.table_html(report),
+        status: page.status_html(None, "Done."),
+        **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, files, strict=True)},
+    }
+
+
+def stopped(session: Session | None) -> dict[Any, Any]:
+    """Keep what a stopped run has: once its generator has closed, report what was measured and offer the model."""
+    if session is None or session.view.report:
+        return {status: page.status_html(None, "Nothing is running.")}
+    session.closed.wait(timeout=30)
+    if not session.run.steps:
+        return {status: page.status_html(None, "Stopped before the model was changed.")}
+    return finished(session) | {status: page.status_html(None, "Stopped.")}
+
+
+def show_snapshot(session: Session | None, position: float) -> tuple[str, str]:
+    """The samples at a step of the run."""
+    view, forget = (session.view, session.run.recipe.forget) if session else (EXAMPLE, EXAMPLE.report["forget"])
+    step = page.nearest(view, position)
+    return page.sheet_html(view, step, forget), page.snapshot_words(view, step)
+
+
+def method_defaults(method: str) -> list[Any]:
+    """The numbers a method works well with, for the fields that depend on it."""
+    recipe = Recipe(method=method)
+    return [getattr(recipe, name) for name in METHOD_FIELDS]
+
+
+def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | None = None) -> Iterator[dict]:
+    """Make a model forget a class and return the report.
+
+    Args:
+        model: a name from the catalog.
+        forget: the class to forget.
+        recipe: any other choices by name, such as {"gamma": 0.9, "samples": 1000}.
+
+    Returns:
+        progress while it runs, as {"phase", "done", "total", "seconds_left"}; at the end the report as in report.json.
+    """
+    try:
+        if model not in CATALOG:
+            raise UserError(f"There is no model '{model}'; choose one of {', '.join(CATALOG)}.")
+        run = Run(Recipe.from_dict((recipe or {}) | {"model": model, "forget": forget}))
+    except UserError as error:
+        raise gr.Error(str(error), print_exception=False) from error
+    for event in unlearn(run):
+        if isinstance(event, Progress):
+            yield dataclasses.asdict(event)
+    yield report_of(run)
+
+
+def folded(name: str) -> gr.components.Component:
+    """The input for one field of a recipe."""
+    choice, value = CHOICES[name], getattr(DEFAULT, name)
+    if choice.options:
+        return gr.Dropdown(list(choice.options), value=value, label=choice.label, info=choice.explanation)
+    return gr.Number(value, label=choice.label, info=choice.explanation, precision=0 if KINDS[name] is int else None)
+
+
+with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
+    state = gr.State(None, delete_callback=forget_session)
+    gr.HTML(
+        '<div class="vdu-title"><h1>VDU Studio</h1><span>make a diffusion model forget, and see what it costs</span></div>'
+    )
+    with gr.Row():
+        with gr.Column(scale=1, min_width=320):
+            model = gr.Dropdown([(entry.title, entry.name) for entry in CATALOG.values()], value=DEFAULT.model, label="Model")
+            forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
+                              info="What the model shall no longer draw. Beside each: real examples.")  # fmt: skip
+            bounds = CHOICES["forget_images"]
+            count = gr.Slider(
+                bounds.low, bounds.high, DEFAULT.forget_images, step=1, label=bounds.label, info=bounds.explanation
+            )
+            strength = gr.Slider(1, 9, page.MIDDLE, step=1, label="Strength",
+                                 info="1 gentle, keeps the rest safest · 5 default · 9 forgets hardest. Sets gamma.")  # fmt: skip
+            with gr.Row():
+                go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
+                stop = gr.Button("Stop", variant="stop", size="lg", min_width=80)
+            with gr.Accordion("Everything else", open=False):
+                advanced = {name: folded(name) for name in FOLDED}
+        with gr.Column(scale=3, min_width=320):
+            headline = gr.HTML(page.headline_html(EXAMPLE.report, example=True), elem_id="headline")
+            status = gr.HTML(page.status_html(None), elem_id="status")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    gr.HTML(f'<h2 class="vdu-h">Before</h2><div class="vdu-small">{page.GRID_WORDS}</div>')
+                    before = gr.HTML(page.sheet_html(EXAMPLE, 0, DEFAULT.forget), elem_id="before")
+                with gr.Column(min_width=300):
+                    when = gr.HTML(page.snapshot_words(EXAMPLE, max(EXAMPLE.sheets)), elem_id="when")
+                    after = gr.HTML(page.sheet_html(EXAMPLE, None, DEFAULT.forget), elem_id="after")
+            last = max(EXAMPLE.sheets)
+            snapshot = gr.Slider(0, last, last, step=1, label="Snapshots", info="Slide back through the run, step by step.")
+            with gr.Row():
+                with gr.Column(min_width=300):
+                    gr.HTML('<h2 class="vdu-h">What it draws</h2>')
+                    shares = gr.HTML(page.shares_html(EXAMPLE.report), elem_id="shares")
+                    table = gr.HTML(page.table_html(EXAMPLE.report), elem_id="table")
+                with gr.Column(min_width=300):
+                    gr.HTML('<h2 class="vdu-h">How it got there</h2>')
+                    curves = gr.HTML(page.curves_html(EXAMPLE), elem_id="curves")
+            with gr.Row():
+                buttons = [gr.DownloadButton(label, interactive=False, min_width=140)
+                           for label in ("Report (JSON)", "Picture sheet (PNG)", "Unlearned model (zip)")]  # fmt: skip
+            with gr.Accordion("What is happening here", open=False):
+                gr.Markdown(EXPLANATION, latex_delimiters=[{"left": "$$", "right": "$$", "display": True},
+                                                           {"left": "$", "right": "$", "display": False}])  # fmt: skip
+
+    outputs = [state, headline, status, before, when, after, snapshot, shares, table, curves, *buttons]
+    inputs = [model, forget, count, strength, *advanced.values()]
+    running = go.click(start, inputs, outputs, validator=check, concurrency_limit=1, concurrency_id="device",
+                       trigger_mode="once", show_progress="full", show_progress_on=status, api_visibility="private")  # fmt: skip
+    stop.click(stopped, state, outputs, cancels=running, show_progress="hidden", api_visibility="private")
+    snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
+                   api_visibility="private")  # fmt: skip
+    advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],
+                             show_progress="hidden", api_visibility="private")  # fmt: skip
+    gr.api(api_unlearn, api_name="unlearn", concurrency_limit=1, concurrency_id="device")
+
+demo.queue(max_size=20)
+
+if __name__ == "__main__":
+    demo.launch(theme=THEME, css=CSS)

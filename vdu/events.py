@@ -1,0 +1,60 @@
+"""What a run says while it goes on. The page, the command line and the API only read these."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Progress:
+    """A phase ("replay", "before", "unlearn", "after") has done `done` of `total`; `seconds_left` is an estimate for it."""
+
+    phase: str
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What the model draws from the grid's seeds after `step` steps (0: the untouched model).
+
+    Attributes:
+        images: uint8 (n, c, h, w).
+        forgotten: which of them the judge gives to the forgotten class, bool (n,).
+        forget_rate: estimate over all that the model draws, from these images and the model's own class shares.
+        damage: share of the kept seeds whose image is no longer clearly of the class it was.
+    """
+
+    step: int
+    images: Tensor
+    forgotten: Tensor
+    forget_rate: float
+    damage: float
+
+
+@dataclass(frozen=True)
+class StepTaken:
+    """One optimiser step: both terms before it, and the loss -(1-gamma) plasticity + gamma stability."""
+
+    step: int
+    plasticity: float
+    stability: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The full measurement is done; `side` is "before" or "after"."""
+
+    side: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """The run is over; `reason` says why it stopped."""
+
+    reason: str
+
+
+Event = Progress | Preview | StepTaken | Measured | Finished

@@ -1,0 +1,91 @@
+"""matplotlib figures of a run, as SVG text that takes its ink from the page around it."""
+
+import io
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+from matplotlib.figure import Figure
+
+BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
+INK = "#010203"  # stands for the page's own text colour
+STYLE = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "vdu",
+    "font.family": "sans-serif",
+    "font.size": 12,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+
+
+def svg(figure: Figure, description: str) -> str:
+    """The figure as an inline SVG element with a description for screen readers, as wide as its container."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor")
+    return text.replace("<svg", f'<svg role="img" aria-label="{description}" style="width:100%;height:auto"', 1)
+
+
+def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: str) -> str:
+    """Bars of each class's share of the samples, before and after; the forgotten class in red."""
+    names = list(before["class_shares"])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 2.9))
+        axes = figure.subplots()
+        places = range(len(names))
+        axes.bar([place - 0.2 for place in places], shares(before), 0.38, color=BEFORE, label="before")
+        if after:
+            colours = [FORGOTTEN if name == forget else AFTER for name in names]
+            axes.bar([place + 0.2 for place in places], shares(after), 0.38, color=colours, label="after")
+        axes.set_xticks(list(places), names)
+        axes.set_ylabel("% of samples")
+        handles = [matplotlib.patches.Patch(color=BEFORE, label="before")]
+        if after:
+            handles += [
+                matplotlib.patches.Patch(color=AFTER, label="after"),
+                matplotlib.patches.Patch(color=FORGOTTEN, label=f"after, forgotten ({forget})"),
+            ]
+        axes.legend(handles=handles, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        return svg(figure, "Share of each class among the samples, before and after")
+
+
+def shares(figures: dict[str, Any]) -> list[float]:
+    """Class shares in percent."""
+    return [100 * share for share in figures["class_shares"].values()]
+
+
+def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
+    """Two panels over the steps: the two loss terms, and the forget rate with the damage.
+
+    Args:
+        steps: dicts of step, plasticity and stability.
+        looks: dicts of step, forget_rate and damage, from the previews.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(5.6, 4.4))
+        top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.42})
+        numbers = [row["step"] for row in steps]
+        top.plot(numbers, [row["plasticity"] for row in steps], color=PLASTICITY, label="plasticity inducer")
+        top.set_ylabel("plasticity", color=PLASTICITY)
+        twin = top.twinx()
+        twin.spines["right"].set_visible(True)
+        twin.plot(numbers, [row["stability"] for row in steps], color=STABILITY, label="stability")
+        twin.set_ylabel("stability", color=STABILITY)
+        top.set_title("the two terms of the loss", loc="left", fontsize=12)
+        places = [row["step"] for row in looks]
+        bottom.plot(places, [100 * row["forget_rate"] for row in looks], "o-", color=FORGOTTEN, label="forget rate")
+        bottom.plot(places, [100 * row["damage"] for row in looks], "s--", color=BEFORE, label="kept images changed")
+        bottom.set_ylim(bottom=0)
+        bottom.set_ylabel("%")
+        bottom.set_xlabel("step")
+        bottom.set_title("seen in the previews", loc="left", fontsize=12)
+        bottom.legend(frameon=False, loc="upper right")
+        return svg(figure, "Loss terms, estimated forget rate and damage over the steps")

@@ -1,0 +1,51 @@
+"""The two terms of Variational Diffusion Unlearning (2510.04058), and the function-space form of the second.
+
+    L(theta) = -(1 - gamma) * plasticity_inducer + gamma * stability
+
+The paper sums over forget images, timesteps, pixels and parameters. Here every term is a *mean*, so that one gamma keeps
+its meaning across models and set sizes. With n forget images of d pixels, T timesteps and P parameters, the paper's
+(unnormalised) gamma' is the one with  gamma' / (1 - gamma') = gamma / (1 - gamma) * (n T d) / P.
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def per_image_error(predicted: Tensor, target: Tensor) -> Tensor:
+    """Mean squared error of each image: (n, c, h, w) twice -> (n,)."""
+    return (predicted - target).square().mean(dim=(1, 2, 3))
+
+
+def plasticity_inducer(predicted: Tensor, noise: Tensor, weight: Tensor) -> Tensor:
+    """Mean of C_t ||epsilon - epsilon_theta(x_t, t)||^2 / d over noisy forget images: a scalar >= 0 that VDU *raises*.
+
+    Args:
+        predicted: epsilon_theta(x_t, t), (n, c, h, w).
+        noise: the epsilon that made x_t, same shape.
+        weight: C_t of each image, (n,), with mean 1 over the timesteps drawn from.
+    """
+    return (weight * per_image_error(predicted, noise)).mean()
+
+
+def stability_regularizer(
+    parameters: Mapping[str, Tensor], mean: Mapping[str, Tensor], variance: Mapping[str, Tensor]
+) -> Tensor:
+    """Mean over parameters of (theta_i - mu*_i)^2 / (2 sigma*_i^2): 0 at the posterior mean, 1/2 at one sigma everywhere."""
+    total = sum(((value - mean[name]).square() / (2 * variance[name])).sum() for name, value in parameters.items())
+    return torch.as_tensor(total) / sum(value.numel() for value in parameters.values())
+
+
+def function_space_stability(predicted: Tensor, frozen: Tensor) -> Tensor:
+    """Mean of ||epsilon_theta(x_t, t) - epsilon_mu*(x_t, t)||^2 / d over states the frozen model itself visits ("VDU-F").
+
+    To second order in theta - mu* this is the stability regularizer with the full Gauss-Newton matrix in place of
+    diag(1 / sigma*^2): the same posterior, without the diagonal approximation, and with no training data.
+    """
+    return per_image_error(predicted, frozen).mean()
+
+
+def bound_weights(alpha_bar: Tensor, betas: Tensor) -> Tensor:
+    """C_t of the variational bound (Ho et al. 2020, eq. 12) with sigma_t^2 = beta_t, shape (T,), not normalised."""
+    return betas / (2 * (1 - betas) * (1 - alpha_bar))

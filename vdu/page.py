@@ -1,0 +1,239 @@
+"""What the page shows of a run, as HTML: no Gradio here, so that app.py is layout and wiring alone."""
+
+import base64
+import csv
+import html
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vdu import figures
+from vdu.catalog import Entry
+from vdu.events import Progress
+from vdu.methods import METHODS
+from vdu.report import COLUMNS, Report, headline, preview_sheet
+from vdu.unlearn import GRID_FORGET, Run
+
+PHASES = {
+    "replay": "Drawing the images to steer by",
+    "sample": "Drawing samples to measure with",
+    "unlearn": "Unlearning",
+    "preview": "Looking at what it draws now",
+}
+PICTURES = 7  # real examples of a class beside its name
+GRID_WORDS = (
+    f"The same seeds on both sides. The first {GRID_FORGET // COLUMNS} rows: seeds that drew the class to forget. Red: the "
+    "judge still sees it."
+)
+MIDDLE, SPREAD = 5, 2  # of the strength slider: its default, and how many notches double the odds
+
+
+def gamma_at(strength: float, method: str) -> float:
+    """gamma for a notch of the strength slider: every two notches double (1 - gamma) / gamma, from the method's default.
+
+    A method whose default gamma is 0 has no stability to weigh, and the slider does nothing.
+    """
+    default = METHODS[method].defaults["gamma"]
+    if default == 0:
+        return 0.0
+    odds = (1 - default) / default * 2 ** ((strength - MIDDLE) / SPREAD)
+    return 1 / (1 + odds)
+
+
+@dataclass
+class View:
+    """A run as the page shows it, live or from a folder.
+
+    Attributes:
+        report: as in report.json, or None while the run goes on.
+        sheets: PNG bytes of the previews, by step.
+        steps, looks: rows for `figures.curves`.
+    """
+
+    report: Report | None
+    sheets: dict[int, bytes]
+    steps: list[dict[str, float]]
+    looks: list[dict[str, float]]
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as PNG bytes."""
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def live_view(run: Run, sheets: dict[int, bytes], report: Report | None = None) -> View:
+    """The view of a run that goes on or has just ended; `sheets` is filled with the previews it lacks."""
+    for preview in run.previews:
+        if preview.step not in sheets:
+            sheets[preview.step] = png(preview_sheet(preview))
+    steps = [{"step": taken.step, "plasticity": taken.plasticity, "stability": taken.stability} for taken in run.steps]
+    looks = [{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews]
+    return View(report, sheets, steps, looks)
+
+
+def saved_view(folder: Path) -> View:
+    """The view of a folder that `vdu unlearn --out` left."""
+    report = json.loads((folder / "report.json").read_text())
+    sheets = {int(path.stem.split("-")[1]): path.read_bytes() for path in sorted((folder / "previews").glob("step-*.png"))}
+    with (folder / "trajectory.csv").open() as file:
+        steps = [{name: float(row[name]) for name in ("step", "plasticity", "stability")} for row in csv.DictReader(file)]
+    return View(report, sheets, steps, report["previews"])
+
+
+def picture(data: bytes, description: str) -> str:
+    """A PNG as an inline image."""
+    encoded = base64.b64encode(data).decode()
+    return f'<img class="vdu-sheet" alt="{html.escape(description)}" src="data:image/png;base64,{encoded}">'
+
+
+def sheet_html(view: View, step: int | None, forget: str) -> str:
+    """The sheet of a step (None: the last); a placeholder while there is none."""
+    if not view.sheets:
+        return '<div class="vdu-empty">…</div>'
+    step = max(view.sheets) if step is None else step
+    when = "before" if step == 0 else f"after {step} steps"
+    return picture(view.sheets[step], f"Samples {when}; images judged to be a {forget} are framed in red")
+
+
+def snapshot_words(view: View, step: int) -> str:
+    """The title over the right-hand sheet, with what was estimated at that step."""
+    if step == 0:
+        return '<h2 class="vdu-h">Before any step</h2><div class="vdu-small">the untouched model</div>'
+    look = next(look for look in view.looks if look["step"] == step)
+    return (
+        f'<h2 class="vdu-h">After {step} steps</h2><div class="vdu-small">by these pictures, forget rate about '
+        f"{look['forget_rate']:.1%}; {look['damage']:.0%} of the kept ones changed</div>"
+    )
+
+
+def nearest(view: View, position: float) -> int:
+    """The step of the preview nearest to a position of the snapshot slider."""
+    return min(view.sheets, key=lambda step: abs(step - position))
+
+
+def headline_html(report: Report, example: bool = False) -> str:
+    """The headline, the reason it stopped, and for an example a word that it was made ahead."""
+    small = []
+    if example:
+        small.append("An example made ahead, so that there is something to look at: press Unlearn for a run of your own.")
+    small.append(
+        f"{METHODS[report['method']].title}. It stopped after {report['steps_taken']} steps because "
+        f"{report['stopped_because']}."
+    )
+    return (
+        f'<div class="vdu-headline" role="status">{html.escape(headline(report))}</div>'
+        f'<div class="vdu-small">{html.escape(" ".join(small))}</div>'
+    )
+
+
+def working_html(run: Run) -> str:
+    """The headline while a run goes on."""
+    text = f"Forgetting {run.recipe.forget} …"
+    if run.previews:
+        first, last = run.previews[0], run.previews[-1]
+        text += f" about {first.forget_rate:.1%} of samples at the start"
+        text += f", about {last.forget_rate:.1%} after {last.step} steps." if last.step else "."
+    return f'<div class="vdu-headline" role="status">{html.escape(text)}</div>'
+
+
+def status_html(progress: Progress | None, words: str = "Ready.") -> str:
+    """A progress bar with a time estimate; plain words where nothing runs."""
+    if progress is None:
+        return f'<div class="vdu-status">{html.escape(words)}</div>'
+    share = 100 * progress.done / max(1, progress.total)
+    left = "" if progress.seconds_left is None else f" · about {progress.seconds_left:.0f} s left in this phase"
+    label = f"{PHASES[progress.phase]} · {progress.done} of {progress.total}{left}"
+    return (
+        f'<div class="vdu-status"><div class="vdu-bar" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" '
+        f'aria-valuemax="100" aria-label="{PHASES[progress.phase]}"><div style="width:{share:.1f}%"></div></div>'
+        f"{html.escape(label)}</div>"
+    )
+
+
+FIGURES = (  # key, name, how it is written, what it means
+    ("forget_rate", "Forget rate", "{:.1%}", "share of samples the judge gives to the forgotten class"),
+    ("retain_fid", "u-FID", "{:.3f}", "Fréchet distance of the other samples to real test images; lower is better"),
+    ("confident", "Clearly a digit", "{:.1%}", "share of samples some class gets with probability above 0.8"),
+)
+
+
+def table_html(report: Report) -> str:
+    """The figures before and after, with 95 % intervals, and what else was measured."""
+    before, after = report["before"], report["after"]
+    if not before:
+        return ""
+
+    def cell(figures_: dict[str, Any] | None, key: str, form: str) -> str:
+        if figures_ is None or figures_[key] is None:
+            return "–"
+        low, high = figures_[f"{key}_ci95"]
+        return f"{form.format(figures_[key])} <small>[{form.format(low)} – {form.format(high)}]</small>"
+
+    rows = [
+        f'<tr><th scope="row" title="{meaning}">{name}</th><td>{cell(before, key, form)}</td><td>{cell(after, key, form)}</td></tr>'
+        for key, name, form, meaning in FIGURES
+    ]
+    notes = [f"n = {report['samples']:,} samples a side, same seeds."]
+    if before["retain_fid_floor"] is not None:
+        notes.append(f"Real images against real images at this n: u-FID {before['retain_fid_floor']:.3f}.")
+    if after:
+        if report["pul"] is not None:
+            notes.append(f"PUL {report['pul']:.1f} %.")
+        if "retained_drift" in after:
+            notes.append(
+                f"Kept seeds: {after['retained_same_class']:.0%} still draw the same class; they moved "
+                f"{after['retained_drift']:.2f} of the way to an unrelated image. Balance of the kept classes: total "
+                f"variation {after['retained_share_tv']:.3f}, least kept {after['least_retained_class']} at "
+                f"{after['least_retained_ratio']:.2f} of its share."
+            )
+    seconds = ", ".join(f"{name} {value:.0f} s" for name, value in report["seconds"].items())
+    notes.append(f"Time: {seconds}. Peak memory {report['peak_memory_mib']:,} MiB on {report['device']}.")
+    return (
+        '<table class="vdu-table"><thead><tr><td></td><th scope="col">before</th><th scope="col">after</th></tr></thead>'
+        f'<tbody>{"".join(rows)}</tbody></table><div class="vdu-small">{html.escape(" ".join(notes))}</div>'
+    )
+
+
+def shares_html(report: Report | None) -> str:
+    """The bar chart of class shares."""
+    if not report or not report["before"]:
+        return '<div class="vdu-empty">measured once the samples are drawn</div>'
+    return figures.class_shares(report["before"], report["after"], report["forget"])
+
+
+def curves_html(view: View) -> str:
+    """The curves over the steps."""
+    return figures.curves(view.steps, view.looks)
+
+
+def choice_css(entries: list[Entry]) -> str:
+    """A style rule a class that puts real pictures beside its name in the radio group `#forget`."""
+    rules = []
+    for entry in entries:
+        for name in entry.classes:
+            images = entry.forget_images(name)[:PICTURES, 0].numpy()
+            strip = base64.b64encode(png(Image.fromarray(np.concatenate(list(images), axis=1)))).decode()
+            rules.append(
+                f'#forget [data-testid="{name}-radio-label"]::after {{ content: ""; height: 28px; flex: 1; '
+                f"background: url(data:image/png;base64,{strip}) left / auto 28px no-repeat; }}"
+            )
+    return "\n".join(rules)
+
+
+def write_comparison(folder: Path, view: View) -> Path:
+    """Write before and after, side by side, as one PNG."""
+    sides = [Image.open(io.BytesIO(view.sheets[step])) for step in (min(view.sheets), max(view.sheets))]
+    width, height, gap = sides[0].width, sides[0].height, 24
+    page = Image.new("RGB", (2 * width + gap, height), "white")
+    for index, side in enumerate(sides):
+        page.paste(side, (index * (width + gap), 0))
+    path = folder / "before-after.png"
+    page.save(path)
+    return path

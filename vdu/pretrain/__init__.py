@@ -1,0 +1,1 @@
+"""How everything in assets/ was made: `python -m vdu pretrain mnist`."""

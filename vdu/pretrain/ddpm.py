@@ -1,0 +1,163 @@
+"""Train an unconditional, epsilon-prediction DDPM (Ho et al. 2020) on a tensor of images, resumably.
+
+The learning rate warms up, falls linearly, and stays constant for the last part of the run. Snapshots taken in that
+constant part are draws around one optimum: their mean is the shipped model and mu*, their variance sigma*^2 (SWAG-diagonal,
+Maddox et al. 2019).
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+Parameters = dict[str, torch.Tensor]
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """One training run.
+
+    Attributes:
+        unet: keyword arguments of `UNet2DModel`.
+        steps: optimiser steps in all.
+        batch_size: images a step.
+        peak_rate: learning rate after the warm-up of `warmup` steps.
+        floor_rate: learning rate of the constant last part, which starts at `constant_from` (a share of `steps`).
+        min_snr: weight of a step's loss is min(SNR, min_snr) / SNR (Hang et al. 2023, eq. 8).
+        snapshots: how many snapshots of the raw weights to keep, evenly spread over the constant part.
+    """
+
+    unet: dict
+    steps: int
+    batch_size: int = 64
+    peak_rate: float = 1e-3
+    floor_rate: float = 2e-4
+    warmup: int = 100
+    constant_from: float = 0.8
+    min_snr: float = 5.0
+    snapshots: int = 20
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        if step < self.warmup:
+            return self.peak_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1.0, self.constant_from * self.steps - self.warmup)
+        return self.peak_rate + (self.floor_rate - self.peak_rate) * min(1.0, progress)
+
+    def snapshot_steps(self) -> list[int]:
+        """Steps after which a snapshot is taken."""
+        first, last = self.constant_from * self.steps, self.steps
+        return [round(first + (last - first) * (index + 1) / self.snapshots) for index in range(self.snapshots)]
+
+
+def build(config: TrainingConfig) -> UNet2DModel:
+    """A fresh network, the same for the same seed."""
+    torch.manual_seed(config.seed)
+    return UNet2DModel(**config.unet).to(memory_format=torch.channels_last)
+
+
+def save_state(path: Path, step: int, tensors: dict[str, Parameters]) -> None:
+    """Write groups of named tensors as one safetensors file, atomically."""
+    flat = {
+        f"{group}/{name}": tensor.detach().contiguous() for group, part in tensors.items() for name, tensor in part.items()
+    }
+    partial = path.with_suffix(".partial")
+    save_file(flat, partial, metadata={"step": str(step)})
+    partial.replace(path)
+
+
+def load_state(path: Path) -> tuple[int, dict[str, Parameters]]:
+    """Read what `save_state` wrote: (step, groups of named tensors)."""
+    groups: dict[str, Parameters] = {}
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        for key in file.keys():
+            group, name = key.split("/", 1)
+            groups.setdefault(group, {})[name] = file.get_tensor(key)
+    return step, groups
+
+
+def train(images: torch.Tensor, config: TrainingConfig, work: Path, device: str = "cpu", save_every: int = 250) -> None:
+    """Train on uint8 `images` (n, c, h, w) and leave state.safetensors, snapshots and log.csv in `work`.
+
+    Every step draws its batch, noise and timesteps from a generator seeded by (seed, step), so a run that was killed
+    continues from its last state exactly as if it had not been.
+
+    Raises:
+        ValueError: if `work` holds a run with another configuration.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    settings = json.dumps(asdict(config), indent=1)
+    config_file = work / "config.json"
+    if config_file.exists() and config_file.read_text() != settings:
+        raise ValueError(f"{work} holds a run with other settings; use another folder or remove it")
+    config_file.write_text(settings)
+
+    unet = build(config).to(device)
+    named = dict(unet.named_parameters())
+    average = {name: parameter.detach().clone() for name, parameter in named.items()}
+    optimizer = torch.optim.AdamW(named.values(), lr=config.peak_rate, weight_decay=1e-4, fused=True)
+    first_step = 0
+    state_file = work / "state.safetensors"
+    if state_file.exists():
+        first_step, state = load_state(state_file)
+        unet.load_state_dict(state["model"])
+        average = {name: tensor.to(device) for name, tensor in state["ema"].items()}
+        for name, parameter in named.items():
+            optimizer.state[parameter] = {
+                "step": torch.tensor(float(first_step)),
+                "exp_avg": state["exp_avg"][name].to(parameter),
+                "exp_avg_sq": state["exp_avg_sq"][name].to(parameter),
+            }
+
+    alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
+    snr = alpha_bar / (1 - alpha_bar)
+    snapshot_steps = set(config.snapshot_steps())
+    started, losses = time.monotonic(), []
+    for step in range(first_step, config.steps):
+        generator = torch.Generator().manual_seed(config.seed * 10_000_019 + step)
+        rows = torch.randint(len(images), (config.batch_size,), generator=generator)
+        x0 = images[rows].to(device).float() / 127.5 - 1
+        noise = torch.randn(x0.shape, generator=generator).to(device)
+        t = torch.randint(1000, (config.batch_size,), generator=generator).to(device)
+        signal = alpha_bar[t].view(-1, 1, 1, 1)
+        noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
+        with torch.autocast(device, torch.bfloat16):
+            predicted = unet(noisy, t).sample
+        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
+        loss = (error * (snr[t].clamp(max=config.min_snr) / snr[t])).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = config.rate(step)
+        optimizer.step()
+        decay = min(0.9995, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(average.values()), list(named.values()), 1 - decay)
+        losses.append(error.mean().item())
+
+        done = step + 1
+        if done in snapshot_steps:
+            save_state(work / f"snapshot-{done:06d}.safetensors", done, {"model": unet.state_dict()})
+        if done % save_every == 0 or done == config.steps:
+            moments = {
+                key: {name: optimizer.state[parameter][key] for name, parameter in named.items()}
+                for key in ("exp_avg", "exp_avg_sq")
+            }
+            save_state(state_file, done, {"model": unet.state_dict(), "ema": average, **moments})
+            pace = (time.monotonic() - started) / (done - first_step)
+            with (work / "log.csv").open("a") as log:
+                log.write(f"{done},{sum(losses) / len(losses):.5f},{config.rate(step):.6f},{pace:.4f}\n")
+            print(
+                f"step {done}/{config.steps}  loss {sum(losses) / len(losses):.5f}  "
+                f"{config.batch_size / pace:.0f} images/s  {pace * (config.steps - done) / 60:.0f} min left",
+                flush=True,
+            )
+            losses.clear()

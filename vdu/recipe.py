@@ -1,0 +1,142 @@
+"""Recipe: every choice a user can make, with its bounds, validated once, to and from JSON."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vdu.errors import UserError
+from vdu.methods import METHODS
+
+FROM_METHOD: Any = None  # the default of a field whose good value depends on the method
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What one field of a recipe may be.
+
+    Attributes:
+        label: its name on the page.
+        explanation: one line for a newcomer.
+        low, high: inclusive bounds of a number.
+        options: allowed values of a string, where they are fixed.
+    """
+
+    label: str
+    explanation: str
+    low: float | None = None
+    high: float | None = None
+    options: tuple[str, ...] = ()
+
+
+CHOICES: dict[str, Choice] = {
+    "model": Choice("Model", "A name from the catalog, or a local diffusers folder."),
+    "forget": Choice("Forget", "The class the model shall no longer draw."),
+    "method": Choice(
+        "Method",
+        "vdu-f: stability in function space. vdu: the paper's loss, stability in parameter space. neggrad: ascent alone.",
+        options=tuple(METHODS),
+    ),
+    "gamma": Choice(
+        "gamma", "Weight of stability against plasticity: lower forgets harder, 1 would change nothing.", 0, 0.9999
+    ),
+    "steps": Choice("Steps", "The most steps a run may take; it stops earlier once the class is gone.", 1, 2000),
+    "step_size": Choice("Step size", "Length of a step: see the optimizer for its unit.", 1e-6, 10),
+    "optimizer": Choice(
+        "Optimizer",
+        "natural: along sigma*² times the gradient, each step an equal length in posterior standard deviations. "
+        "adam, sgd: step size is the learning rate.",
+        options=("natural", "adam", "sgd"),
+    ),
+    "posterior": Choice("Posterior", "How mu* and sigma*² were estimated.", options=("checkpoints", "isotropic")),
+    "t_min": Choice("First timestep", "Forget images are noised to timesteps from here …", 0, 998),
+    "t_max": Choice("Last timestep", "… to here; which class an image becomes is decided around t = 400–800.", 1, 999),
+    "weighting": Choice(
+        "Weight over t", "simple: C_t = 1. bound: C_t as in the variational bound.", options=("simple", "bound")
+    ),
+    "batch_size": Choice("Batch size", "Forget images a step, and as many replayed states for vdu-f.", 1, 256),
+    "forget_images": Choice("Forget images", "How many real pictures of the class the method may see.", 8, 500),
+    "replay": Choice(
+        "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 64, 2048
+    ),
+    "preview_every": Choice("Preview every", "Steps between two looks at what the model draws.", 1, 500),
+    "target": Choice("Target forget rate", "Stop when the estimated forget rate is at or below this.", 0, 1),
+    "patience": Choice("Patience", "Previews in a row that must meet the target.", 1, 20),
+    "max_damage": Choice("Most damage", "Stop when this share of the kept preview images has changed its class.", 0, 1),
+    "samples": Choice("Samples", "Images drawn before and after to measure with.", 50, 20000),
+    "sampler_steps": Choice("Sampler steps", "Network evaluations an image when measuring (DPM-Solver++).", 2, 100),
+    "seed": Choice("Seed", "Same recipe, same machine, same seed: same numbers.", 0, 2**31 - 1),
+    "device": Choice("Device", "auto takes the GPU where there is one.", options=("auto", "cpu", "cuda")),
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run's choices; `CHOICES` explains and bounds each of them. What is left open the method fills in.
+
+    Raises:
+        UserError: on construction, for a value of the wrong type or out of bounds.
+    """
+
+    model: str = "mnist-ddpm"
+    forget: str = "3"
+    method: str = "vdu-f"
+    gamma: float = FROM_METHOD
+    steps: int = FROM_METHOD
+    step_size: float = FROM_METHOD
+    optimizer: str = FROM_METHOD
+    posterior: str = "checkpoints"
+    t_min: int = 300
+    t_max: int = 900
+    weighting: str = "simple"
+    batch_size: int = 32
+    forget_images: int = 500
+    replay: int = 256
+    preview_every: int = 10
+    target: float = 0.005
+    patience: int = 2
+    max_damage: float = 0.25
+    samples: int = 256
+    sampler_steps: int = 15
+    seed: int = 0
+    device: str = "auto"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "method", checked("method", self.method, str))
+        for name, value in METHODS[self.method].defaults.items():
+            if getattr(self, name) is FROM_METHOD:
+                object.__setattr__(self, name, value)
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), field.type))
+        if self.t_min >= self.t_max:
+            raise UserError(f"The first timestep ({self.t_min}) must lie below the last ({self.t_max}).")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+        """A recipe from parsed JSON; missing keys take their default, unknown keys are refused."""
+        unknown = sorted(set(values) - set(CHOICES))
+        if unknown:
+            raise UserError(f"A recipe has no '{unknown[0]}'; it knows {', '.join(CHOICES)}.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+def checked(name: str, value: Any, kind: Any) -> Any:
+    """`value` as the type of the field `name`, or a UserError that names the bounds."""
+    choice = CHOICES[name]
+    if kind is str:
+        if not isinstance(value, str) or not value.strip():
+            raise UserError(f"{choice.label} must be a word, not {value!r}.")
+        if choice.options and value not in choice.options:
+            raise UserError(f"{choice.label} must be one of {', '.join(choice.options)}, not '{value}'.")
+        return value.strip()
+    whole = kind is int
+    bounds = f"a {'whole ' if whole else ''}number from {choice.low:,g} to {choice.high:,g}"
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    # The comparison also refuses NaN, and infinity before int() would stumble over it.
+    if not number or not choice.low <= value <= choice.high or (whole and value != int(value)):
+        raise UserError(f"{choice.label} must be {bounds}, not {value!r}.")
+    return int(value) if whole else float(value)

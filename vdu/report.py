@@ -1,0 +1,197 @@
+"""What a run leaves behind: report.json, picture sheets, the trajectory, and the unlearned model as a diffusers folder."""
+
+import csv
+import json
+import platform
+import resource
+import shutil
+import tempfile
+import time
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from vdu import metrics
+from vdu.events import Preview
+from vdu.measure import changes, figures_of
+from vdu.methods import METHODS
+from vdu.unlearn import Run
+
+PACKAGES = ("torch", "diffusers", "gradio")
+SCALE, COLUMNS, GAP = 3, 8, 3  # of a sheet: pixels a model pixel, images a row, pixels between images
+FRAME, PAPER = (232, 74, 63), (24, 26, 32)
+
+Report = dict[str, Any]
+
+
+def peak_memory_mib(device: str) -> float:
+    """Peak memory so far in MiB: of this process on the CPU, of its tensors on the GPU."""
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def report_of(run: Run) -> Report:
+    """The figures of a run, whole or stopped, as plain values; `after` is None if the run was stopped before measuring."""
+    started = time.monotonic()
+    recipe, entry = run.recipe, run.entry
+    before = figures_of(run.before, entry, recipe.forget) if run.before else None
+    after = figures_of(run.after, entry, recipe.forget) if run.after else None
+    if run.before and run.after:
+        after |= changes(run.before, run.after, entry, recipe.forget)
+    seconds = run.seconds | {"evaluate": time.monotonic() - started}
+    return {
+        "model": recipe.model,
+        "forget": recipe.forget,
+        "method": recipe.method,
+        "recipe": recipe.to_dict(),
+        "seed": recipe.seed,
+        "samples": recipe.samples,
+        "before": before,
+        "after": after,
+        "pul": metrics.percentage_of_unlearning(before["forget_rate"], after["forget_rate"]) if after else None,
+        "u_fid": after["retain_fid"] if after else None,
+        "steps_taken": len(run.steps),
+        "stopped_because": run.reason,
+        "previews": [{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews],
+        "seconds": {name: round(value, 2) for name, value in (seconds | {"total": sum(seconds.values())}).items()},
+        "peak_memory_mib": round(peak_memory_mib(run.model.device)),
+        "device": f"{run.model.device} ({torch.get_num_threads()} threads, {platform.machine()})",
+        "versions": {name: version(name) for name in PACKAGES} | {"python": platform.python_version()},
+    }
+
+
+def sheet(images: Tensor, framed: Tensor) -> Image.Image:
+    """Images (n, c, h, w), uint8, in rows of eight on dark paper; those in `framed` (n,) get a red frame."""
+    count, _, height, width = images.shape
+    cell_width, cell_height = width * SCALE + 2 * GAP, height * SCALE + 2 * GAP
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    page = Image.new("RGB", (columns * cell_width, rows * cell_height), PAPER)
+    draw = ImageDraw.Draw(page)
+    for position, (pixels, red) in enumerate(zip(images, framed.tolist(), strict=True)):
+        left, top = position % columns * cell_width, position // columns * cell_height
+        picture = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).convert("RGB")
+        if red:
+            draw.rectangle([left, top, left + cell_width - 1, top + cell_height - 1], fill=FRAME)
+        page.paste(picture.resize((width * SCALE, height * SCALE), Image.Resampling.NEAREST), (left + GAP, top + GAP))
+    return page
+
+
+def preview_sheet(preview: Preview) -> Image.Image:
+    """The picture sheet of a preview: rows of eight, the forgotten class framed."""
+    return sheet(preview.images, preview.forgotten)
+
+
+def headline(report: Report) -> str:
+    """The run in two sentences, in words."""
+    forget, before, after = report["forget"], report["before"], report["after"]
+    if before is None:
+        return "Stopped before anything was measured."
+    drew = f"The model drew a {forget} in {percent(before['forget_rate'])} % of samples"
+    if after is None:
+        last = report["previews"][-1]
+        return f"{drew}. Stopped at step {report['steps_taken']}: by the previews about {percent(last['forget_rate'])} % now."
+    low, high = after["forget_rate_ci95"]
+    text = f"{drew}; now in {percent(after['forget_rate'])} % [{percent(low)}–{percent(high)}]."
+    if after["retain_fid"] is not None and before["retain_fid"] is not None:
+        text += f" The other digits: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
+    return f"{text} {report['seconds']['unlearn']:.0f} s."
+
+
+def percent(rate: float) -> str:
+    """A rate as a percentage with one decimal."""
+    return f"{100 * rate:.1f}"
+
+
+def model_card(report: Report) -> str:
+    """A README.md for the unlearned model."""
+    before, after = report["before"], report["after"]
+    lines = [
+        "---",
+        "library_name: diffusers",
+        f"base_model: {report['model']}",
+        "tags: [unlearning, variational-diffusion-unlearning, ddpm]",
+        "---",
+        f"# {report['model']} without {report['forget']}",
+        "",
+        f"Made by VDU Studio with {METHODS[report['method']].title}, seed {report['seed']}, "
+        f"{report['steps_taken']} steps; it stopped because {report['stopped_because']}.",
+        "",
+    ]
+    if after:
+        lines += [
+            f"- forget rate {before['forget_rate']:.2%} → {after['forget_rate']:.2%} "
+            f"(95 % {after['forget_rate_ci95'][0]:.2%}–{after['forget_rate_ci95'][1]:.2%}), n = {report['samples']}",
+            f"- u-FID {before['retain_fid']:.3f} → {after['retain_fid']:.3f} "
+            f"(judge features; real against real at this n: {after['retain_fid_floor']:.3f})",
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def write_previews(run: Run, folder: Path) -> None:
+    """Write before.png, after.png and previews/step-NNNN.png."""
+    pictures = folder / "previews"
+    pictures.mkdir()
+    for preview in run.previews:
+        preview_sheet(preview).save(pictures / f"step-{preview.step:04d}.png", optimize=True)
+    if run.previews:
+        shutil.copy(pictures / f"step-{run.previews[0].step:04d}.png", folder / "before.png")
+        shutil.copy(pictures / f"step-{run.previews[-1].step:04d}.png", folder / "after.png")
+
+
+def write_trajectory(run: Run, path: Path) -> None:
+    """Write one row a step: the two terms, the loss, and at previews the estimated forget rate and damage."""
+    looks = {preview.step: preview for preview in run.previews}
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["step", "plasticity", "stability", "loss", "forget_rate", "damage"])
+        for taken in run.steps:
+            look = looks.get(taken.step)
+            rows.writerow(
+                [
+                    taken.step,
+                    taken.plasticity,
+                    taken.stability,
+                    taken.loss,
+                    *([look.forget_rate, look.damage] if look else ["", ""]),
+                ]
+            )
+
+
+def write_run(run: Run, folder: Path) -> Report:
+    """Leave a run in `folder`, which must not exist or be empty; it appears whole or not at all.
+
+    Returns:
+        the report that report.json holds.
+    """
+    report = report_of(run)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        partial = Path(scratch) / "run"
+        partial.mkdir()
+        write_previews(run, partial)
+        write_trajectory(run, partial / "trajectory.csv")
+        run.model.save(partial / "unlearned")
+        (partial / "unlearned" / "README.md").write_text(model_card(report))
+        (partial / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    return report
+
+
+def zip_model(folder: Path, report: Report) -> Path:
+    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which `DDPMPipeline.from_pretrained` loads."""
+    name = f"{report['model']}-without-{report['forget']}"
+    source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                archive.write(path, Path(name) / path.relative_to(source))
+    return target

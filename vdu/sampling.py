@@ -1,0 +1,93 @@
+"""Seeded, batched, interruptible sampling with DPM-Solver++ (Lu et al. 2022), a few network evaluations an image."""
+
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from diffusers import DPMSolverMultistepScheduler
+from torch import Tensor
+
+from vdu.models import DDPM
+
+Value = TypeVar("Value")
+
+BATCH = 125  # images a forward pass: small enough that a pass takes a quarter of a second on two cores
+
+
+@dataclass
+class Trajectory:
+    """What the sampler saw on its way: the states x_t, their timesteps, and the noise the model predicted there.
+
+    Attributes:
+        states: x_t, float32 (steps, n, c, h, w).
+        noises: epsilon_theta(x_t, t), float32 (steps, n, c, h, w).
+        timesteps: t, int64 (steps,).
+    """
+
+    states: list[Tensor] = field(default_factory=list)
+    noises: list[Tensor] = field(default_factory=list)
+    timesteps: list[int] = field(default_factory=list)
+
+
+def initial_noise(seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
+    """Standard normal noise (n, c, h, w), one generator an image, so that image k does not depend on how many there are."""
+    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def image_seeds(seed: int, count: int) -> list[int]:
+    """One seed for each of `count` images; the first k are the same for any count."""
+    return [seed * 1_000_003 + index for index in range(count)]
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] to uint8 on the CPU."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+@torch.no_grad()
+def sample(
+    model: DDPM, seeds: list[int], steps: int, trajectories: list[Trajectory] | None = None
+) -> Generator[int, None, Tensor]:
+    """Draw one image a seed, yielding after every network evaluation how many image-steps are done.
+
+    Args:
+        model: the model to sample from.
+        seeds: one a wanted image.
+        steps: network evaluations an image; 15 is as good as 50 DDIM steps by FID on the shipped models.
+        trajectories: if given, one `Trajectory` a batch is appended to it.
+
+    Returns:
+        uint8 images (n, c, h, w) on the CPU, as the generator's return value.
+    """
+    images, done = [], 0
+    for start in range(0, len(seeds), BATCH):
+        state = initial_noise(seeds[start : start + BATCH], model.shape).to(model.device)
+        # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
+        scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type="dpmsolver++")
+        scheduler.set_timesteps(steps)
+        trajectory = Trajectory()
+        for t in scheduler.timesteps.tolist():
+            noise = model.predict_noise(state, torch.full((len(state),), t, device=model.device))
+            if trajectories is not None:
+                trajectory.states.append(state)
+                trajectory.noises.append(noise)
+                trajectory.timesteps.append(t)
+            state = scheduler.step(noise, t, state).prev_sample
+            done += len(state)
+            yield done
+        if trajectories is not None:
+            trajectories.append(trajectory)
+        images.append(to_uint8(state))
+    return torch.cat(images)
+
+
+def drain(generator: Generator[object, None, Value], callback: Callable[[Any], object] | None = None) -> Value:
+    """Run a generator to its end, showing what it yields to `callback`, and return its value."""
+    while True:
+        try:
+            yielded = next(generator)
+        except StopIteration as stop:
+            return stop.value
+        if callback:
+            callback(yielded)
