@@ -16,8 +16,8 @@ from vdu import figures
 from vdu.catalog import Entry
 from vdu.events import Progress
 from vdu.methods import METHODS
-from vdu.report import COLUMNS, Report, headline, preview_sheet
-from vdu.unlearn import GRID_FORGET, Run
+from vdu.report import Report, headline, preview_sheet
+from vdu.unlearn import Run
 
 PHASES = {
     "replay": "Drawing the images to steer by",
@@ -26,10 +26,7 @@ PHASES = {
     "preview": "Looking at what it draws now",
 }
 PICTURES = 7  # real examples of a class beside its name
-GRID_WORDS = (
-    f"The same seeds on both sides. The first {GRID_FORGET // COLUMNS} rows: seeds that drew the class to forget. Red: the "
-    "judge still sees it."
-)
+GRID_WORDS = "The same seeds on both sides; those that drew the class to forget come first. Red: the judge sees it."
 MIDDLE, SPREAD = 5, 2  # of the strength slider: its default, and how many notches double the odds
 
 

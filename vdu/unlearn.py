@@ -86,7 +86,6 @@ def unlearn(run: Run) -> Iterator[Event]:
     It may be closed at any yield; these come at least every second on two cores. What `run` holds then is whole, and its
     reason is "stopped by the user".
     """
-    recipe, entry = run.recipe, run.entry
     frozen = run.model.clone()
     with run.timed("replay"):
         replay = yield from draw_replay(run, frozen)
