@@ -26,8 +26,8 @@ from vdu.unlearn import Run, unlearn
 EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
 DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
 PLAIN = ("model", "forget", "forget_images", "strength")  # on the left; everything else is folded away
-FOLDED = ("method", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size", "replay",
-          "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "seed")  # fmt: skip
+FOLDED = ("method", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size",
+          "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "seed")  # fmt: skip
 METHOD_FIELDS = ("steps", "step_size", "optimizer")
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -177,8 +177,11 @@ def folded(name: str) -> gr.components.Component:
     """The input for one field of a recipe."""
     choice, value = CHOICES[name], getattr(DEFAULT, name)
     if choice.options:
-        return gr.Dropdown(list(choice.options), value=value, label=choice.label, info=choice.explanation)
-    return gr.Number(value, label=choice.label, info=choice.explanation, precision=0 if KINDS[name] is int else None)
+        return gr.Dropdown(
+            list(choice.options), value=value, label=choice.label, info=choice.explanation, elem_id=f"recipe-{name}"
+        )
+    precision = 0 if KINDS[name] is int else None
+    return gr.Number(value, label=choice.label, info=choice.explanation, precision=precision, elem_id=f"recipe-{name}")
 
 
 with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
@@ -195,8 +198,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             count = gr.Slider(
                 bounds.low, bounds.high, DEFAULT.forget_images, step=1, label=bounds.label, info=bounds.explanation
             )
-            strength = gr.Slider(1, 9, page.MIDDLE, step=1, label="Strength",
-                                 info="1 gentle, keeps the rest safest · 5 default · 9 forgets hardest. Sets gamma.")  # fmt: skip
+            words = "1 gentle, keeps the rest safest · 5 default · 9 forgets hardest. Sets gamma."
+            strength = gr.Slider(1, 9, page.MIDDLE, step=1, label="Strength", info=words)
             with gr.Row():
                 go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
                 stop = gr.Button("Stop", variant="stop", size="lg", min_width=80)
@@ -213,7 +216,9 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                     when = gr.HTML(page.snapshot_words(EXAMPLE, max(EXAMPLE.sheets)), elem_id="when")
                     after = gr.HTML(page.sheet_html(EXAMPLE, None, DEFAULT.forget), elem_id="after")
             last = max(EXAMPLE.sheets)
-            snapshot = gr.Slider(0, last, last, step=1, label="Snapshots", info="Slide back through the run, step by step.")
+            snapshot = gr.Slider(
+                0, last, last, step=1, label="Snapshots", elem_id="snapshot", info="Slide back through the run."
+            )
             with gr.Row():
                 with gr.Column(min_width=300):
                     gr.HTML('<h2 class="vdu-h">What it draws</h2>')
@@ -231,8 +236,18 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
 
     outputs = [state, headline, status, before, when, after, snapshot, shares, table, curves, *buttons]
     inputs = [model, forget, count, strength, *advanced.values()]
-    running = go.click(start, inputs, outputs, validator=check, concurrency_limit=1, concurrency_id="device",
-                       trigger_mode="once", show_progress="full", show_progress_on=status, api_visibility="private")  # fmt: skip
+    running = go.click(
+        start,
+        inputs,
+        outputs,
+        validator=check,
+        concurrency_limit=1,
+        concurrency_id="device",
+        trigger_mode="once",
+        show_progress="full",
+        show_progress_on=status,
+        api_visibility="private",
+    )
     stop.click(stopped, state, outputs, cancels=running, show_progress="hidden", api_visibility="private")
     snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip

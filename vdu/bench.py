@@ -13,7 +13,10 @@ from vdu.unlearn import Run, unlearn
 
 # The bar for one run of the default recipe: figure -> (limit, whether smaller is better).
 BAR = {"forget_rate": (0.02, True), "u_fid_ratio": (1.5, True), "least_ratio": (0.5, False), "unlearn_s": (40.0, True)}
-HEADER = "forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept share | TV    | drift | steps    s"
+HEADER = (
+    "forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept share | TV    | drift "
+    "| steps    s"
+)
 
 
 def row_of(report: dict[str, Any]) -> dict[str, Any]:

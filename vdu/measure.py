@@ -12,7 +12,7 @@ from vdu import metrics
 from vdu.catalog import CATALOG, Entry
 from vdu.events import Progress
 from vdu.models import DDPM
-from vdu.sampling import Trajectory, sample
+from vdu.sampling import sample
 
 
 @dataclass(frozen=True)
@@ -43,12 +43,10 @@ class Clock:
         return Progress(self.phase, done, self.total, elapsed * (self.total - done) / done if done else None)
 
 
-def draw(
-    phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int, trajectories: list[Trajectory] | None = None
-) -> Generator[Progress, None, Samples]:
+def draw(phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int) -> Generator[Progress, None, Samples]:
     """Sample and judge, with progress events on the way; see `sampling.sample`."""
     clock = Clock(phase, len(seeds) * steps)
-    stream = sample(model, seeds, steps, trajectories)
+    stream = sample(model, seeds, steps)
     while True:
         try:
             yield clock.progress(next(stream))

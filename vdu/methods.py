@@ -1,4 +1,4 @@
-"""The registry: a method's name -> its stability term and the numbers it works well with."""
+"""The registry: a method's name -> its two terms on one batch, and the numbers it works well with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,72 +12,96 @@ from vdu.posterior import Posterior
 
 
 @dataclass
+class Noised:
+    """Noisy images: states x_t (n, c, h, w), their timesteps t (n,), and the noise in them (n, c, h, w)."""
+
+    states: Tensor
+    t: Tensor
+    noise: Tensor
+
+
+@dataclass
 class Context:
-    """What a stability term may look at in one step.
+    """What a method may look at in one step.
 
     Attributes:
         model: the model being changed.
+        frozen: the model as it was.
         posterior: mu* and sigma*^2.
-        predicted: the model's noise at replayed states, (m, c, h, w); empty where the method takes no replay.
-        frozen: the frozen model's noise at the same states.
+        forget: noised forget images; weight: C_t of each, (n,).
+        replay: noised images of the frozen model's own.
+        gamma, reach: see `Recipe`.
     """
 
     model: DDPM
+    frozen: DDPM
     posterior: Posterior
-    predicted: Tensor
-    frozen: Tensor
+    forget: Noised
+    weight: Tensor
+    replay: Noised
+    gamma: float
+    reach: float
+
+
+Terms = tuple[Tensor, Tensor]  # plasticity inducer, stability term
+
+
+def function_space(context: Context) -> Terms:
+    """VDU-F: stay close to the frozen model's noise, on its own images, and within reach on the forget images."""
+    forget, replay, count = context.forget, context.replay, len(context.forget.t)
+    states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
+    predicted = context.model.predict_noise(states, t)
+    with torch.no_grad():
+        frozen = context.frozen.predict_noise(states, t)
+    plasticity = losses.plasticity_inducer(predicted[:count], forget.noise, context.weight)
+    drift = losses.function_space_stability(predicted[count:], frozen[count:])
+    restraint = losses.restraint(predicted[:count], frozen[:count], context.weight, context.gamma, context.reach)
+    return plasticity, drift + restraint
+
+
+def parameter_space(context: Context) -> Terms:
+    """The paper's loss."""
+    parameters = dict(context.model.unet.named_parameters())
+    stability = losses.stability_regularizer(parameters, context.posterior.mean, context.posterior.variance)
+    return plasticity_alone(context)[0], stability
+
+
+def plasticity_alone(context: Context) -> Terms:
+    """Gradient ascent with nothing to hold it."""
+    predicted = context.model.predict_noise(context.forget.states, context.forget.t)
+    plasticity = losses.plasticity_inducer(predicted, context.forget.noise, context.weight)
+    return plasticity, torch.zeros_like(plasticity)
 
 
 @dataclass(frozen=True)
 class Method:
-    """One unlearning method: L = -(1 - gamma) plasticity + gamma stability.
+    """One way to unlearn.
 
     Attributes:
-        title: what the page calls it, with its source.
-        stability: the second term.
-        replays: whether it needs states the frozen model visits.
+        title: what the page calls it.
+        terms: plasticity and stability of one batch, as a function of its context.
         defaults: recipe fields that suit it; see `Recipe`.
     """
 
     title: str
-    stability: Callable[[Context], Tensor]
-    replays: bool
+    terms: Callable[[Context], Terms]
     defaults: dict[str, float | int | str]
-
-
-def parameter_space(context: Context) -> Tensor:
-    """The paper's stability regularizer."""
-    parameters = dict(context.model.unet.named_parameters())
-    return losses.stability_regularizer(parameters, context.posterior.mean, context.posterior.variance)
-
-
-def function_space(context: Context) -> Tensor:
-    """Stay close to what the frozen model predicts where it goes."""
-    return losses.function_space_stability(context.predicted, context.frozen)
-
-
-def none(context: Context) -> Tensor:
-    """No stability at all."""
-    return torch.zeros((), device=context.model.device)
 
 
 METHODS: dict[str, Method] = {
     "vdu-f": Method(
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
-        replays=True,
-        defaults={"gamma": 0.94, "optimizer": "adam", "step_size": 1e-3, "steps": 100},
+        defaults={"gamma": 0.82, "optimizer": "natural", "step_size": 0.03, "steps": 60},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",
         parameter_space,
-        replays=False,
         defaults={"gamma": 0.5, "optimizer": "natural", "step_size": 0.05, "steps": 40},
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",
-        none,
-        replays=False,
+        plasticity_alone,
         defaults={"gamma": 0.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
     ),
 }

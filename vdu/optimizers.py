@@ -22,7 +22,7 @@ class NaturalGradient(torch.optim.Optimizer):
         momentum: of the running mean of gradients that sets the direction, in [0, 1).
     """
 
-    def __init__(self, parameters: Iterable[Tensor], variances: list[Tensor], lr: float, momentum: float = 0.8):
+    def __init__(self, parameters: Iterable[Tensor], variances: list[Tensor], lr: float, momentum: float = 0.8) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
         self.variances = variances
 

@@ -174,7 +174,8 @@ def table_html(report: Report) -> str:
         return f"{form.format(figures_[key])} <small>[{form.format(low)} – {form.format(high)}]</small>"
 
     rows = [
-        f'<tr><th scope="row" title="{meaning}">{name}</th><td>{cell(before, key, form)}</td><td>{cell(after, key, form)}</td></tr>'
+        f'<tr><th scope="row" title="{meaning}">{name}</th>'
+        f"<td>{cell(before, key, form)}</td><td>{cell(after, key, form)}</td></tr>"
         for key, name, form, meaning in FIGURES
     ]
     notes = [f"n = {report['samples']:,} samples a side, same seeds."]

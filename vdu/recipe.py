@@ -40,6 +40,12 @@ CHOICES: dict[str, Choice] = {
     "gamma": Choice(
         "gamma", "Weight of stability against plasticity: lower forgets harder, 1 would change nothing.", 0, 0.9999
     ),
+    "reach": Choice(
+        "Reach",
+        "vdu-f: how far its noise on forget images may be pushed, in units of the untouched model's own error there.",
+        0.01,
+        1000,
+    ),
     "steps": Choice("Steps", "The most steps a run may take; it stops earlier once the class is gone.", 1, 2000),
     "step_size": Choice("Step size", "Length of a step: see the optimizer for its unit.", 1e-6, 10),
     "optimizer": Choice(
@@ -54,7 +60,7 @@ CHOICES: dict[str, Choice] = {
     "weighting": Choice(
         "Weight over t", "simple: C_t = 1. bound: C_t as in the variational bound.", options=("simple", "bound")
     ),
-    "batch_size": Choice("Batch size", "Forget images a step, and as many replayed states for vdu-f.", 1, 256),
+    "batch_size": Choice("Batch size", "Forget images a step, and as many replayed images for vdu-f.", 1, 256),
     "forget_images": Choice("Forget images", "How many real pictures of the class the method may see.", 8, 500),
     "replay": Choice(
         "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 64, 2048
@@ -82,6 +88,7 @@ class Recipe:
     forget: str = "3"
     method: str = "vdu-f"
     gamma: float = FROM_METHOD
+    reach: float = 2.0
     steps: int = FROM_METHOD
     step_size: float = FROM_METHOD
     optimizer: str = FROM_METHOD
@@ -92,7 +99,7 @@ class Recipe:
     batch_size: int = 32
     forget_images: int = 500
     replay: int = 256
-    preview_every: int = 10
+    preview_every: int = 15
     target: float = 0.005
     patience: int = 2
     max_damage: float = 0.25

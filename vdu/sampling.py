@@ -1,7 +1,6 @@
 """Seeded, batched, interruptible sampling with DPM-Solver++ (Lu et al. 2022), a few network evaluations an image."""
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import torch
@@ -13,21 +12,6 @@ from vdu.models import DDPM
 Value = TypeVar("Value")
 
 BATCH = 125  # images a forward pass: small enough that a pass takes a quarter of a second on two cores
-
-
-@dataclass
-class Trajectory:
-    """What the sampler saw on its way: the states x_t, their timesteps, and the noise the model predicted there.
-
-    Attributes:
-        states: x_t, float32 (steps, n, c, h, w).
-        noises: epsilon_theta(x_t, t), float32 (steps, n, c, h, w).
-        timesteps: t, int64 (steps,).
-    """
-
-    states: list[Tensor] = field(default_factory=list)
-    noises: list[Tensor] = field(default_factory=list)
-    timesteps: list[int] = field(default_factory=list)
 
 
 def initial_noise(seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
@@ -46,16 +30,13 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(
-    model: DDPM, seeds: list[int], steps: int, trajectories: list[Trajectory] | None = None
-) -> Generator[int, None, Tensor]:
+def sample(model: DDPM, seeds: list[int], steps: int) -> Generator[int, None, Tensor]:
     """Draw one image a seed, yielding after every network evaluation how many image-steps are done.
 
     Args:
         model: the model to sample from.
         seeds: one a wanted image.
         steps: network evaluations an image; 15 is as good as 50 DDIM steps by FID on the shipped models.
-        trajectories: if given, one `Trajectory` a batch is appended to it.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
@@ -66,18 +47,11 @@ def sample(
         # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
         scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type="dpmsolver++")
         scheduler.set_timesteps(steps)
-        trajectory = Trajectory()
         for t in scheduler.timesteps.tolist():
             noise = model.predict_noise(state, torch.full((len(state),), t, device=model.device))
-            if trajectories is not None:
-                trajectory.states.append(state)
-                trajectory.noises.append(noise)
-                trajectory.timesteps.append(t)
             state = scheduler.step(noise, t, state).prev_sample
             done += len(state)
             yield done
-        if trajectories is not None:
-            trajectories.append(trajectory)
         images.append(to_uint8(state))
     return torch.cat(images)
 

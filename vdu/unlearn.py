@@ -8,6 +8,7 @@ Seeds that are shown and steered by never meet seeds that are measured with, so 
 not looked at.
 """
 
+import math
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -19,24 +20,25 @@ from torch import Tensor
 from vdu import catalog, data, losses
 from vdu.events import Event, Finished, Measured, Preview, StepTaken
 from vdu.measure import Clock, Samples, draw
-from vdu.methods import METHODS, Context
+from vdu.methods import METHODS, Context, Method, Noised
 from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
 from vdu.posterior import POSTERIORS, Posterior
 from vdu.recipe import Recipe
-from vdu.sampling import Trajectory, image_seeds
+from vdu.sampling import image_seeds
 
-GRID_FORGET, GRID_KEEP = 16, 32  # in every preview: seeds that drew the class to forget, and others
+GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
 GRID_STEPS = 10  # network evaluations an image, in replay and previews
 GRID_SEED = 2**31  # added to the recipe's seed for the grid, which no recipe's seed can reach
 CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
-WARM_UP, COOL_DOWN = 5, 0.1  # steps over which the rate rises, and the share of it left at the last step
+WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
+ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 
 STOPPED = "stopped by the user"
 REACHED = "the forget rate met its target"
 DAMAGED = "the kept classes began to suffer"
 SPENT = "all steps were taken"
-BROKEN = "the weights were no longer finite; the last good ones were kept"
+BROKEN = "the loss was no longer finite; a smaller step size would help"
 
 
 @dataclass
@@ -93,7 +95,7 @@ def unlearn(run: Run) -> Iterator[Event]:
         run.before = yield from draw_measured("before", run, frozen)
     yield Measured("before")
     with run.timed("unlearn"):
-        reason = yield from optimise(run, replay)
+        reason = yield from optimise(run, frozen, replay)
     with run.timed("sample"):
         run.after = yield from draw_measured("after", run, run.model)
     yield Measured("after")
@@ -103,17 +105,13 @@ def unlearn(run: Run) -> Iterator[Event]:
 
 @dataclass(frozen=True)
 class Replay:
-    """What the frozen model drew: the states it visited, its noise there, and the finished images.
+    """What the frozen model draws, and which of it the previews look at again.
 
     Attributes:
-        states, noises: (steps, n, c, h, w); timesteps: (steps,).
-        samples: the n images and what the judge made of them.
+        samples: n images and what the judge made of them.
         grid: rows of the previews' images; the first `forgotten` of them drew the class to forget.
     """
 
-    states: Tensor
-    noises: Tensor
-    timesteps: Tensor
     samples: Samples
     grid: Tensor
     forgotten: int
@@ -123,20 +121,12 @@ def draw_replay(run: Run, frozen: DDPM) -> Generator[Event, None, Replay]:
     """Draw from the frozen model, choose the grid among it, and show it as the preview of step 0."""
     recipe, entry = run.recipe, run.entry
     seeds = image_seeds(GRID_SEED + recipe.seed, recipe.replay)
-    trajectories: list[Trajectory] = []
-    samples = yield from draw("replay", frozen, entry, seeds, GRID_STEPS, trajectories)
+    samples = yield from draw("replay", frozen, entry, seeds, GRID_STEPS)
     of_class = samples.classes == entry.index(recipe.forget)
     forget, keep = of_class.nonzero()[:GRID_FORGET, 0], (~of_class).nonzero()[:GRID_KEEP, 0]
     grid = torch.cat([forget, keep])
     run.grid = [seeds[row] for row in grid.tolist()]
-    replay = Replay(
-        states=torch.cat([torch.stack(part.states) for part in trajectories], dim=1),
-        noises=torch.cat([torch.stack(part.noises) for part in trajectories], dim=1),
-        timesteps=torch.tensor(trajectories[0].timesteps, device=frozen.device),
-        samples=samples,
-        grid=grid,
-        forgotten=len(forget),
-    )
+    replay = Replay(samples, grid, len(forget))
     drawn = Samples(samples.images[grid], samples.probabilities[grid], samples.features[grid])
     preview = look(run, replay, drawn, step=0)
     run.previews.append(preview)
@@ -175,65 +165,72 @@ def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:
     return weights / weights[inside.bool()].mean()
 
 
-def optimise(run: Run, replay: Replay) -> Generator[Event, None, str]:
-    """Take steps until a stop rule speaks; returns its reason."""
-    recipe, model = run.recipe, run.model
-    generator = torch.Generator().manual_seed(recipe.seed)
-    images = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
-    images = images.to(model.device).float() / 127.5 - 1
-    named = dict(model.unet.named_parameters())
+def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, str]:
+    """Take steps until a stop rule speaks; returns its reason.
+
+    Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
+    over the last steps, in which stability heals what it can.
+    """
+    recipe = run.recipe
+    method, contexts = METHODS[recipe.method], batches(run, frozen, replay)
+    named = dict(run.model.unet.named_parameters())
     optimizer = make_optimizer(recipe.optimizer, named, run.posterior, recipe.step_size)
-    weights = timestep_weights(recipe, model)
-    clock, met = Clock("unlearn", recipe.steps), 0
-    for step in range(1, recipe.steps + 1):
-        optimizer.param_groups[0]["lr"] = recipe.step_size * schedule(step, recipe.steps)
-        taken = take_step(run, replay, images, weights, optimizer, generator, step)
+    settling = max(1, round(SETTLING * recipe.steps))
+    clock, met, last, step = Clock("unlearn", recipe.steps), 0, recipe.steps, 0
+    while step < last:
+        step += 1
+        optimizer.param_groups[0]["lr"] = recipe.step_size * min(1.0, step / WARM_UP, (last - step + 1) / settling)
+        taken = take_step(method, next(contexts), optimizer, step)
         run.steps.append(taken)
         yield taken
         yield clock.progress(step)
-        if step % recipe.preview_every == 0 or step == recipe.steps:
-            seeds = run.grid
-            drawn = yield from draw("preview", model, run.entry, seeds, GRID_STEPS)
-            preview = look(run, replay, drawn, step)
-            run.previews.append(preview)
-            yield preview
-            met = met + 1 if preview.forget_rate <= recipe.target else 0
-            if met >= recipe.patience:
-                return REACHED
-            if preview.damage > recipe.max_damage:
-                return DAMAGED
-    return SPENT
+        if not math.isfinite(taken.loss):
+            return BROKEN
+        if step % recipe.preview_every and step < last:
+            continue
+        drawn = yield from draw("preview", run.model, run.entry, run.grid, GRID_STEPS)
+        preview = look(run, replay, drawn, step)
+        run.previews.append(preview)
+        yield preview
+        met = met + 1 if preview.forget_rate <= recipe.target else 0
+        if met == recipe.patience:
+            last = clock.total = min(last, step + settling)
+        if preview.damage > recipe.max_damage:
+            return DAMAGED
+    return REACHED if met >= recipe.patience else SPENT
 
 
-def schedule(step: int, steps: int) -> float:
-    """Share of the step size used at `step` of `steps`, counted from 1: a short rise, then a linear fall."""
-    return min(1.0, step / WARM_UP) * (1 - (1 - COOL_DOWN) * (step - 1) / steps)
+def batches(run: Run, frozen: DDPM, replay: Replay) -> Iterator[Context]:
+    """What each step looks at: forget images noised to the window, and the frozen model's own images noised likewise.
+
+    A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
+    """
+    recipe, model = run.recipe, run.model
+    random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
+    forget = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
+    weights = timestep_weights(recipe, model)
+
+    def noised(images: Tensor, t: Tensor) -> Noised:
+        rows = torch.randint(len(images), size, generator=random)
+        noise = torch.randn((*size, *model.shape), generator=random).to(model.device)
+        clean, t = (images[rows].float() / 127.5 - 1).to(model.device), t.to(model.device)
+        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
+        return Noised(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t, noise)
+
+    while True:
+        inside = torch.randint(recipe.t_min, recipe.t_max + 1, (2, *size), generator=random)
+        anywhere = torch.randint(len(weights), size, generator=random)
+        pick = torch.rand(size, generator=random) < ANYWHERE
+        to_forget = noised(forget, inside[0])
+        to_keep = noised(replay.samples.images, torch.where(pick, anywhere, inside[1]))
+        weight = weights[to_forget.t]
+        yield Context(model, frozen, run.posterior, to_forget, weight, to_keep, recipe.gamma, recipe.reach)
 
 
-def take_step(
-    run: Run,
-    replay: Replay,
-    images: Tensor,
-    weights: Tensor,
-    optimizer: torch.optim.Optimizer,
-    random: torch.Generator,
-    step: int,
-) -> StepTaken:
-    """One step of -(1 - gamma) plasticity + gamma stability, on one batch of forget images and one of replayed states."""
-    recipe, model, method = run.recipe, run.model, METHODS[run.recipe.method]
-    size, device = recipe.batch_size, model.device
-    rows = torch.randint(len(images), (size,), generator=random).to(device)
-    t = torch.randint(recipe.t_min, recipe.t_max + 1, (size,), generator=random).to(device)
-    noise = torch.randn((size, *model.shape), generator=random).to(device)
-    alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-    noisy = alpha_bar.sqrt() * images[rows] + (1 - alpha_bar).sqrt() * noise
-
-    at = torch.randint(len(replay.timesteps), (size if method.replays else 0,), generator=random).to(device)
-    which = torch.randint(replay.states.shape[1], at.shape, generator=random).to(device)
-    predicted = model.predict_noise(torch.cat([noisy, replay.states[at, which]]), torch.cat([t, replay.timesteps[at]]))
-    plasticity = losses.plasticity_inducer(predicted[:size], noise, weights[t])
-    stability = method.stability(Context(model, run.posterior, predicted[size:], replay.noises[at, which]))
-    loss = recipe.gamma * stability - (1 - recipe.gamma) * plasticity
+def take_step(method: Method, context: Context, optimizer: torch.optim.Optimizer, step: int) -> StepTaken:
+    """One step down -(1 - gamma) plasticity + gamma stability; both terms are those before the step."""
+    plasticity, stability = method.terms(context)
+    loss = context.gamma * stability - (1 - context.gamma) * plasticity
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

@@ -32,7 +32,7 @@ class TrainingConfig:
         t_shape: timesteps are drawn as T * Beta(a, b); (2, 2.5) looks most often where a digit takes its shape.
         min_snr: weight of the error in x0 is min(SNR + 1, min_snr): the velocity loss, clipped where there is little noise
             (Salimans & Ho 2022, section 4; Hang et al. 2023, eq. 8).
-        max_weight: the weight of the error in epsilon, which is 1/SNR times that, is clipped here where there is little signal.
+        max_weight: the weight of the error in epsilon is 1/SNR times that, and clipped here where there is little signal.
         snapshots: how many snapshots of the raw weights to keep, evenly spread over the constant part.
     """
 
@@ -91,7 +91,7 @@ def load_state(path: Path) -> tuple[int, dict[str, Parameters]]:
     groups: dict[str, Parameters] = {}
     with safe_open(path, framework="pt") as file:
         step = int(file.metadata()["step"])
-        for key in file.keys():
+        for key in file.keys():  # noqa: SIM118 - not a dict
             group, name = key.split("/", 1)
             groups.setdefault(group, {})[name] = file.get_tensor(key)
     return step, groups

@@ -1,0 +1,49 @@
+"""What several tests need: a one-parameter model that can be worked out by hand, and a recipe that takes seconds."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+
+from vdu.methods import Context, Noised
+from vdu.models import DDPM
+from vdu.posterior import Posterior
+
+QUICK = {"samples": 50, "replay": 64, "steps": 4, "preview_every": 2, "sampler_steps": 4, "batch_size": 4}
+
+
+class Line(torch.nn.Module):
+    """epsilon_theta(x_t, t) = theta x_t."""
+
+    def __init__(self, theta: float) -> None:
+        super().__init__()
+        self.theta = torch.nn.Parameter(torch.tensor(theta))
+
+    def forward(self, noisy, t):
+        return SimpleNamespace(sample=self.theta * noisy)
+
+
+def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6, reach=2.0) -> Context:
+    """One batch for `Line`, with unequal weights C_t."""
+    random = torch.Generator().manual_seed(0)
+
+    def noised() -> Noised:
+        states, noise = torch.randn((2, 3, 1, 2, 2), generator=random)
+        return Noised(states, torch.tensor([10, 400, 900]), noise)
+
+    return Context(
+        model=DDPM(Line(theta), DDPMScheduler(), "cpu", "line"),
+        frozen=DDPM(Line(mu), DDPMScheduler(), "cpu", "line"),
+        posterior=Posterior({"theta": torch.tensor(mu)}, {"theta": torch.tensor(variance)}),
+        forget=noised(),
+        weight=torch.tensor([0.5, 1.0, 1.5]),
+        replay=noised(),
+        gamma=gamma,
+        reach=reach,
+    )
+
+
+@pytest.fixture
+def context() -> Context:
+    return line_context()

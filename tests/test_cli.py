@@ -1,0 +1,133 @@
+"""The real command, end to end on a recipe that takes seconds, and every kind of bad argument."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import QUICK
+from diffusers import DDPMPipeline
+
+from vdu.cli import main
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMAND = [sys.executable, "-m", "vdu"]
+FLAGS = [word for name, value in QUICK.items() for word in ("--" + name.replace("_", "-"), str(value))]
+
+
+def run(*arguments, **options):
+    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A finished run."""
+    target = tmp_path_factory.mktemp("cli") / "run"
+    done = run("unlearn", "--model", "mnist-ddpm", "--forget", "3", *FLAGS, "--out", target)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == str(target / "report.json")
+    assert "The model drew a 3" in done.stderr
+    return target
+
+
+def test_unlearn_leaves_everything_it_promises(folder):
+    for name in ("report.json", "before.png", "after.png", "trajectory.csv"):
+        assert (folder / name).stat().st_size > 0
+    report = json.loads((folder / "report.json").read_text())
+    assert {"model", "forget", "method", "recipe", "seed", "samples", "before", "after", "pul", "u_fid", "seconds",
+            "peak_memory_mib", "device", "versions"} <= set(report)  # fmt: skip
+    assert {"unlearn", "sample", "evaluate", "total"} <= set(report["seconds"])
+    assert set(report["before"]) <= set(report["after"])
+    assert sum(report["after"]["class_shares"].values()) == pytest.approx(1)
+    assert len((folder / "trajectory.csv").read_text().splitlines()) == 1 + report["steps_taken"]
+
+
+def test_plain_diffusers_loads_the_unlearned_model(folder):
+    pipeline = DDPMPipeline.from_pretrained(folder / "unlearned", use_safetensors=True)
+    assert pipeline.unet.config.sample_size == 28
+
+
+def test_sample_and_evaluate_an_unlearned_folder(folder, tmp_path):
+    drawn = run(
+        "sample", "--model", folder, "--n", 5, "--sampler-steps", 3, "--out", tmp_path / "s.png", "--npz", tmp_path / "s.npz"
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    images = np.load(tmp_path / "s.npz")["images"]
+    assert images.dtype == np.uint8
+    assert images.shape == (5, 28, 28, 1)
+    measured = run("evaluate", "--model", folder, "--forget", "3", "--samples", 50, "--sampler-steps", 4)
+    assert measured.returncode == 0, measured.stderr
+    report = json.loads((folder / "report.json").read_text())
+    figures = json.loads(measured.stdout)
+    assert figures["forget_rate"] == pytest.approx(report["after"]["forget_rate"], abs=0.021)
+
+
+def test_models_for_tools():
+    listed = run("models", "--json")
+    assert [row["name"] for row in json.loads(listed.stdout)] == ["mnist-ddpm"]
+
+
+BAD = [
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "cat"], "no class 'cat'"),
+    (["unlearn", "--model", "no-such-model", "--forget", "3"], "no model 'no-such-model'"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-images", "0"], "from 8 to 500"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--seed", "-1"], "Seed must be"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "1000000"], "from 1 to 2,000"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "ten"], "--steps"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--gamma", "nan"], "gamma must be"),
+    (["unlearn", "--model", "mnist-ddpm"], "--forget"),
+    (["sample", "--model", "mnist-ddpm", "--n", "0"], "whole number from 1"),
+    (["evaluate", "--model", "mnist-ddpm", "--forget", "11"], "no class '11'"),
+    (["dance"], "dance"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
+def test_a_bad_argument_is_one_line_and_exit_2(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(arguments)
+    except SystemExit as left:
+        status = left.code
+    error = capsys.readouterr().err
+    assert status == 2
+    assert message in error
+    assert error.count("\n") == 1
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_folder_is_never_written_to(tmp_path, capsys):
+    (tmp_path / "mine.txt").write_text("keep")
+    assert main(["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--out", str(tmp_path)]) == 2
+    assert "not an empty folder" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_interrupting_leaves_nothing(tmp_path):
+    command = [
+        *COMMAND,
+        "unlearn",
+        "--model",
+        "mnist-ddpm",
+        "--forget",
+        "3",
+        "--steps",
+        "2000",
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+    )
+    for line in process.stderr:  # the preview of step 0: it is under way
+        if line.startswith("step 0"):
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=20) == 130
+    assert not list(tmp_path.iterdir())

@@ -1,0 +1,196 @@
+"""The page in a real browser, and its API through the client."""
+
+import json
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+from diffusers import DDPMPipeline
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from playwright.sync_api import Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+         "--disable-background-networking", "--disable-component-update")  # fmt: skip
+LONG = 120_000  # ms a run may take on a busy machine
+
+
+@pytest.fixture(scope="module")
+def address():
+    """The app, started as the README says."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {"GRADIO_SERVER_PORT": str(port), "GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
+    server = subprocess.Popen([sys.executable, "app.py"], cwd=ROOT, env=environment)
+    url = f"http://127.0.0.1:{port}"
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(url, timeout=5).close()
+            break
+        except OSError:
+            assert server.poll() is None, "the app did not start"
+            time.sleep(0.5)
+    yield url
+    server.terminate()
+    server.wait(timeout=20)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def visit(browser, address, width=1600, **recipe) -> Page:
+    """A new visitor's page, with the fields under "Everything else" filled in."""
+    page = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True).new_page()
+    page.goto(address)
+    expect(page.locator("#headline")).to_contain_text("The model drew a", timeout=LONG)
+    if recipe:
+        page.get_by_text("Everything else").click()
+        for name, value in recipe.items():
+            field = page.locator(f"#recipe-{name} input")
+            field.fill(str(value))
+            field.press("Tab")
+    return page
+
+
+def choose(page: Page, digit: str) -> None:
+    page.get_by_test_id(f"{digit}-radio-label").click()
+
+
+def source(page: Page, sheet: str) -> str:
+    return page.locator(f"#{sheet} img").get_attribute("src")
+
+
+@pytest.mark.parametrize("width", [1600, 390])
+def test_first_load_shows_an_example_and_fits(browser, address, width):
+    page = visit(browser, address, width)
+    expect(page.locator("#headline")).to_contain_text("example")
+    expect(page.locator("#before img")).to_be_visible()
+    expect(page.locator("#after img")).to_be_visible()
+    expect(page.locator("#shares svg")).to_be_visible()
+    expect(page.locator("#curves svg").first).to_be_visible()
+    assert source(page, "before") != source(page, "after")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.context.close()
+
+
+def test_a_run_from_click_to_downloads(browser, address):
+    page = visit(browser, address, **QUICK)
+    choose(page, "7")
+    example = source(page, "after")
+    page.get_by_role("button", name="Unlearn").click()
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("The model drew a 7")
+    expect(page.locator("#headline")).not_to_contain_text("example")
+    assert source(page, "after") != example
+    final = source(page, "after")
+
+    slider = page.locator("#snapshot input[type=number]")
+    slider.fill("0")
+    slider.press("Enter")
+    expect(page.locator("#when")).to_contain_text("Before any step")
+    assert source(page, "after") == source(page, "before")
+    slider.fill("4")
+    slider.press("Enter")
+    expect(page.locator("#when")).to_contain_text("After 4 steps")
+    assert source(page, "after") == final
+
+    files = {}
+    for name in ("Report", "Picture sheet", "Unlearned model"):
+        with page.expect_download() as waiting:
+            page.get_by_text(re.compile(f"^{name}")).click()
+        files[name] = Path(waiting.value.path())
+    report = json.loads(files["Report"].read_text())
+    assert report["forget"] == "7"
+    assert report["recipe"]["steps"] == 4
+    unpacked = files["Unlearned model"].parent / "unpacked"
+    with zipfile.ZipFile(files["Unlearned model"]) as archive:
+        archive.extractall(unpacked)
+    DDPMPipeline.from_pretrained(next(unpacked.iterdir()), use_safetensors=True)
+    page.context.close()
+
+
+def test_stop_keeps_what_there_is(browser, address):
+    page = visit(browser, address, **QUICK | {"steps": 2000})
+    page.get_by_role("button", name="Unlearn").click()
+    expect(page.locator("#when")).to_contain_text("After", timeout=LONG)
+    expect(page.locator("#when")).not_to_contain_text("example", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("after 2 steps", timeout=LONG)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("Stopped at step")
+    with page.expect_download() as waiting:
+        page.get_by_text(re.compile("^Report")).click()
+    report = json.loads(Path(waiting.value.path()).read_text())
+    assert report["stopped_because"] == "stopped by the user"
+    assert 2 <= report["steps_taken"] < 2000
+    page.context.close()
+
+
+def test_two_visitors_do_not_see_each_others_runs(browser, address):
+    first, second = (visit(browser, address, **QUICK) for _ in range(2))
+    untouched = source(second, "after")
+    choose(first, "1")
+    first.get_by_role("button", name="Unlearn").click()
+    choose(second, "8")
+    expect(first.locator("#status")).to_contain_text("Done", timeout=LONG)
+    assert source(second, "after") == untouched
+    expect(second.locator("#headline")).to_contain_text("example")
+    for page in (first, second):
+        page.get_by_role("button", name="Unlearn").click()
+    for page, digit in ((first, "1"), (second, "8")):
+        expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+        expect(page.locator("#headline")).to_contain_text(f"The model drew a {digit}", timeout=LONG)
+    assert source(first, "after") != source(second, "after")
+    for page in (first, second):
+        page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("seed", -1, "Seed must be a whole number from 0"), ("steps", 1_000_000, "Steps must be a whole number from 1 to 2,000")],
+)
+def test_bad_input_is_refused_in_one_sentence_before_anything_runs(browser, address, field, value, message):
+    page = visit(browser, address, **{field: value})
+    page.get_by_role("button", name="Unlearn").click()
+    expect(page.locator("body")).to_contain_text(message)
+    expect(page.locator("#headline")).to_contain_text("example")
+    page.context.close()
+
+
+def test_the_api_runs_a_recipe_and_returns_the_report(address):
+    client = Client(address, verbose=False)
+    report = client.predict("mnist-ddpm", "4", QUICK, api_name="/unlearn")
+    assert report["forget"] == "4"
+    assert report["samples"] == 50
+    assert report["after"]["forget_rate_ci95"][0] <= report["after"]["forget_rate"]
+
+
+@pytest.mark.parametrize(
+    ("model", "forget", "recipe", "message"),
+    [
+        ("mnist-ddpm", "3", {"forget_images": 0}, "Forget images must be a whole number from 8 to 500"),
+        ("mnist-ddpm", "cat", {}, "no class 'cat'"),
+        ("missing", "3", {}, "no model 'missing'"),
+        ("mnist-ddpm", "3", {"colour": "red"}, "no 'colour'"),
+    ],
+)
+def test_the_api_refuses_bad_input_in_one_sentence(address, model, forget, recipe, message):
+    with pytest.raises(AppError, match=message):
+        Client(address, verbose=False).predict(model, forget, recipe, api_name="/unlearn")

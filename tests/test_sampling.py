@@ -1,0 +1,24 @@
+"""Sampling is repeatable, and image k does not depend on how many are drawn."""
+
+import torch
+
+from vdu.catalog import open_model
+from vdu.sampling import drain, image_seeds, sample
+
+
+def test_same_seeds_same_images_whatever_the_count():
+    model, _ = open_model("mnist-ddpm", "cpu")
+    few, again = (drain(sample(model, image_seeds(3, 4), 3)) for _ in range(2))
+    assert torch.equal(few, again)
+    assert few.dtype == torch.uint8
+    assert few.shape == (4, 1, 28, 28)
+    many = drain(sample(model, image_seeds(3, 6), 3))
+    # Another batch size may round bfloat16 sums differently; another seed is another picture altogether.
+    assert (many[:4].int() - few.int()).abs().float().mean() < 2
+    other = drain(sample(model, image_seeds(4, 4), 3))
+    assert (other.int() - few.int()).abs().float().mean() > 10
+
+
+def test_seeds_of_a_longer_list_begin_with_those_of_a_shorter():
+    assert image_seeds(7, 10)[:4] == image_seeds(7, 4)
+    assert not set(image_seeds(0, 20_000)) & set(image_seeds(1, 20_000))

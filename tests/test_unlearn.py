@@ -1,0 +1,84 @@
+"""The loop: whole runs, stopped runs, and what they must leave alone."""
+
+import pytest
+import torch
+from conftest import QUICK
+
+from vdu.catalog import open_model
+from vdu.events import Finished, Measured, Preview, StepTaken
+from vdu.methods import METHODS
+from vdu.recipe import Recipe
+from vdu.report import report_of
+from vdu.unlearn import BROKEN, DAMAGED, REACHED, SPENT, STOPPED, Run, unlearn
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.unet.parameters()])
+
+
+def finished(**values) -> tuple[Run, list]:
+    run = Run(Recipe.from_dict(QUICK | values))
+    return run, list(unlearn(run))
+
+
+def without_times(report):
+    return {name: value for name, value in report.items() if name not in ("seconds", "peak_memory_mib")}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_run_tells_its_story_in_order_and_changes_only_its_own_copy(method):
+    pristine = weights(open_model("mnist-ddpm", "cpu")[0])
+    run, events = finished(method=method, max_damage=1.0, target=0.0)
+    kinds = [type(event) for event in events if isinstance(event, Preview | StepTaken | Measured | Finished)]
+    steps, look = [StepTaken] * 2, [Preview]
+    assert kinds == [Preview, Measured, *steps, *look, *steps, *look, Measured, Finished]
+    assert run.reason == SPENT
+    assert torch.equal(weights(open_model("mnist-ddpm", "cpu")[0]), pristine)
+    assert not torch.equal(weights(run.model), pristine)
+
+
+def test_the_same_recipe_gives_the_same_report():
+    first, second = (without_times(report_of(finished(seed=1)[0])) for _ in range(2))
+    assert first == second
+    assert without_times(report_of(finished(seed=2)[0]))["after"] != first["after"]
+
+
+def test_a_closed_run_keeps_what_it_has_and_leaves_the_shipped_model_alone():
+    pristine = weights(open_model("mnist-ddpm", "cpu")[0])
+    run = Run(Recipe.from_dict(QUICK))
+    stream = unlearn(run)
+    for event in stream:
+        if isinstance(event, StepTaken) and event.step == 2:
+            stream.close()
+    assert run.reason == STOPPED
+    assert len(run.steps) == 2
+    assert torch.equal(weights(open_model("mnist-ddpm", "cpu")[0]), pristine)
+    report = report_of(run)
+    assert report["after"] is None
+    assert report["before"]["forget_rate_ci95"][0] <= report["before"]["forget_rate"]
+
+
+def test_it_settles_and_stops_once_the_target_is_met():
+    run, _ = finished(steps=20, preview_every=2, target=1.0, patience=2)
+    assert run.reason == REACHED
+    assert len(run.steps) == 4 + 7  # two previews that meet the target, then 35 % of 20 steps to settle
+
+
+def test_it_stops_when_the_kept_classes_suffer():
+    run, _ = finished(method="neggrad", step_size=0.05, steps=20, preview_every=2, target=0.0, max_damage=0.2)
+    assert run.reason == DAMAGED
+    assert len(run.steps) < 20
+
+
+def test_it_stops_when_the_loss_is_no_longer_finite():
+    run, _ = finished(method="neggrad", optimizer="sgd", step_size=10.0, steps=200, preview_every=500, max_damage=1.0)
+    assert run.reason == BROKEN
+
+
+def test_fewer_forget_images_are_a_subset_of_more():
+    entry = open_model("mnist-ddpm", "cpu")[1]
+    from vdu.data import choose
+
+    images = entry.forget_images("3")
+    assert len(images) == 500
+    assert torch.equal(choose(images, 8, seed=0), choose(images, 100, seed=0)[:8])
