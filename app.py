@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from vdu.errors import UserError
 from vdu.events import Preview, Progress
 from vdu.methods import METHODS
 from vdu.recipe import CHOICES, Recipe
-from vdu.report import report_of, write_run
+from vdu.report import report_of, write_run, zip_model
 from vdu.unlearn import Run, unlearn
 
 EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
@@ -42,13 +43,12 @@ class Session:
     run: Run
     view: page.View
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="vdu-run-")))
-    closed: threading.Event = field(default_factory=threading.Event)
 
     def downloads(self) -> list[str]:
         """Write report, sheet and model; paths in the order of the download buttons."""
         report = write_run(self.run, self.folder / "run")
         self.view = page.live_view(self.run, self.view.sheets, report)
-        model = page.zip_model(self.folder, report)
+        model = zip_model(self.folder, report)
         return [str(self.folder / "run" / "report.json"), str(page.write_comparison(self.folder, self.view)), str(model)]
 
 
@@ -69,36 +69,57 @@ def recipe_of(*values: Any) -> Recipe:
     return Recipe.from_dict(choices | {"gamma": page.gamma_at(strength, method) if method in METHODS else 0.5})
 
 
-def check(*values: Any) -> dict[str, Any]:
+STOPS: dict[str, threading.Event] = {}  # by visitor: set when theirs, waiting or under way, shall end
+
+
+def check(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
     """Refuse bad input before it is queued."""
     try:
         recipe_of(*values)
     except UserError as error:
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
-    return gr.validate(True, "")
+    STOPS[request.session_hash] = threading.Event()
+    return [gr.validate(True, "")] * len(values)
 
 
-def start(*values: Any) -> Iterator[dict[Any, Any]]:
-    """Run a recipe and show what it says."""
-    run = Run(recipe_of(*values))
-    session = Session(run, page.live_view(run, {}))
-    progress = None
+def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
+    """Run a recipe and show what it says, until it ends or its visitor asks to stop."""
+    stop_asked = STOPS.setdefault(request.session_hash, threading.Event())
     try:
+        if stop_asked.is_set():
+            yield {status: page.status_html(None, "Stopped before it began.")}
+            return
+        run = Run(recipe_of(*values))
+        session, progress = Session(run, page.live_view(run, {})), None
         yield {state: session, status: page.status_html(None, "Starting …"), snapshot: gr.update(maximum=1, value=0)}
-        for event in unlearn(run):
-            if isinstance(event, Progress):
-                progress = event
-                yield {status: page.status_html(event)}
-            elif isinstance(event, Preview):
-                session.view = page.live_view(run, session.view.sheets)
-                yield {
-                    **pictures(session.view, run.recipe.forget),
-                    headline: page.working_html(run),
-                    status: page.status_html(progress),
-                }
-        yield finished(session)
+        with closing(unlearn(run)) as events:
+            for event in events:
+                if stop_asked.is_set():
+                    break
+                if isinstance(event, Progress):
+                    progress = event
+                    yield {status: page.status_html(event)}
+                elif isinstance(event, Preview):
+                    session.view = page.live_view(run, session.view.sheets)
+                    yield {
+                        **pictures(session.view, run.recipe.forget),
+                        headline: page.working_html(run),
+                        status: page.status_html(progress),
+                    }
+        if run.steps:
+            yield finished(session, "Stopped." if stop_asked.is_set() else "Done.")
+        else:
+            yield {status: page.status_html(None, "Stopped before the model was changed.")}
     finally:
-        session.closed.set()
+        STOPS.pop(request.session_hash, None)
+
+
+def ask_to_stop(request: gr.Request) -> str:
+    """Tell this visitor's run to end; it shows what it has itself, at its next event."""
+    if request.session_hash not in STOPS:
+        return page.status_html(None, "Nothing is running.")
+    STOPS[request.session_hash].set()
+    return page.status_html(None, "Stopping …")
 
 
 def pictures(view: page.View, forget: str) -> dict[Any, Any]:
@@ -113,7 +134,7 @@ def pictures(view: page.View, forget: str) -> dict[Any, Any]:
     }
 
 
-def finished(session: Session) -> dict[Any, Any]:
+def finished(session: Session, words: str) -> dict[Any, Any]:
     """Everything at the end of a run."""
     files = session.downloads()
     report = session.view.report
@@ -122,19 +143,9 @@ def finished(session: Session) -> dict[Any, Any]:
         headline: page.headline_html(report),
         shares: page.shares_html(report),
         table: page.table_html(report),
-        status: page.status_html(None, "Done."),
+        status: page.status_html(None, words),
         **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, files, strict=True)},
     }
-
-
-def stopped(session: Session | None) -> dict[Any, Any]:
-    """Keep what a stopped run has: once its generator has closed, report what was measured and offer the model."""
-    if session is None or session.view.report:
-        return {status: page.status_html(None, "Nothing is running.")}
-    session.closed.wait(timeout=30)
-    if not session.run.steps:
-        return {status: page.status_html(None, "Stopped before the model was changed.")}
-    return finished(session) | {status: page.status_html(None, "Stopped.")}
 
 
 def show_snapshot(session: Session | None, position: float) -> tuple[str, str]:
@@ -236,7 +247,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
 
     outputs = [state, headline, status, before, when, after, snapshot, shares, table, curves, *buttons]
     inputs = [model, forget, count, strength, *advanced.values()]
-    running = go.click(
+    go.click(
         start,
         inputs,
         outputs,
@@ -248,7 +259,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         show_progress_on=status,
         api_visibility="private",
     )
-    stop.click(stopped, state, outputs, cancels=running, show_progress="hidden", api_visibility="private")
+    stop.click(ask_to_stop, None, status, show_progress="hidden", api_visibility="private")
+    demo.unload(ask_to_stop)
     snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip
     advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],

@@ -13,15 +13,13 @@ from diffusers.utils import logging as diffusers_logging
 
 from vdu import catalog
 from vdu.errors import UserError
-from vdu.events import Event, Preview, Progress
+from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import draw, figures_of
 from vdu.models import pick_device
 from vdu.recipe import CHOICES, Recipe
 from vdu.report import headline, sheet, write_run
 from vdu.sampling import drain, image_seeds
 from vdu.unlearn import Run, unlearn
-
-PHASES = {"replay": "looking at the model", "sample": "sampling", "unlearn": "unlearning", "preview": "preview"}
 
 
 class Parser(argparse.ArgumentParser):

@@ -4,10 +4,19 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+PHASES = {
+    "replay": "Drawing images to steer by",
+    "before": "Measuring the model as it was",
+    "unlearn": "Unlearning",
+    "preview": "Looking at what it draws now",
+    "after": "Measuring the unlearned model",
+    "sample": "Drawing samples",
+}
+
 
 @dataclass(frozen=True)
 class Progress:
-    """A phase ("replay", "before", "unlearn", "after") has done `done` of `total`; `seconds_left` is an estimate for it."""
+    """A phase, one of `PHASES`, has done `done` of `total`; `seconds_left` is an estimate for it."""
 
     phase: str
     done: int

@@ -14,17 +14,11 @@ from PIL import Image
 
 from vdu import figures
 from vdu.catalog import Entry
-from vdu.events import Progress
+from vdu.events import PHASES, Progress
 from vdu.methods import METHODS
 from vdu.report import Report, headline, preview_sheet
 from vdu.unlearn import Run
 
-PHASES = {
-    "replay": "Drawing the images to steer by",
-    "sample": "Drawing samples to measure with",
-    "unlearn": "Unlearning",
-    "preview": "Looking at what it draws now",
-}
 PICTURES = 7  # real examples of a class beside its name
 GRID_WORDS = "The same seeds on both sides; those that drew the class to forget come first. Red: the judge sees it."
 MIDDLE, SPREAD = 5, 2  # of the strength slider: its default, and how many notches double the odds

@@ -82,7 +82,7 @@ class Run:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
 
 
-def unlearn(run: Run) -> Iterator[Event]:
+def unlearn(run: Run) -> Generator[Event, None, None]:
     """Carry out a run: replay, measure, unlearn with previews, measure again.
 
     It may be closed at any yield; these come at least every second on two cores. What `run` holds then is whole, and its
