@@ -1,11 +1,12 @@
 """Training that was killed goes on as if it had not been."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 
-from vdu.pretrain.ddpm import TrainingConfig, beta_quantile, load_state, train
+from vdu.pretrain.ddpm import Autoguidance, TrainingConfig, beta_quantile, load_state, train
 
 UNET = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "block_out_channels": (4, 8),
         "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 2,
@@ -48,3 +49,18 @@ def test_a_folder_of_another_run_is_refused(images, tmp_path):
 def test_beta_quantiles_against_the_closed_form():
     uniform = torch.tensor([0.01, 0.25, 0.5, 0.9])
     torch.testing.assert_close(beta_quantile(2.0, 1.0)(uniform), uniform.sqrt(), atol=2e-4, rtol=0)
+
+
+def test_autoguidance_leads_away_from_the_early_version_inside_its_interval():
+    good, early = (lambda x, t, value=value: SimpleNamespace(sample=torch.full_like(x, value)) for value in (1.0, 0.5))
+    guide = Autoguidance(good, early, strength=3.0, interval=(100, 200, 500, 700))
+    t = torch.tensor([50, 150, 300, 600, 900])
+    expected = torch.tensor([1.0, 1.5, 2.0, 1.5, 1.0])  # 1 + (3 - 1) * inside * (1 - 0.5)
+    torch.testing.assert_close(guide(torch.zeros(5, 1, 2, 2), t)[:, 0, 0, 0], expected)
+
+
+def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):
+    config = TrainingConfig(unet=UNET, steps=150, batch_size=8, warmup=5, peak_rate=3e-3, constant_from=0.9, snapshots=2)
+    train(images, config, tmp_path, save_every=50, teacher=lambda x, t: torch.full_like(x, 0.25))
+    losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().splitlines()]
+    assert losses[-1] < 0.02 < losses[0]

@@ -1,6 +1,7 @@
 """One full measurement of a model: draw, judge, and put figures with intervals to it."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Generator
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -53,6 +54,22 @@ def draw(phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int) ->
         except StopIteration as stop:
             images = stop.value
             return Samples(images, *entry.judge.judge(images))
+
+
+_DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # what untouched models drew, most recent last
+REMEMBERED = 8
+
+
+def draw_pristine(phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int) -> Generator[Progress, None, Samples]:
+    """`draw` for a model whose weights are still those of its digest: what was drawn before is not drawn again."""
+    key = (model.digest, model.device, tuple(seeds), steps)
+    if key not in _DRAWN:
+        _DRAWN[key] = yield from draw(phase, model, entry, seeds, steps)
+    _DRAWN.move_to_end(key)
+    samples = _DRAWN[key]
+    while len(_DRAWN) > REMEMBERED:
+        _DRAWN.popitem(last=False)
+    return samples
 
 
 def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]:

