@@ -70,8 +70,8 @@ def quality(
     """
     rows: list[dict[str, Any]] = read_rows(target)
     print(HEADER, flush=True)
-    for forget in forgets:
-        for seed in seeds:
+    for seed in seeds:  # seeds outside, so that a table cut short has every class
+        for forget in forgets:
             recipe = Recipe.from_dict(
                 {"forget": forget, "seed": seed, "samples": samples} | ({"method": method} if method else {})
             )

@@ -29,6 +29,29 @@ def plasticity_inducer(predicted: Tensor, noise: Tensor, weight: Tensor) -> Tens
     return (weight * per_image_error(predicted, noise)).mean()
 
 
+def expected_noise(states: Tensor, alpha_bar: Tensor, images: Tensor) -> Tensor:
+    """E[epsilon | x_t] over a finite set of images: what the set itself says about the noise in x_t.
+
+    Putting it in place of the epsilon that was drawn leaves the expected gradient of the plasticity inducer as it is and
+    takes away the part of its variance that comes from not knowing which image of the set x_t was made from (Rao-Blackwell).
+
+    Args:
+        states: x_t, (n, c, h, w), made from images of the set.
+        alpha_bar: alpha-bar_t of each state, (n,).
+        images: the set, (m, c, h, w), in [-1, 1].
+
+    Returns:
+        (n, c, h, w).
+    """
+    flat, signal = images.flatten(1), alpha_bar.view(-1, 1)
+    # -||x_t - sqrt(alpha-bar) x_i||^2 / (2 (1 - alpha-bar)), without the part that is the same for every image.
+    closeness = 2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * flat.square().sum(1)
+    likelihood = torch.softmax(closeness / (2 * (1 - signal)), dim=1)
+    clean = (likelihood @ flat).view_as(states)
+    signal = alpha_bar.view(-1, 1, 1, 1)
+    return (states - signal.sqrt() * clean) / (1 - signal).sqrt()
+
+
 def stability_regularizer(
     parameters: Mapping[str, Tensor], mean: Mapping[str, Tensor], variance: Mapping[str, Tensor]
 ) -> Tensor:

@@ -29,7 +29,7 @@ class Context:
         frozen: the model as it was.
         posterior: mu* and sigma*^2.
         forget: noised forget images; weight: C_t of each, (n,).
-        replay: noised images of the frozen model's own.
+        replay: noised images that the frozen model drew of the other classes.
         gamma, reach: see `Recipe`.
     """
 
@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
     "vdu-f": Method(
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
-        defaults={"gamma": 0.82, "optimizer": "natural", "step_size": 0.03, "steps": 60},
+        defaults={"gamma": 0.6, "optimizer": "adam", "step_size": 5e-4, "steps": 120},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",

@@ -195,7 +195,7 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
 
 
 def batches(run: Run, frozen: DDPM, replay: Replay) -> Iterator[Context]:
-    """What each step looks at: forget images noised to the window, and the frozen model's own images noised likewise.
+    """What each step looks at: forget images noised to the window, and replayed images of the other classes likewise.
 
     A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
     """
@@ -203,6 +203,8 @@ def batches(run: Run, frozen: DDPM, replay: Replay) -> Iterator[Context]:
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
     forget = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
     weights = timestep_weights(recipe, model)
+    kept = replay.samples.images[replay.samples.classes != run.entry.index(recipe.forget)]
+    clean = (forget.float() / 127.5 - 1).to(model.device)
 
     def noised(images: Tensor, t: Tensor) -> Noised:
         rows = torch.randint(len(images), size, generator=random)
@@ -212,11 +214,14 @@ def batches(run: Run, frozen: DDPM, replay: Replay) -> Iterator[Context]:
         return Noised(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t, noise)
 
     while True:
-        inside = torch.randint(recipe.t_min, recipe.t_max + 1, (2, *size), generator=random)
+        # Stratified over the window: each batch looks at all of it, which takes variance out of every step.
+        places = (torch.arange(*size) + torch.rand((2, *size), generator=random)) / size[0]
+        inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
         anywhere = torch.randint(len(weights), size, generator=random)
         pick = torch.rand(size, generator=random) < ANYWHERE
         to_forget = noised(forget, inside[0])
-        to_keep = noised(replay.samples.images, torch.where(pick, anywhere, inside[1]))
+        to_forget.noise = losses.expected_noise(to_forget.states, model.alpha_bar[to_forget.t], clean)
+        to_keep = noised(kept, torch.where(pick, anywhere, inside[1]))
         weight = weights[to_forget.t]
         yield Context(model, frozen, run.posterior, to_forget, weight, to_keep, recipe.gamma, recipe.reach)
 
