@@ -79,3 +79,16 @@ def test_bound_weights_are_those_of_the_variational_bound():
     weights = losses.bound_weights(torch.tensor([0.9, 0.72]), betas)
     # beta_t^2 / (2 sigma_t^2 alpha_t (1 - alpha-bar_t)) with sigma_t^2 = beta_t
     assert weights.tolist() == pytest.approx([0.1 / (2 * 0.9 * 0.1), 0.2 / (2 * 0.8 * 0.28)], rel=1e-6)
+
+
+def test_expected_noise_of_one_image_is_the_noise_itself_and_of_two_is_weighted_by_bayes():
+    images = torch.tensor([[[[1.0]]], [[[-1.0]]]])
+    alpha_bar, noise = torch.tensor([0.5]), torch.tensor([[[[0.3]]]])
+    states = 0.5**0.5 * images[:1] + 0.5**0.5 * noise
+    assert losses.expected_noise(states, alpha_bar, images[:1]).item() == pytest.approx(0.3, abs=1e-6)
+    # log-odds of +1 against -1 given x: 2 sqrt(alpha-bar) x / (1 - alpha-bar); E[x0 | x] = tanh of half of it
+    x = states.item()
+    clean = torch.tanh(torch.tensor(0.5**0.5 * x / 0.5)).item()
+    assert losses.expected_noise(states, alpha_bar, images).item() == pytest.approx(
+        (x - 0.5**0.5 * clean) / 0.5**0.5, abs=1e-5
+    )

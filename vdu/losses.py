@@ -61,7 +61,7 @@ def stability_regularizer(
 
 
 def function_space_stability(predicted: Tensor, frozen: Tensor) -> Tensor:
-    """Mean of ||epsilon_theta(x_t, t) - epsilon_mu*(x_t, t)||^2 / d over noised images of the frozen model's own ("VDU-F").
+    """Mean of ||epsilon_theta(x_t, t) - epsilon_mu*(x_t, t)||^2 / d over noised images that the frozen model drew ("VDU-F").
 
     To second order in theta - mu* this is the stability regularizer with the full Gauss-Newton matrix in place of
     diag(1 / sigma*^2): the same posterior, without the diagonal approximation, and with no training data.

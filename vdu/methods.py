@@ -92,7 +92,7 @@ METHODS: dict[str, Method] = {
     "vdu-f": Method(
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
-        defaults={"gamma": 0.6, "optimizer": "adam", "step_size": 5e-4, "steps": 120},
+        defaults={"gamma": 0.72, "optimizer": "adam", "step_size": 5e-4, "steps": 120},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",

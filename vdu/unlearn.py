@@ -32,6 +32,7 @@ GRID_STEPS = 10  # network evaluations an image, in replay and previews
 GRID_SEED = 2**31  # added to the recipe's seed for the grid, which no recipe's seed can reach
 CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
+AVERAGING = 0.95  # of the running average of the weights: it looks back about twenty steps
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 
 STOPPED = "stopped by the user"
@@ -163,18 +164,23 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
     """Take steps until a stop rule speaks; returns its reason.
 
     Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
-    over the last steps, in which stability heals what it can.
+    over the last steps, in which stability heals what it can. `run.model` is a running average of the weights that take the
+    steps: single steps are noisy, and the noise is what damages the kept classes first.
     """
     recipe = run.recipe
-    method, contexts = METHODS[recipe.method], batches(run, frozen, replay)
-    named = dict(run.model.unet.named_parameters())
+    learner = run.model.clone()
+    method, contexts = METHODS[recipe.method], batches(run, learner, frozen, replay)
+    named = dict(learner.unet.named_parameters())
     optimizer = make_optimizer(recipe.optimizer, named, run.posterior, recipe.step_size)
+    average = list(run.model.unet.parameters())
     settling = max(1, round(SETTLING * recipe.steps))
     clock, met, last, step = Clock("unlearn", recipe.steps), 0, recipe.steps, 0
     while step < last:
         step += 1
         optimizer.param_groups[0]["lr"] = recipe.step_size * min(1.0, step / WARM_UP, (last - step + 1) / settling)
         taken = take_step(method, next(contexts), optimizer, step)
+        with torch.no_grad():
+            torch._foreach_lerp_(average, list(named.values()), 1 - AVERAGING)
         run.steps.append(taken)
         yield taken
         yield clock.progress(step)
@@ -194,12 +200,12 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
     return REACHED if met >= recipe.patience else SPENT
 
 
-def batches(run: Run, frozen: DDPM, replay: Replay) -> Iterator[Context]:
+def batches(run: Run, learner: DDPM, frozen: DDPM, replay: Replay) -> Iterator[Context]:
     """What each step looks at: forget images noised to the window, and replayed images of the other classes likewise.
 
     A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
     """
-    recipe, model = run.recipe, run.model
+    recipe, model = run.recipe, learner
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
     forget = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
     weights = timestep_weights(recipe, model)
