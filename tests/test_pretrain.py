@@ -63,4 +63,4 @@ def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):
     config = TrainingConfig(unet=UNET, steps=150, batch_size=8, warmup=5, peak_rate=3e-3, constant_from=0.9, snapshots=2)
     train(images, config, tmp_path, save_every=50, teacher=lambda x, t: torch.full_like(x, 0.25))
     losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().splitlines()]
-    assert losses[-1] < 0.02 < losses[0]
+    assert losses[-1] < 0.01  # the noise itself could not be learned to anywhere near this
