@@ -179,13 +179,13 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
         step += 1
         optimizer.param_groups[0]["lr"] = recipe.step_size * min(1.0, step / WARM_UP, (last - step + 1) / settling)
         taken = take_step(method, next(contexts), optimizer, step)
+        run.steps.append(taken)
+        if not math.isfinite(taken.loss):
+            return BROKEN  # before the broken weights reach the average, which is what is kept
         with torch.no_grad():
             torch._foreach_lerp_(average, list(named.values()), 1 - AVERAGING)
-        run.steps.append(taken)
         yield taken
         yield clock.progress(step)
-        if not math.isfinite(taken.loss):
-            return BROKEN
         if step % recipe.preview_every and step < last:
             continue
         drawn = yield from draw("preview", run.model, run.entry, run.grid, GRID_STEPS)
