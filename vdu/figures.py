@@ -51,7 +51,7 @@ def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: s
         if after:
             handles += [
                 matplotlib.patches.Patch(color=AFTER, label="after"),
-                matplotlib.patches.Patch(color=FORGOTTEN, label=f"after, forgotten ({forget})"),
+                matplotlib.patches.Patch(color=FORGOTTEN, label=f"after: {forget}"),
             ]
         axes.legend(handles=handles, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return svg(figure, "Share of each class among the samples, before and after")
@@ -86,6 +86,6 @@ def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
         bottom.set_ylim(bottom=0)
         bottom.set_ylabel("%")
         bottom.set_xlabel("step")
-        bottom.set_title("seen in the previews", loc="left", fontsize=12)
-        bottom.legend(frameon=False, loc="upper right")
+        bottom.set_title("previews", loc="left", fontsize=12)
+        bottom.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.96), fontsize=10, handlelength=1.4)
         return svg(figure, "Loss terms, estimated forget rate and damage over the steps")
