@@ -96,7 +96,10 @@ def load_ddpm(folder: Path, device: str = "cpu") -> DDPM:
         raise UserError(f"'{folder}' has no unet/diffusion_pytorch_model.safetensors; save the model as safetensors.")
     try:
         scheduler_name = json.loads(index.read_text())["scheduler"][1]
-        unet = UNet2DModel.from_pretrained(folder, subfolder="unet", use_safetensors=True, local_files_only=True)
+        # Without low_cpu_mem_usage=False, diffusers advises to install accelerate, which these small models do not need.
+        unet = UNet2DModel.from_pretrained(
+            folder, subfolder="unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
         scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"'{folder}' could not be read as an unconditional DDPM: {first_line(error)}") from error

@@ -118,8 +118,9 @@ def headline_html(report: Report, example: bool = False) -> str:
         f"{METHODS[report['method']].title}. It stopped after {report['steps_taken']} steps because "
         f"{report['stopped_because']}."
     )
+    words = html.escape(headline(report)).replace("u-FID", "u&#8209;FID")  # a line never breaks inside the name
     return (
-        f'<div class="vdu-headline" role="status">{html.escape(headline(report))}</div>'
+        f'<div class="vdu-headline" role="status">{words}</div>'
         f'<div class="vdu-small">{html.escape(" ".join(small))}</div>'
     )
 
