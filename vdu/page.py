@@ -119,10 +119,7 @@ def headline_html(report: Report, example: bool = False) -> str:
         f"{report['stopped_because']}."
     )
     words = html.escape(headline(report)).replace("u-FID", "u&#8209;FID")  # a line never breaks inside the name
-    return (
-        f'<div class="vdu-headline" role="status">{words}</div>'
-        f'<div class="vdu-small">{html.escape(" ".join(small))}</div>'
-    )
+    return f'<div class="vdu-headline" role="status">{words}</div><div class="vdu-small">{html.escape(" ".join(small))}</div>'
 
 
 def working_html(run: Run) -> str:
