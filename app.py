@@ -28,7 +28,8 @@ EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
 DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
 PLAIN = ("model", "forget", "forget_images", "strength")  # on the left; everything else is folded away
 FOLDED = ("method", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size",
-          "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "seed")  # fmt: skip
+          "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "sampler",
+          "seed")  # fmt: skip
 METHOD_FIELDS = ("steps", "step_size", "optimizer")
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -120,6 +121,12 @@ def ask_to_stop(request: gr.Request) -> str:
         return page.status_html(None, "Nothing is running.")
     STOPS[request.session_hash].set()
     return page.status_html(None, "Stopping …")
+
+
+def leave(request: gr.Request) -> None:
+    """End the run of a visitor who has closed the page."""
+    if request.session_hash in STOPS:
+        STOPS[request.session_hash].set()
 
 
 def pictures(view: page.View, forget: str) -> dict[Any, Any]:
@@ -260,7 +267,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         api_visibility="private",
     )
     stop.click(ask_to_stop, None, status, show_progress="hidden", api_visibility="private")
-    demo.unload(ask_to_stop)
+    demo.unload(leave)
     snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip
     advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],

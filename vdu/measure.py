@@ -44,10 +44,12 @@ class Clock:
         return Progress(self.phase, done, self.total, elapsed * (self.total - done) / done if done else None)
 
 
-def draw(phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int) -> Generator[Progress, None, Samples]:
+def draw(
+    phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int, sampler: str = "ode"
+) -> Generator[Progress, None, Samples]:
     """Sample and judge, with progress events on the way; see `sampling.sample`."""
     clock = Clock(phase, len(seeds) * steps)
-    stream = sample(model, seeds, steps)
+    stream = sample(model, seeds, steps, sampler)
     while True:
         try:
             yield clock.progress(next(stream))
@@ -60,11 +62,13 @@ _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # what untouch
 REMEMBERED = 8
 
 
-def draw_pristine(phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int) -> Generator[Progress, None, Samples]:
+def draw_pristine(
+    phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int, sampler: str = "ode"
+) -> Generator[Progress, None, Samples]:
     """`draw` for a model whose weights are still those of its digest: what was drawn before is not drawn again."""
-    key = (model.digest, model.device, tuple(seeds), steps)
+    key = (model.digest, model.device, tuple(seeds), steps, sampler)
     if key not in _DRAWN:
-        _DRAWN[key] = yield from draw(phase, model, entry, seeds, steps)
+        _DRAWN[key] = yield from draw(phase, model, entry, seeds, steps, sampler)
     _DRAWN.move_to_end(key)
     samples = _DRAWN[key]
     while len(_DRAWN) > REMEMBERED:

@@ -11,12 +11,13 @@ from vdu.models import DDPM
 
 Value = TypeVar("Value")
 
+ALGORITHMS = {"sde": "sde-dpmsolver++", "ode": "dpmsolver++"}
 BATCH = 125  # images a forward pass: small enough that a pass takes a quarter of a second on two cores
 
 
-def initial_noise(seeds: list[int], shape: tuple[int, int, int]) -> Tensor:
+def fresh_noise(generators: list[torch.Generator], shape: tuple[int, int, int]) -> Tensor:
     """Standard normal noise (n, c, h, w), one generator an image, so that image k does not depend on how many there are."""
-    return torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
 def image_seeds(seed: int, count: int) -> list[int]:
@@ -30,26 +31,30 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(model: DDPM, seeds: list[int], steps: int) -> Generator[int, None, Tensor]:
+def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> Generator[int, None, Tensor]:
     """Draw one image a seed, yielding after every network evaluation how many image-steps are done.
 
     Args:
         model: the model to sample from.
         seeds: one a wanted image.
-        steps: network evaluations an image; 15 is as good as 50 DDIM steps by FID on the shipped models.
+        steps: network evaluations an image.
+        sampler: "sde" adds fresh noise at every step, from the image's own seed, in which the errors of earlier steps are
+            lost: fewer broken images from about 20 steps on. "ode" is better below that.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
     """
     images, done = [], 0
     for start in range(0, len(seeds), BATCH):
-        state = initial_noise(seeds[start : start + BATCH], model.shape).to(model.device)
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + BATCH]]
+        state = fresh_noise(generators, model.shape).to(model.device)
         # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
-        scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type="dpmsolver++")
+        scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type=ALGORITHMS[sampler])
         scheduler.set_timesteps(steps)
         for t in scheduler.timesteps.tolist():
             noise = model.predict_noise(state, torch.full((len(state),), t, device=model.device))
-            state = scheduler.step(noise, t, state).prev_sample
+            added = fresh_noise(generators, model.shape).to(model.device) if sampler == "sde" else None
+            state = scheduler.step(noise, t, state, variance_noise=added).prev_sample
             done += len(state)
             yield done
         images.append(to_uint8(state))

@@ -90,15 +90,16 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     reason is "stopped by the user".
     """
     frozen, seeds = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples)
+    how = run.recipe.sampler_steps, run.recipe.sampler
     with run.timed("replay"):
         replay = yield from draw_replay(run, frozen)
     with run.timed("sample"):
-        run.before = yield from draw_pristine("before", frozen, run.entry, seeds, run.recipe.sampler_steps)
+        run.before = yield from draw_pristine("before", frozen, run.entry, seeds, *how)
     yield Measured("before")
     with run.timed("unlearn"):
         reason = yield from optimise(run, frozen, replay)
     with run.timed("sample"):
-        run.after = yield from draw("after", run.model, run.entry, seeds, run.recipe.sampler_steps)
+        run.after = yield from draw("after", run.model, run.entry, seeds, *how)
     yield Measured("after")
     run.reason = reason
     yield Finished(reason)

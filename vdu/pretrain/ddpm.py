@@ -16,6 +16,8 @@ from diffusers import DDPMScheduler, UNet2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from vdu.models import autocast
+
 Parameters = dict[str, torch.Tensor]
 Teacher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -186,7 +188,7 @@ def train(
         t = (1000 * quantile(uniform)).long().clamp(max=999).to(device)
         signal = alpha_bar[t].view(-1, 1, 1, 1)
         noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
-        with torch.autocast(device, torch.bfloat16):
+        with autocast(device):
             predicted = unet(noisy, t).sample
             target = teacher(noisy, t) if teacher else noise
         error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from vdu.classifier import Classifier
+from vdu.models import autocast
 
 
 def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -38,7 +39,7 @@ def train_classifier(
         order = torch.randperm(len(images), generator=generator)
         for rows in order[: len(order) // batch_size * batch_size].split(batch_size):
             batch = augment(images[rows].float() / 127.5 - 1, generator)
-            with torch.autocast("cpu", torch.bfloat16):
+            with autocast("cpu"):
                 logits, _ = model(batch)
             loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=0.02)
             optimizer.zero_grad()

@@ -81,9 +81,10 @@ def pretrain(arguments: argparse.Namespace) -> None:
 
     if not (work / "classifier").is_dir():
         train_classifier(images, labels, list(CLASSES), CLASSIFIER_EPOCHS).save(work / "classifier")
-    config = TrainingConfig(unet=UNET, steps=arguments.steps or STEPS, peak_rate=PEAK_RATE, early=EARLY)
+    steps = arguments.steps or STEPS
+    config = TrainingConfig(unet=UNET, steps=steps, peak_rate=PEAK_RATE, early=min(EARLY, steps // 2))
     train(images, config, work / "ddpm", pick_device("auto"), init=init)
-    sharpen(images, work)
+    sharpen(images, work, arguments.steps or GUIDED_STEPS)
     history = f"{load_state(init)[0]:,} steps of an earlier run (--init), then " if init else ""
     assemble(work, data, Path(arguments.out) if arguments.out else CATALOG["mnist-ddpm"].folder, history)
 
@@ -121,9 +122,9 @@ def assemble(work: Path, data: Path, out: Path, history: str) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def sharpen(images: Tensor, work: Path) -> None:
+def sharpen(images: Tensor, work: Path, steps: int) -> None:
     """Distil the trained model, guided by its early version, into a copy of itself."""
-    config = TrainingConfig(unet=UNET, steps=GUIDED_STEPS, peak_rate=GUIDED_PEAK, floor_rate=GUIDED_FLOOR, constant_from=0.5)
+    config = TrainingConfig(unet=UNET, steps=steps, peak_rate=GUIDED_PEAK, floor_rate=GUIDED_FLOOR, constant_from=0.5)
     base, early = work / "ddpm" / "state.safetensors", work / "ddpm" / "early.safetensors"
     device, networks = pick_device("auto"), []
     for path in (base, early):
