@@ -115,18 +115,22 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
         STOPS.pop(request.session_hash, None)
 
 
+def end_run(request: gr.Request) -> bool:
+    """Tell this visitor's run to end at its next event; returns whether there is one."""
+    running = request.session_hash in STOPS
+    if running:
+        STOPS[request.session_hash].set()
+    return running
+
+
 def ask_to_stop(request: gr.Request) -> str:
     """Tell this visitor's run to end; it shows what it has itself, at its next event."""
-    if request.session_hash not in STOPS:
-        return page.status_html(None, "Nothing is running.")
-    STOPS[request.session_hash].set()
-    return page.status_html(None, "Stopping …")
+    return page.status_html(None, "Stopping …" if end_run(request) else "Nothing is running.")
 
 
 def leave(request: gr.Request) -> None:
-    """End the run of a visitor who has closed the page."""
-    if request.session_hash in STOPS:
-        STOPS[request.session_hash].set()
+    """End the run of a visitor who has closed the page, where there is no status left to show."""
+    end_run(request)
 
 
 def pictures(view: page.View, forget: str) -> dict[Any, Any]:

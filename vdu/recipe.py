@@ -7,6 +7,7 @@ from typing import Any
 
 from vdu.errors import UserError
 from vdu.methods import METHODS
+from vdu.sampling import ALGORITHMS
 
 FROM_METHOD: Any = None  # the default of a field whose good value depends on the method
 
@@ -73,8 +74,8 @@ CHOICES: dict[str, Choice] = {
     "sampler_steps": Choice("Sampler steps", "Network evaluations an image when measuring.", 2, 100),
     "sampler": Choice(
         "Sampler",
-        "DPM-Solver++ when measuring. sde adds fresh noise at every step: fewer broken images from 20 steps on, worse below.",
-        options=("ode", "sde"),
+        "DPM-Solver++ when measuring. sde adds fresh noise at every step and wants 20 sampler steps or more.",
+        options=tuple(ALGORITHMS),
     ),
     "seed": Choice("Seed", "Same recipe, same machine, same seed: same numbers.", 0, 2**31 - 1),
     "device": Choice("Device", "auto takes the GPU where there is one.", options=("auto", "cpu", "cuda")),

@@ -11,7 +11,7 @@ from vdu.models import DDPM
 
 Value = TypeVar("Value")
 
-ALGORITHMS = {"sde": "sde-dpmsolver++", "ode": "dpmsolver++"}
+ALGORITHMS = {"ode": "dpmsolver++", "sde": "sde-dpmsolver++"}  # sampler -> what diffusers calls it
 BATCH = 125  # images a forward pass: small enough that a pass takes a quarter of a second on two cores
 
 
@@ -38,8 +38,8 @@ def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> G
         model: the model to sample from.
         seeds: one a wanted image.
         steps: network evaluations an image.
-        sampler: "sde" adds fresh noise at every step, from the image's own seed, in which the errors of earlier steps are
-            lost: fewer broken images from about 20 steps on. "ode" is better below that.
+        sampler: "ode", or "sde", which adds fresh noise at every step, from the image's own seed: errors of earlier steps are
+            partly lost in it, but it takes more steps, 20 or so.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.

@@ -113,6 +113,7 @@ def assemble(work: Path, data: Path, out: Path, history: str) -> None:
     figures = measured(out, judge, images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),
         "steps": load_state(work / "ddpm" / "state.safetensors")[0],
+        "early_steps": load_state(work / "ddpm" / "early.safetensors")[0],
         "guided_steps": load_state(work / "guided" / "state.safetensors")[0],
         "batch_size": json.loads((work / "ddpm" / "config.json").read_text())["batch_size"],
         "last_loss": float((work / "ddpm" / "log.csv").read_text().splitlines()[-1].split(",")[1]),
@@ -180,8 +181,8 @@ T = 1000, linear betas. Beside it: `posterior/` (mean and variance over 20 check
 - Made by `python -m vdu pretrain mnist`, seed 0, in batches of {figures["batch_size"]}, AdamW, bf16 autocast, two CPU cores:
   {history}{figures["steps"]:,} steps with timesteps drawn as T · Beta(2, 2.5), mean squared error in epsilon over the last 250
   of them {figures["last_loss"]:.4f}. Then {figures["guided_steps"]:,} steps that distil the running average of those weights,
-  autoguided (Karras et al. 2024) by the average after {EARLY:,} steps: strength 3 for t = 200–500, fading out to 100 and 700.
-  Guidance trades some of the data's variety for clarity.
+  autoguided (Karras et al. 2024) by the average after {figures["early_steps"]:,} steps: strength 3 for t = 200–500, fading out
+  to 100 and 700. Guidance trades some of the data's variety for clarity.
 - Data: MNIST (Y. LeCun, C. Cortes), 60,000 training images, CC BY-SA 3.0. The weights are under the project's licence.
 - Judge: accuracy on the test set {figures["classifier_accuracy"]:.2%}.
 - Of {figures["samples"]:,} samples (DPM-Solver++, 15 steps, seed 0), {figures["confident"]:.1%}
