@@ -24,7 +24,7 @@ class Line(torch.nn.Module):
         return SimpleNamespace(sample=self.theta * noisy)
 
 
-def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6, reach=2.0) -> Context:
+def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Context:
     """One batch for `Line`, with unequal weights C_t."""
     random = torch.Generator().manual_seed(0)
 
@@ -39,8 +39,10 @@ def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6, reach=2.0) -> Cont
         forget=noised(),
         weight=torch.tensor([0.5, 1.0, 1.5]),
         replay=noised(),
+        forget_set=torch.randn((5, 1, 2, 2), generator=random),
+        kept_set=torch.randn((6, 1, 2, 2), generator=random),
         gamma=gamma,
-        reach=reach,
+        window=(0, 999),
     )
 
 

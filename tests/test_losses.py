@@ -10,9 +10,7 @@ from vdu.unlearn import take_step
 
 
 def gradient_of(context, method):
-    plasticity, stability = METHODS[method].terms(context)
-    loss = context.gamma * stability - (1 - context.gamma) * plasticity
-    return torch.autograd.grad(loss, context.model.unet.theta)[0].item()
+    return torch.autograd.grad(METHODS[method].terms(context).loss, context.model.unet.theta)[0].item()
 
 
 def by_hand(context):
@@ -50,28 +48,51 @@ def test_a_step_of_sgd_moves_the_parameter_as_worked_out(context):
     assert taken.loss == pytest.approx(0.6 * taken.stability - 0.4 * taken.plasticity, rel=1e-5)
 
 
-def test_function_space_stability_of_one_parameter():
-    context = line_context(gamma=1.0)  # no restraint left: only the replayed images count
+def test_function_space_stability_of_one_parameter(context):
     expected = (0.7 - 0.5) ** 2 * context.replay.states.square().mean().item()
-    assert METHODS["vdu-f"].terms(context)[1].item() == pytest.approx(expected, rel=1e-4)
+    assert METHODS["vdu-f"].terms(context).stability.item() == pytest.approx(expected, rel=1e-4)
 
 
 def test_vdu_f_does_not_touch_the_frozen_model(context):
-    plasticity, stability = METHODS["vdu-f"].terms(context)
-    (stability - plasticity).backward()
+    METHODS["vdu-f"].terms(context).loss.backward()
     assert context.frozen.unet.theta.grad is None
     assert context.model.unet.theta.grad is not None
 
 
-@pytest.mark.parametrize("reach", [0.5, 2.0])
-def test_restraint_puts_the_optimum_at_reach_times_the_frozen_error(reach):
-    random = torch.Generator().manual_seed(1)
-    noise, frozen = torch.randn((2, 4, 1, 2, 2), generator=random)
-    weight, gamma = torch.tensor([0.5, 1.0, 1.0, 1.5]), 0.8
-    best = (frozen + reach * (frozen - noise)).requires_grad_()
-    loss = gamma * losses.restraint(best, frozen, weight, gamma, reach)
-    loss = loss - (1 - gamma) * losses.plasticity_inducer(best, noise, weight)
-    assert torch.autograd.grad(loss, best)[0].abs().max() < 1e-6
+def test_vdu_f_with_all_weight_on_stability_wants_the_model_as_it_was():
+    context = line_context(theta=0.5, mu=0.5, gamma=1.0)
+    assert gradient_of(context, "vdu-f") == pytest.approx(0, abs=1e-6)
+    assert METHODS["vdu-f"].terms(context).loss.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_vdu_f_forgets_nothing_outside_its_window():
+    context = line_context(theta=0.5, mu=0.5, gamma=0.1)
+    assert METHODS["vdu-f"].terms(context).loss.item() > 1e-3
+    context.window = (401, 500)  # the batch has t = 10, 400, 900
+    assert METHODS["vdu-f"].terms(context).loss.item() == 0
+
+
+def test_the_shift_turns_the_noise_of_a_mixture_into_that_of_the_kept_part():
+    random = torch.Generator().manual_seed(2)
+    forget, kept = torch.randn((3, 1, 2, 2), generator=random), torch.randn((9, 1, 2, 2), generator=random)
+    states, alpha_bar = torch.randn((4, 1, 2, 2), generator=random), torch.tensor([0.1, 0.3, 0.5, 0.7])
+    # A set of 12 images is a mixture with a quarter of its weight on the 3: gamma = 3/4 must give exactly the rest's noise.
+    _, mixed = losses.noised_set(states, alpha_bar, torch.cat([forget, kept]))
+    _, rest = losses.noised_set(states, alpha_bar, kept)
+    shift = losses.bayes_shift(states, alpha_bar, forget, kept, gamma=0.75)
+    torch.testing.assert_close(mixed + shift, rest, atol=1e-5, rtol=1e-5)
+    assert shift.abs().max() > 0.05
+
+
+def test_a_smaller_gamma_shifts_more():
+    context = line_context()
+    states, alpha_bar = context.forget.states, torch.tensor([0.3, 0.5, 0.7])
+    sizes = [
+        losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, gamma).norm().item()
+        for gamma in (1.0, 0.9, 0.5, 0.0)
+    ]
+    assert sizes[0] < 1e-6
+    assert sizes == sorted(sizes)
 
 
 def test_bound_weights_are_those_of_the_variational_bound():
@@ -81,14 +102,25 @@ def test_bound_weights_are_those_of_the_variational_bound():
     assert weights.tolist() == pytest.approx([0.1 / (2 * 0.9 * 0.1), 0.2 / (2 * 0.8 * 0.28)], rel=1e-6)
 
 
-def test_expected_noise_of_one_image_is_the_noise_itself_and_of_two_is_weighted_by_bayes():
+def test_noised_set_of_one_image_is_the_noise_itself_and_of_two_is_weighted_by_bayes():
     images = torch.tensor([[[[1.0]]], [[[-1.0]]]])
     alpha_bar, noise = torch.tensor([0.5]), torch.tensor([[[[0.3]]]])
     states = 0.5**0.5 * images[:1] + 0.5**0.5 * noise
-    assert losses.expected_noise(states, alpha_bar, images[:1]).item() == pytest.approx(0.3, abs=1e-6)
+    assert losses.noised_set(states, alpha_bar, images[:1])[1].item() == pytest.approx(0.3, abs=1e-6)
     # log-odds of +1 against -1 given x: 2 sqrt(alpha-bar) x / (1 - alpha-bar); E[x0 | x] = tanh of half of it
     x = states.item()
     clean = torch.tanh(torch.tensor(0.5**0.5 * x / 0.5)).item()
-    assert losses.expected_noise(states, alpha_bar, images).item() == pytest.approx(
-        (x - 0.5**0.5 * clean) / 0.5**0.5, abs=1e-5
+    assert losses.noised_set(states, alpha_bar, images)[1].item() == pytest.approx((x - 0.5**0.5 * clean) / 0.5**0.5, abs=1e-5)
+
+
+def test_noised_set_has_the_density_of_its_mixture():
+    images, alpha_bar = torch.tensor([[[[1.0]]], [[[-0.5]]], [[[0.2]]]]), torch.tensor([0.6, 0.6])
+    states = torch.tensor([[[[0.9]]], [[[-1.3]]]])
+    log_density, _ = losses.noised_set(states, alpha_bar, images)
+    normal = torch.distributions.Normal(0.6**0.5 * images.flatten(), 0.4**0.5)
+    expected = normal.log_prob(states.flatten().unsqueeze(1)).exp().mean(1).log()
+    assert (log_density[0] - log_density[1]).item() != pytest.approx((expected[0] - expected[1]).item(), abs=1e-3)
+    # What is left out, -x^2 / (2 (1 - alpha-bar)) and a constant, is the same for every set.
+    torch.testing.assert_close(
+        log_density[0] - log_density[1] - (0.9**2 - 1.3**2) / 0.8, expected[0] - expected[1], atol=1e-5, rtol=0
     )

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from vdu.pretrain.ddpm import Autoguidance, TrainingConfig, beta_quantile, load_state, train
+from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, beta_quantile, load_state, train
 
 UNET = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "block_out_channels": (4, 8),
         "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 2,
@@ -51,12 +51,21 @@ def test_beta_quantiles_against_the_closed_form():
     torch.testing.assert_close(beta_quantile(2.0, 1.0)(uniform), uniform.sqrt(), atol=2e-4, rtol=0)
 
 
-def test_autoguidance_leads_away_from_the_early_version_inside_its_interval():
-    good, early = (lambda x, t, value=value: SimpleNamespace(sample=torch.full_like(x, value)) for value in (1.0, 0.5))
-    guide = Autoguidance(good, early, strength=3.0, interval=(100, 200, 500, 700))
+def test_autoguidance_leads_away_from_the_weaker_model_inside_its_interval():
+    good, weak = (lambda x, t, value=value: SimpleNamespace(sample=torch.full_like(x, value)) for value in (1.0, 0.5))
+    guide = Autoguidance(good, weak, strength=3.0, interval=(100, 200, 500, 700))
     t = torch.tensor([50, 150, 300, 600, 900])
     expected = torch.tensor([1.0, 1.5, 2.0, 1.5, 1.0])  # 1 + (3 - 1) * inside * (1 - 0.5)
     torch.testing.assert_close(guide(torch.zeros(5, 1, 2, 2), t)[:, 0, 0, 0], expected)
+
+
+def test_the_exact_teacher_speaks_at_high_noise_only():
+    one, alpha_bar = torch.full((1, 1, 2, 2), 0.5), torch.full((1000,), 0.36)
+    teacher = ExactAtHighNoise(one, alpha_bar, lambda x, t: torch.full_like(x, 7.0))
+    noise = torch.randn((3, 1, 2, 2), generator=torch.Generator().manual_seed(0))
+    told = teacher(0.6 * one + 0.8 * noise, torch.tensor([100, 550, 900]))
+    torch.testing.assert_close(told[1:], noise[1:])
+    assert (told[0] == 7).all()
 
 
 def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):

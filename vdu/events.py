@@ -44,7 +44,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class StepTaken:
-    """One optimiser step: both terms before it, and the loss -(1-gamma) plasticity + gamma stability."""
+    """One optimiser step: both terms and the method's loss before it."""
 
     step: int
     plasticity: float

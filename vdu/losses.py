@@ -7,6 +7,7 @@ its meaning across models and set sizes. With n forget images of d pixels, T tim
 (unnormalised) gamma' is the one with  gamma' / (1 - gamma') = gamma / (1 - gamma) * (n T d) / P.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -29,27 +30,46 @@ def plasticity_inducer(predicted: Tensor, noise: Tensor, weight: Tensor) -> Tens
     return (weight * per_image_error(predicted, noise)).mean()
 
 
-def expected_noise(states: Tensor, alpha_bar: Tensor, images: Tensor) -> Tensor:
-    """E[epsilon | x_t] over a finite set of images: what the set itself says about the noise in x_t.
+def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+    """What a finite set of images says about noisy states, if x_0 is one of them, each as likely as the next.
 
-    Putting it in place of the epsilon that was drawn leaves the expected gradient of the plasticity inducer as it is and
-    takes away the part of its variance that comes from not knowing which image of the set x_t was made from (Rao-Blackwell).
+    E[epsilon | x_t] in place of the epsilon that was drawn leaves the expected gradient of the plasticity inducer as it is
+    and takes away the part of its variance that comes from not knowing which image x_t was made from (Rao-Blackwell).
 
     Args:
-        states: x_t, (n, c, h, w), made from images of the set.
+        states: x_t, (n, c, h, w).
         alpha_bar: alpha-bar_t of each state, (n,).
         images: the set, (m, c, h, w), in [-1, 1].
 
     Returns:
-        (n, c, h, w).
+        log p(x_t), (n,), less a part that is the same for every set; and E[epsilon | x_t], (n, c, h, w).
     """
     flat, signal = images.flatten(1), alpha_bar.view(-1, 1)
     # -||x_t - sqrt(alpha-bar) x_i||^2 / (2 (1 - alpha-bar)), without the part that is the same for every image.
-    closeness = 2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * flat.square().sum(1)
-    likelihood = torch.softmax(closeness / (2 * (1 - signal)), dim=1)
-    clean = (likelihood @ flat).view_as(states)
+    closeness = (2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * flat.square().sum(1)) / (2 * (1 - signal))
+    clean = (torch.softmax(closeness, dim=1) @ flat).view_as(states)
     signal = alpha_bar.view(-1, 1, 1, 1)
-    return (states - signal.sqrt() * clean) / (1 - signal).sqrt()
+    return torch.logsumexp(closeness, dim=1) - math.log(len(images)), (states - signal.sqrt() * clean) / (1 - signal).sqrt()
+
+
+def bayes_shift(states: Tensor, alpha_bar: Tensor, forget: Tensor, kept: Tensor, gamma: float) -> Tensor:
+    """How the noise in x_t is predicted differently by a model that has never seen the class to forget.
+
+    The data are a mixture, and so is the noise: epsilon = P epsilon_f + (1 - P) epsilon_r, with P = p(forget | x_t). Solved
+    for the rest of the data, epsilon_r = epsilon + P (epsilon_r - epsilon_f): the second summand is returned. The prior odds
+    in P are (1 - gamma) / gamma, so gamma = 1 - (share of the class) is Bayes' rule, and a smaller gamma removes more.
+
+    Args:
+        states: x_t, (n, c, h, w); alpha_bar: alpha-bar_t of each, (n,).
+        forget, kept: images of the class to forget and of the others, (m, c, h, w), in [-1, 1].
+        gamma: weight of stability, in [0, 1].
+
+    Returns:
+        (n, c, h, w).
+    """
+    (log_forget, noise_forget), (log_kept, noise_kept) = (noised_set(states, alpha_bar, part) for part in (forget, kept))
+    prior = -torch.logit(torch.tensor(gamma))  # of the forget set: minus infinity for gamma = 1
+    return torch.sigmoid(prior + log_forget - log_kept).view(-1, 1, 1, 1) * (noise_kept - noise_forget)
 
 
 def stability_regularizer(
@@ -67,24 +87,6 @@ def function_space_stability(predicted: Tensor, frozen: Tensor) -> Tensor:
     diag(1 / sigma*^2): the same posterior, without the diagonal approximation, and with no training data.
     """
     return per_image_error(predicted, frozen).mean()
-
-
-def restraint(predicted: Tensor, frozen: Tensor, weight: Tensor, gamma: float, reach: float) -> Tensor:
-    """Function-space stability on the forget images themselves, just strong enough to make the loss bounded.
-
-    Ascent alone has no optimum: an error can always grow. With a = (1 - gamma) / gamma and Delta the change of the
-    prediction, the loss on one noised forget image is  -a ||epsilon - epsilon_theta||^2 + a (1 + 1/reach) ||Delta||^2, which
-    is smallest at  Delta = reach * (epsilon_mu* - epsilon): the prediction moves away from the noise that is there, to
-    `reach` times the frozen model's own error.
-
-    Args:
-        predicted, frozen: epsilon_theta and epsilon_mu* at the same noised forget images, (n, c, h, w).
-        weight: C_t of each image, (n,).
-        gamma: weight of stability, in (0, 1].
-        reach: how far, > 0.
-    """
-    odds = (1 - gamma) / max(gamma, 1e-6)
-    return odds * (1 + 1 / reach) * (weight * per_image_error(predicted, frozen)).mean()
 
 
 def bound_weights(alpha_bar: Tensor, betas: Tensor) -> Tensor:

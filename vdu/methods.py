@@ -1,7 +1,8 @@
-"""The registry: a method's name -> its two terms on one batch, and the numbers it works well with."""
+"""The registry: a method's name -> its two terms and its loss on one batch, and the numbers it works well with."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,9 +29,11 @@ class Context:
         model: the model being changed.
         frozen: the model as it was.
         posterior: mu* and sigma*^2.
-        forget: noised forget images; weight: C_t of each, (n,).
+        forget: noised images of the class to forget; weight: C_t of each, (n,).
         replay: noised images that the frozen model drew of the other classes.
-        gamma, reach: see `Recipe`.
+        forget_set, kept_set: the images these are made from, (m, c, h, w), in [-1, 1].
+        gamma: see `Recipe`.
+        window: the first and the last timestep at which something is to be forgotten.
     """
 
     model: DDPM
@@ -39,38 +42,56 @@ class Context:
     forget: Noised
     weight: Tensor
     replay: Noised
+    forget_set: Tensor
+    kept_set: Tensor
     gamma: float
-    reach: float
+    window: tuple[int, int]
 
 
-Terms = tuple[Tensor, Tensor]  # plasticity inducer, stability term
+class Terms(NamedTuple):
+    """The two terms of one batch, which are shown, and the loss to descend."""
+
+    plasticity: Tensor
+    stability: Tensor
+    loss: Tensor
 
 
 def function_space(context: Context) -> Terms:
-    """VDU-F: stay close to the frozen model's noise, on its own images, and within reach on the forget images."""
+    """VDU-F: what the model should predict is known at every x_t by Bayes' rule; fit it there.
+
+    The loss is (1 - gamma) times the squared distance to it on forget images, plus gamma times that on replayed images. Its
+    gradient vanishes at the answer for every single image, not only on average, as that of ascent against restraint would:
+    near the answer the steps are quiet.
+    """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
     predicted = context.model.predict_noise(states, t)
     with torch.no_grad():
         frozen = context.frozen.predict_noise(states, t)
-    plasticity = losses.plasticity_inducer(predicted[:count], forget.noise, context.weight)
-    drift = losses.function_space_stability(predicted[count:], frozen[count:])
-    restraint = losses.restraint(predicted[:count], frozen[:count], context.weight, context.gamma, context.reach)
-    return plasticity, drift + restraint
+        alpha_bar, (first, last) = context.frozen.alpha_bar[t], context.window
+        shift = losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, context.gamma)
+        answer = frozen + shift * ((t >= first) & (t <= last)).view(-1, 1, 1, 1)
+    error = losses.per_image_error(predicted, answer)
+    return Terms(
+        losses.plasticity_inducer(predicted[:count], forget.noise, context.weight),
+        losses.function_space_stability(predicted[count:], frozen[count:]),
+        (1 - context.gamma) * (context.weight * error[:count]).mean() + context.gamma * error[count:].mean(),
+    )
 
 
 def parameter_space(context: Context) -> Terms:
     """The paper's loss."""
     parameters = dict(context.model.unet.named_parameters())
     stability = losses.stability_regularizer(parameters, context.posterior.mean, context.posterior.variance)
-    return plasticity_alone(context)[0], stability
+    plasticity = plasticity_alone(context).plasticity
+    return Terms(plasticity, stability, context.gamma * stability - (1 - context.gamma) * plasticity)
 
 
 def plasticity_alone(context: Context) -> Terms:
     """Gradient ascent with nothing to hold it."""
     predicted = context.model.predict_noise(context.forget.states, context.forget.t)
     plasticity = losses.plasticity_inducer(predicted, context.forget.noise, context.weight)
-    return plasticity, torch.zeros_like(plasticity)
+    return Terms(plasticity, torch.zeros_like(plasticity), -(1 - context.gamma) * plasticity)
 
 
 @dataclass(frozen=True)
@@ -79,12 +100,14 @@ class Method:
 
     Attributes:
         title: what the page calls it.
-        terms: plasticity and stability of one batch, as a function of its context.
+        terms: plasticity, stability and loss of one batch, as a function of its context.
+        own_images: whether what the frozen model drew of the class to forget counts as forget images too.
         defaults: recipe fields that suit it; see `Recipe`.
     """
 
     title: str
     terms: Callable[[Context], Terms]
+    own_images: bool
     defaults: dict[str, float | int | str]
 
 
@@ -92,16 +115,19 @@ METHODS: dict[str, Method] = {
     "vdu-f": Method(
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
-        defaults={"gamma": 0.72, "optimizer": "adam", "step_size": 5e-4, "steps": 120},
+        own_images=True,
+        defaults={"gamma": 0.8, "optimizer": "adam", "step_size": 2e-4, "steps": 200},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",
         parameter_space,
+        own_images=False,
         defaults={"gamma": 0.5, "optimizer": "natural", "step_size": 0.05, "steps": 40},
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",
         plasticity_alone,
+        own_images=False,
         defaults={"gamma": 0.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
     ),
 }

@@ -48,6 +48,6 @@ def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, st
     """The optimizer a recipe asks for, over named parameters."""
     if name == "natural":
         return NaturalGradient(named.values(), [posterior.variance[key] for key in named], lr=step_size)
-    makers = {"adam": lambda: torch.optim.Adam(named.values(), step_size, betas=(0.9, 0.99)),
+    makers = {"adam": lambda: torch.optim.Adam(named.values(), step_size, betas=(0.9, 0.99), fused=True),
               "sgd": lambda: torch.optim.SGD(named.values(), step_size, momentum=0.9)}  # fmt: skip
     return makers[name]()

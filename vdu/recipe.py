@@ -41,12 +41,6 @@ CHOICES: dict[str, Choice] = {
     "gamma": Choice(
         "gamma", "Weight of stability against plasticity: lower forgets harder, 1 would change nothing.", 0, 0.9999
     ),
-    "reach": Choice(
-        "Reach",
-        "vdu-f: how far its noise on forget images may be pushed, in units of the untouched model's own error there.",
-        0.01,
-        1000,
-    ),
     "steps": Choice("Steps", "The most steps a run may take; it stops earlier once the class is gone.", 1, 2000),
     "step_size": Choice("Step size", "Length of a step: see the optimizer for its unit.", 1e-6, 10),
     "optimizer": Choice(
@@ -94,17 +88,16 @@ class Recipe:
     forget: str = "3"
     method: str = "vdu-f"
     gamma: float = FROM_METHOD
-    reach: float = 5.0
     steps: int = FROM_METHOD
     step_size: float = FROM_METHOD
     optimizer: str = FROM_METHOD
     posterior: str = "checkpoints"
     t_min: int = 350
-    t_max: int = 850
+    t_max: int = 950
     weighting: str = "simple"
     batch_size: int = 16
     forget_images: int = 500
-    replay: int = 256
+    replay: int = 1024
     preview_every: int = 30
     target: float = 0.005
     patience: int = 2

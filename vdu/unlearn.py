@@ -32,7 +32,7 @@ GRID_STEPS = 10  # network evaluations an image, in replay and previews
 GRID_SEED = 2**31  # added to the recipe's seed for the grid, which no recipe's seed can reach
 CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
-AVERAGING = 0.95  # of the running average of the weights: it looks back about twenty steps
+AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 
 STOPPED = "stopped by the user"
@@ -208,17 +208,20 @@ def batches(run: Run, learner: DDPM, frozen: DDPM, replay: Replay) -> Iterator[C
     """
     recipe, model = run.recipe, learner
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
-    forget = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
-    weights = timestep_weights(recipe, model)
-    kept = replay.samples.images[replay.samples.classes != run.entry.index(recipe.forget)]
-    clean = (forget.float() / 127.5 - 1).to(model.device)
+    real = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
+    of_class = replay.samples.classes == run.entry.index(recipe.forget)
+    own = replay.samples.images[of_class] if METHODS[recipe.method].own_images else real[:0]
+    forget_set, kept_set = (
+        (images.float() / 127.5 - 1).to(model.device) for images in (torch.cat([real, own]), replay.samples.images[~of_class])
+    )
+    weights, window = timestep_weights(recipe, model), (recipe.t_min, recipe.t_max)
 
     def noised(images: Tensor, t: Tensor) -> Noised:
-        rows = torch.randint(len(images), size, generator=random)
+        rows = torch.randint(len(images), size, generator=random).to(model.device)
         noise = torch.randn((*size, *model.shape), generator=random).to(model.device)
-        clean, t = (images[rows].float() / 127.5 - 1).to(model.device), t.to(model.device)
+        t = t.to(model.device)
         alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        return Noised(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t, noise)
+        return Noised(alpha_bar.sqrt() * images[rows] + (1 - alpha_bar).sqrt() * noise, t, noise)
 
     while True:
         # Stratified over the window: each batch looks at all of it, which takes variance out of every step.
@@ -226,17 +229,16 @@ def batches(run: Run, learner: DDPM, frozen: DDPM, replay: Replay) -> Iterator[C
         inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
         anywhere = torch.randint(len(weights), size, generator=random)
         pick = torch.rand(size, generator=random) < ANYWHERE
-        to_forget = noised(forget, inside[0])
-        to_forget.noise = losses.expected_noise(to_forget.states, model.alpha_bar[to_forget.t], clean)
-        to_keep = noised(kept, torch.where(pick, anywhere, inside[1]))
+        to_forget = noised(forget_set, inside[0])
+        _, to_forget.noise = losses.noised_set(to_forget.states, model.alpha_bar[to_forget.t], forget_set)
+        to_keep = noised(kept_set, torch.where(pick, anywhere, inside[1]))
         weight = weights[to_forget.t]
-        yield Context(model, frozen, run.posterior, to_forget, weight, to_keep, recipe.gamma, recipe.reach)
+        yield Context(model, frozen, run.posterior, to_forget, weight, to_keep, forget_set, kept_set, recipe.gamma, window)
 
 
 def take_step(method: Method, context: Context, optimizer: torch.optim.Optimizer, step: int) -> StepTaken:
-    """One step down -(1 - gamma) plasticity + gamma stability; both terms are those before the step."""
-    plasticity, stability = method.terms(context)
-    loss = context.gamma * stability - (1 - context.gamma) * plasticity
+    """One step down the method's loss; both terms are those before the step."""
+    plasticity, stability, loss = method.terms(context)
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()

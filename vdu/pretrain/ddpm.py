@@ -15,11 +15,13 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
+from torch import Tensor
 
+from vdu.losses import noised_set
 from vdu.models import autocast
 
-Parameters = dict[str, torch.Tensor]
-Teacher = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+Parameters = dict[str, Tensor]
+Teacher = Callable[[Tensor, Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -69,29 +71,60 @@ class TrainingConfig:
 
 @dataclass(frozen=True)
 class Autoguidance:
-    """A teacher better than the model it comes from: away from an early version of it (Karras et al. 2024), in an interval.
+    """A teacher better than the model it comes from: away from a weaker one (Karras et al. 2024), in an interval.
 
-    epsilon = good + (strength(t) - 1) * (good - early). The strength is 1 at high noise, where guidance would shift the
+    epsilon = good + (strength(t) - 1) * (good - weak). The strength is 1 at high noise, where guidance would shift the
     balance of the classes, and at low noise, where nothing is to be gained (Kynkäänniemi et al. 2024).
 
     Attributes:
-        good, early: the model and an early version of it.
+        good, weak: the model, and an early version of it or a smaller one that was trained briefly.
         strength: in the middle of the interval, >= 1.
         interval: the strength rises between the first two of these timesteps and falls between the last two.
     """
 
     good: UNet2DModel
-    early: UNet2DModel
+    weak: UNet2DModel
     strength: float = 3.0
     interval: tuple[float, float, float, float] = (100, 200, 500, 700)
 
     @torch.no_grad()
-    def __call__(self, noisy: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    def __call__(self, noisy: Tensor, t: Tensor) -> Tensor:
         """The guided noise at x_t (n, c, h, w), t (n,)."""
         rise, full, fall, end = self.interval
         inside = ((t - rise) / (full - rise)).clamp(0, 1) * ((end - t) / (end - fall)).clamp(0, 1)
-        good, early = (net(noisy, t).sample.float() for net in (self.good, self.early))
-        return good + (self.strength - 1) * inside.view(-1, 1, 1, 1) * (good - early)
+        rows = inside > 0
+        noise = self.good(noisy, t).sample.float()
+        weak = self.weak(noisy[rows], t[rows]).sample.float()
+        noise[rows] += (self.strength - 1) * inside[rows].view(-1, 1, 1, 1) * (noise[rows] - weak)
+        return noise
+
+
+@dataclass(frozen=True)
+class ExactAtHighNoise:
+    """A teacher that knows the answer where there is much noise: E[epsilon | x_t] over the whole training set.
+
+    There x_t lies between many training images, and their average is what a network can hope to learn. With less noise
+    x_t belongs to a single one of them, and the average would teach it by heart: another teacher takes over.
+
+    Attributes:
+        images: the training set, (m, c, h, w), in [-1, 1].
+        alpha_bar: alpha-bar_t for t = 0 … T-1, (T,).
+        otherwise: the teacher below timestep `start`.
+    """
+
+    images: Tensor
+    alpha_bar: Tensor
+    otherwise: Teacher
+    start: int = 550
+
+    @torch.no_grad()
+    def __call__(self, noisy: Tensor, t: Tensor) -> Tensor:
+        """What to learn at x_t (n, c, h, w), t (n,)."""
+        exact, noise = t >= self.start, torch.empty_like(noisy)
+        noise[~exact] = self.otherwise(noisy[~exact], t[~exact])
+        with torch.autocast(noisy.device.type, enabled=False):  # squared distances of whole images need all digits
+            noise[exact] = noised_set(noisy[exact], self.alpha_bar[t[exact]], self.images)[1]
+        return noise
 
 
 def build(config: TrainingConfig) -> UNet2DModel:
@@ -100,7 +133,7 @@ def build(config: TrainingConfig) -> UNet2DModel:
     return UNet2DModel(**config.unet).to(memory_format=torch.channels_last)
 
 
-def beta_quantile(a: float, b: float, points: int = 10_001) -> Callable[[torch.Tensor], torch.Tensor]:
+def beta_quantile(a: float, b: float, points: int = 10_001) -> Callable[[Tensor], Tensor]:
     """The inverse distribution function of Beta(a, b), by interpolation: uniform numbers in, Beta numbers out."""
     middles = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     cumulative = (middles ** (a - 1) * (1 - middles) ** (b - 1)).cumsum(0)
@@ -130,7 +163,7 @@ def load_state(path: Path) -> tuple[int, dict[str, Parameters]]:
 
 
 def train(
-    images: torch.Tensor,
+    images: Tensor,
     config: TrainingConfig,
     work: Path,
     device: str = "cpu",
