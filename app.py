@@ -27,7 +27,7 @@ from vdu.unlearn import Run, unlearn
 EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
 DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
 PLAIN = ("model", "forget", "forget_images", "strength")  # on the left; everything else is folded away
-FOLDED = ("method", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size",
+FOLDED = ("method", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size",
           "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "sampler",
           "seed")  # fmt: skip
 METHOD_FIELDS = ("steps", "step_size", "optimizer")

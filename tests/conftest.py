@@ -42,6 +42,7 @@ def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Context:
         forget_set=torch.randn((5, 1, 2, 2), generator=random),
         kept_set=torch.randn((6, 1, 2, 2), generator=random),
         gamma=gamma,
+        reach=1.0,
         window=(0, 999),
     )
 

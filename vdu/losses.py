@@ -89,6 +89,14 @@ def function_space_stability(predicted: Tensor, frozen: Tensor) -> Tensor:
     return per_image_error(predicted, frozen).mean()
 
 
+def clean_image_weights(alpha_bar: Tensor) -> Tensor:
+    """Weight of a squared error in epsilon by what it does to x_0, (1 - alpha-bar) / alpha-bar, halved and kept in 1 … 4.
+
+    At high noise a small error in epsilon is a large one in x_0, and there the shares of the classes are decided.
+    """
+    return ((1 - alpha_bar) / (2 * alpha_bar)).clamp(1, 4)
+
+
 def bound_weights(alpha_bar: Tensor, betas: Tensor) -> Tensor:
     """C_t of the variational bound (Ho et al. 2020, eq. 12) with sigma_t^2 = beta_t, shape (T,), not normalised."""
     return betas / (2 * (1 - betas) * (1 - alpha_bar))

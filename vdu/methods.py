@@ -32,7 +32,7 @@ class Context:
         forget: noised images of the class to forget; weight: C_t of each, (n,).
         replay: noised images that the frozen model drew of the other classes.
         forget_set, kept_set: the images these are made from, (m, c, h, w), in [-1, 1].
-        gamma: see `Recipe`.
+        gamma, reach: see `Recipe`.
         window: the first and the last timestep at which something is to be forgotten.
     """
 
@@ -45,6 +45,7 @@ class Context:
     forget_set: Tensor
     kept_set: Tensor
     gamma: float
+    reach: float
     window: tuple[int, int]
 
 
@@ -59,8 +60,8 @@ class Terms(NamedTuple):
 def function_space(context: Context) -> Terms:
     """VDU-F: what the model should predict is known at every x_t by Bayes' rule; fit it there.
 
-    The loss is (1 - gamma) times the squared distance to it on forget images, plus gamma times that on replayed images. Its
-    gradient vanishes at the answer for every single image, not only on average, as that of ascent against restraint would:
+    The loss is (1 - gamma) times the squared distance to it on forget images, plus gamma times that on replayed images, both
+    weighted by `losses.clean_image_weights`. Its gradient vanishes at the answer for every single image, not only on average, as that of ascent against restraint would:
     near the answer the steps are quiet.
     """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
@@ -70,8 +71,8 @@ def function_space(context: Context) -> Terms:
         frozen = context.frozen.predict_noise(states, t)
         alpha_bar, (first, last) = context.frozen.alpha_bar[t], context.window
         shift = losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, context.gamma)
-        answer = frozen + shift * ((t >= first) & (t <= last)).view(-1, 1, 1, 1)
-    error = losses.per_image_error(predicted, answer)
+        answer = frozen + context.reach * shift * ((t >= first) & (t <= last)).view(-1, 1, 1, 1)
+    error = losses.clean_image_weights(alpha_bar) * losses.per_image_error(predicted, answer)
     return Terms(
         losses.plasticity_inducer(predicted[:count], forget.noise, context.weight),
         losses.function_space_stability(predicted[count:], frozen[count:]),
@@ -116,7 +117,7 @@ METHODS: dict[str, Method] = {
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
         own_images=True,
-        defaults={"gamma": 0.8, "optimizer": "adam", "step_size": 2e-4, "steps": 200},
+        defaults={"gamma": 0.9, "optimizer": "adam", "step_size": 2e-4, "steps": 200},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",

@@ -41,6 +41,12 @@ CHOICES: dict[str, Choice] = {
     "gamma": Choice(
         "gamma", "Weight of stability against plasticity: lower forgets harder, 1 would change nothing.", 0, 0.9999
     ),
+    "reach": Choice(
+        "Reach",
+        "vdu-f: multiple of Bayes' correction that is aimed at. Averages over few pictures are unsure of the class, so 1 is short.",
+        0,
+        10,
+    ),
     "steps": Choice("Steps", "The most steps a run may take; it stops earlier once the class is gone.", 1, 2000),
     "step_size": Choice("Step size", "Length of a step: see the optimizer for its unit.", 1e-6, 10),
     "optimizer": Choice(
@@ -88,6 +94,7 @@ class Recipe:
     forget: str = "3"
     method: str = "vdu-f"
     gamma: float = FROM_METHOD
+    reach: float = 2.0
     steps: int = FROM_METHOD
     step_size: float = FROM_METHOD
     optimizer: str = FROM_METHOD
@@ -95,7 +102,7 @@ class Recipe:
     t_min: int = 350
     t_max: int = 950
     weighting: str = "simple"
-    batch_size: int = 16
+    batch_size: int = 24
     forget_images: int = 500
     replay: int = 1024
     preview_every: int = 30

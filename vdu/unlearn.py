@@ -233,7 +233,9 @@ def batches(run: Run, learner: DDPM, frozen: DDPM, replay: Replay) -> Iterator[C
         _, to_forget.noise = losses.noised_set(to_forget.states, model.alpha_bar[to_forget.t], forget_set)
         to_keep = noised(kept_set, torch.where(pick, anywhere, inside[1]))
         weight = weights[to_forget.t]
-        yield Context(model, frozen, run.posterior, to_forget, weight, to_keep, forget_set, kept_set, recipe.gamma, window)
+        yield Context(
+            model, frozen, run.posterior, to_forget, weight, to_keep, forget_set, kept_set, recipe.gamma, recipe.reach, window
+        )
 
 
 def take_step(method: Method, context: Context, optimizer: torch.optim.Optimizer, step: int) -> StepTaken:
