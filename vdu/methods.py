@@ -61,8 +61,8 @@ def function_space(context: Context) -> Terms:
     """VDU-F: what the model should predict is known at every x_t by Bayes' rule; fit it there.
 
     The loss is (1 - gamma) times the squared distance to it on forget images, plus gamma times that on replayed images, both
-    weighted by `losses.clean_image_weights`. Its gradient vanishes at the answer for every single image, not only on average, as that of ascent against restraint would:
-    near the answer the steps are quiet.
+    weighted by `losses.clean_image_weights`. Its gradient vanishes at the answer for every single image, not only on average,
+    as that of ascent against restraint would: near the answer the steps are quiet.
     """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])

@@ -43,7 +43,7 @@ CHOICES: dict[str, Choice] = {
     ),
     "reach": Choice(
         "Reach",
-        "vdu-f: multiple of Bayes' correction that is aimed at. Averages over few pictures are unsure of the class, so 1 is short.",
+        "vdu-f: how many times Bayes' correction is aimed at. Few pictures leave it unsure of the class, so 1 falls short.",
         0,
         10,
     ),
