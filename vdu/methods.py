@@ -123,7 +123,7 @@ METHODS: dict[str, Method] = {
         "VDU (2510.04058): stability in parameter space",
         parameter_space,
         own_images=False,
-        defaults={"gamma": 0.5, "optimizer": "natural", "step_size": 0.05, "steps": 40},
+        defaults={"gamma": 0.5, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",
