@@ -18,11 +18,12 @@ import gradio as gr
 from vdu import page
 from vdu.catalog import ASSETS, CATALOG
 from vdu.errors import UserError
-from vdu.events import Preview, Progress
+from vdu.events import Measured, Preview, Progress
 from vdu.methods import METHODS
 from vdu.recipe import CHOICES, Recipe
-from vdu.report import report_of, write_run, zip_model
-from vdu.unlearn import Run, unlearn
+from vdu.report import preview_sheet, report_of, write_run, zip_model
+from vdu.sampling import drain
+from vdu.unlearn import Run, further, unlearn
 
 EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
 DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
@@ -92,7 +93,14 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
             return
         run = Run(recipe_of(*values))
         session, progress = Session(run, page.live_view(run, {})), None
-        yield {state: session, status: page.status_html(None, "Starting …"), snapshot: gr.update(maximum=1, value=0)}
+        yield {
+            state: session,
+            status: page.status_html(None, "Starting …"),
+            snapshot: gr.update(maximum=1, value=0),
+            distance: gr.update(value=1, interactive=False),
+            shares: page.shares_html(None),
+            table: "",
+        }
         with closing(unlearn(run)) as events:
             for event in events:
                 if stop_asked.is_set():
@@ -100,6 +108,8 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
                 if isinstance(event, Progress):
                     progress = event
                     yield {status: page.status_html(event)}
+                elif isinstance(event, Measured) and event.side == "before":
+                    yield {shares: page.shares_html(report_of(run))}
                 elif isinstance(event, Preview):
                     session.view = page.live_view(run, session.view.sheets)
                     yield {
@@ -154,6 +164,7 @@ def finished(session: Session, words: str) -> dict[Any, Any]:
         headline: page.headline_html(report),
         shares: page.shares_html(report),
         table: page.table_html(report),
+        distance: gr.update(interactive=session.run.after is not None),
         status: page.status_html(None, words),
         **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, files, strict=True)},
     }
@@ -164,6 +175,15 @@ def show_snapshot(session: Session | None, position: float) -> tuple[str, str]:
     view, forget = (session.view, session.run.recipe.forget) if session else (EXAMPLE, EXAMPLE.report["forget"])
     step = page.nearest(view, position)
     return page.sheet_html(view, step, forget), page.snapshot_words(view, step)
+
+
+def show_further(session: Session | None, factor: float) -> tuple[str, str]:
+    """The samples of a model that went further than the run's, or not so far."""
+    if session is None or session.run.after is None:
+        raise gr.Error("Press Unlearn first; this slider then moves the model that your run made.", print_exception=False)
+    preview = drain(further(session.run, factor))
+    words = page.further_words(preview, factor)
+    return page.picture(page.png(preview_sheet(preview)), f"Samples {factor:.1f} times as far"), words
 
 
 def method_defaults(method: str) -> list[Any]:
@@ -241,6 +261,17 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             snapshot = gr.Slider(
                 0, last, last, step=1, label="Snapshots", elem_id="snapshot", info="Slide back through the run."
             )
+            distance = gr.Slider(
+                0,
+                2,
+                1,
+                step=0.1,
+                label="How far",
+                elem_id="distance",
+                interactive=False,
+                info="After a run: its change, taken so many times. 0 is the untouched model, 1 where the run went; "
+                "drawn at once, no training.",
+            )
             with gr.Row():
                 with gr.Column(min_width=300):
                     gr.HTML('<h2 class="vdu-h">What it draws</h2>')
@@ -256,7 +287,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 gr.Markdown(EXPLANATION, latex_delimiters=[{"left": "$$", "right": "$$", "display": True},
                                                            {"left": "$", "right": "$", "display": False}])  # fmt: skip
 
-    outputs = [state, headline, status, before, when, after, snapshot, shares, table, curves, *buttons]
+    outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, *buttons]
     inputs = [model, forget, count, strength, *advanced.values()]
     go.click(
         start,
@@ -274,6 +305,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     demo.unload(leave)
     snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip
+    distance.release(show_further, [state, distance], [after, when], show_progress="hidden", trigger_mode="always_last",
+                     concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
     advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],
                              show_progress="hidden", api_visibility="private")  # fmt: skip
     gr.api(api_unlearn, api_name="unlearn", concurrency_limit=1, concurrency_id="device")

@@ -111,6 +111,12 @@ def test_a_run_from_click_to_downloads(browser, address):
     expect(page.locator("#when")).to_contain_text("After 4 steps")
     assert source(page, "after") == final
 
+    distance = page.locator("#distance input[type=number]")
+    distance.fill("0")
+    distance.press("Enter")
+    expect(page.locator("#when")).to_contain_text("0.0 × as far", timeout=LONG)
+    assert source(page, "after") == source(page, "before")
+
     files = {}
     for name in ("Report", "Picture sheet", "Unlearned model"):
         with page.expect_download() as waiting:

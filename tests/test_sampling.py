@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vdu.catalog import open_model
-from vdu.sampling import ALGORITHMS, drain, image_seeds, sample
+from vdu.sampling import ALGORITHMS, drain, image_seeds, sample, timestep_grid
 
 
 @pytest.mark.parametrize("sampler", ALGORITHMS)
@@ -24,3 +24,14 @@ def test_same_seeds_same_images_whatever_the_count(sampler):
 def test_seeds_of_a_longer_list_begin_with_those_of_a_shorter():
     assert image_seeds(7, 10)[:4] == image_seeds(7, 4)
     assert not set(image_seeds(0, 20_000)) & set(image_seeds(1, 20_000))
+
+
+@pytest.mark.parametrize("steps", [1, 2, 15, 100])
+def test_the_grid_starts_at_the_end_falls_and_is_densest_in_the_middle(steps):
+    grid = timestep_grid(steps, 1000)
+    assert grid[0] == 999
+    assert len(grid) == steps
+    gaps = [first - second for first, second in zip(grid, [*grid[1:], 0], strict=True)]
+    assert min(gaps) > 0
+    if steps > 2:
+        assert min(gaps) in gaps[steps // 2 - 1 : steps // 2 + 1]

@@ -9,7 +9,8 @@ from vdu.events import Finished, Measured, Preview, StepTaken
 from vdu.methods import METHODS
 from vdu.recipe import Recipe
 from vdu.report import report_of
-from vdu.unlearn import BROKEN, DAMAGED, REACHED, SPENT, STOPPED, Run, unlearn
+from vdu.sampling import drain
+from vdu.unlearn import BROKEN, DAMAGED, REACHED, SCALES, SPENT, STOPPED, Run, further, place, unlearn
 
 
 def weights(model) -> torch.Tensor:
@@ -82,3 +83,45 @@ def test_fewer_forget_images_are_a_subset_of_more():
     images = entry.forget_images("3")
     assert len(images) == 500
     assert torch.equal(choose(images, 8, seed=0), choose(images, 100, seed=0)[:8])
+
+
+def test_a_scale_of_0_is_the_start_and_of_1_the_end():
+    start, _ = open_model("mnist-ddpm", "cpu")
+    model, end = start.clone(), start.clone()
+    with torch.no_grad():
+        for parameter in end.unet.parameters():
+            parameter += 1
+    place(model, start, end, 0.0)
+    assert torch.equal(weights(model), weights(start))
+    place(model, start, end, 1.0)
+    assert torch.equal(weights(model), weights(end))
+    place(model, start, end, 1.5)
+    assert torch.allclose(weights(model), weights(start) + 1.5, atol=1e-5)
+
+
+def test_it_goes_no_further_than_the_target_asks_for():
+    run, _ = finished(target=1.0)
+    assert run.scale == min(SCALES)
+    assert run.reason == REACHED
+
+
+def test_it_goes_as_far_as_it_may_for_a_target_out_of_reach():
+    run, _ = finished(target=0.0, max_damage=1.0, step_size=1e-6)
+    assert run.scale == max(SCALES)
+    assert run.reason == SPENT
+
+
+def test_a_damaged_model_is_brought_back_to_where_it_was_whole():
+    run, _ = finished(method="neggrad", step_size=0.002, steps=6, preview_every=2, target=0.0, max_damage=0.2)
+    assert run.reason == DAMAGED
+    assert run.scale < 1
+    assert run.previews[-1].damage <= 0.2
+
+
+def test_further_draws_another_model_and_leaves_the_run_alone():
+    run, _ = finished(target=0.0, max_damage=1.0)
+    kept = weights(run.model)
+    untouched, here = (drain(further(run, factor)) for factor in (0.0, 1.0))
+    assert torch.equal(untouched.images, run.previews[0].images)
+    assert torch.equal(here.images, run.previews[-1].images)
+    assert torch.equal(weights(run.model), kept)

@@ -8,6 +8,7 @@ PHASES = {
     "replay": "Drawing images to steer by",
     "before": "Measuring the model as it was",
     "unlearn": "Unlearning",
+    "scale": "Finding how far to go",
     "preview": "Looking at what it draws now",
     "after": "Measuring the unlearned model",
     "sample": "Drawing samples",

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
+SMOOTHING = 20  # steps in the running mean of the loss terms
 INK = "#010203"  # stands for the page's own text colour
 STYLE = {
     "svg.fonttype": "none",
@@ -62,6 +63,11 @@ def shares(figures: dict[str, Any]) -> list[float]:
     return [100 * share for share in figures["class_shares"].values()]
 
 
+def running_mean(values: list[float], width: int) -> list[float]:
+    """The mean of each value and up to `width` - 1 before it: what a term does, without what one batch did to it."""
+    return [sum(part) / len(part) for part in (values[max(0, end - width) : end] for end in range(1, len(values) + 1))]
+
+
 def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
     """Two panels over the steps: the two loss terms, and the forget rate with the damage.
 
@@ -73,12 +79,13 @@ def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
         figure = Figure(figsize=(5.6, 4.4))
         top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.42})
         numbers = [row["step"] for row in steps]
-        top.plot(numbers, [row["plasticity"] for row in steps], color=PLASTICITY, label="plasticity inducer")
-        top.set_ylabel("plasticity", color=PLASTICITY)
         twin = top.twinx()
         twin.spines["right"].set_visible(True)
-        twin.plot(numbers, [row["stability"] for row in steps], color=STABILITY, label="stability")
-        twin.set_ylabel("stability", color=STABILITY)
+        for axes, term, colour in ((top, "plasticity", PLASTICITY), (twin, "stability", STABILITY)):
+            values = [row[term] for row in steps]
+            axes.plot(numbers, values, color=colour, alpha=0.25, linewidth=1)
+            axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
+            axes.set_ylabel(term, color=colour)
         top.set_title("the two terms of the loss", loc="left", fontsize=12)
         places = [row["step"] for row in looks]
         bottom.plot(places, [100 * row["forget_rate"] for row in looks], "o-", color=FORGOTTEN, label="forget rate")

@@ -14,7 +14,7 @@ from PIL import Image
 
 from vdu import figures
 from vdu.catalog import Entry
-from vdu.events import PHASES, Progress
+from vdu.events import PHASES, Preview, Progress
 from vdu.methods import METHODS
 from vdu.report import Report, headline, preview_sheet
 from vdu.unlearn import Run
@@ -62,7 +62,7 @@ def png(image: Image.Image) -> bytes:
 def live_view(run: Run, sheets: dict[int, bytes], report: Report | None = None) -> View:
     """The view of a run that goes on or has just ended; `sheets` is filled with the previews it lacks."""
     for preview in run.previews:
-        if preview.step not in sheets:
+        if preview.step not in sheets or preview is run.previews[-1]:  # the last may have been redrawn after rescaling
             sheets[preview.step] = png(preview_sheet(preview))
     steps = [{"step": taken.step, "plasticity": taken.plasticity, "stability": taken.stability} for taken in run.steps]
     looks = [{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews]
@@ -104,6 +104,14 @@ def snapshot_words(view: View, step: int) -> str:
     )
 
 
+def further_words(preview: Preview, factor: float) -> str:
+    """The title over the right-hand sheet when it shows another distance than the run's."""
+    return (
+        f'<h2 class="vdu-h">{factor:.1f} × as far</h2><div class="vdu-small">by these pictures, forget rate about '
+        f"{preview.forget_rate:.1%}; {preview.damage:.0%} of the kept ones changed</div>"
+    )
+
+
 def nearest(view: View, position: float) -> int:
     """The step of the preview nearest to a position of the snapshot slider."""
     return min(view.sheets, key=lambda step: abs(step - position))
@@ -118,6 +126,8 @@ def headline_html(report: Report, example: bool = False) -> str:
         f"{METHODS[report['method']].title}. It stopped after {report['steps_taken']} steps because "
         f"{report['stopped_because']}."
     )
+    if report["scale"] != 1:
+        small.append(f"Then its change was scaled by {report['scale']:.1f}, the least that looked far enough.")
     words = html.escape(headline(report)).replace("u-FID", "u&#8209;FID")  # a line never breaks inside the name
     return f'<div class="vdu-headline" role="status">{words}</div><div class="vdu-small">{html.escape(" ".join(small))}</div>'
 

@@ -67,7 +67,12 @@ CHOICES: dict[str, Choice] = {
         "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 64, 2048
     ),
     "preview_every": Choice("Preview every", "Steps between two looks at what the model draws.", 1, 500),
-    "target": Choice("Target forget rate", "Stop when the estimated forget rate is at or below this.", 0, 1),
+    "target": Choice(
+        "Target forget rate",
+        "Stop when the estimated forget rate is at or below this; then the change is scaled to just meet it.",
+        0,
+        1,
+    ),
     "patience": Choice("Patience", "Previews in a row that must meet the target.", 1, 20),
     "max_damage": Choice("Most damage", "Stop when this share of the kept preview images has changed its class.", 0, 1),
     "samples": Choice("Samples", "Images drawn before and after to measure with.", 50, 20000),
@@ -94,7 +99,7 @@ class Recipe:
     forget: str = "3"
     method: str = "vdu-f"
     gamma: float = FROM_METHOD
-    reach: float = 2.0
+    reach: float = 3.0
     steps: int = FROM_METHOD
     step_size: float = FROM_METHOD
     optimizer: str = FROM_METHOD
@@ -105,8 +110,8 @@ class Recipe:
     batch_size: int = 24
     forget_images: int = 500
     replay: int = 1024
-    preview_every: int = 30
-    target: float = 0.005
+    preview_every: int = 40
+    target: float = 0.0075
     patience: int = 2
     max_damage: float = 0.4
     samples: int = 256

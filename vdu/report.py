@@ -57,6 +57,7 @@ def report_of(run: Run) -> Report:
         "pul": metrics.percentage_of_unlearning(before["forget_rate"], after["forget_rate"]) if after else None,
         "u_fid": after["retain_fid"] if after else None,
         "steps_taken": len(run.steps),
+        "scale": run.scale,
         "stopped_because": run.reason,
         "previews": [{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews],
         "seconds": {name: round(value, 2) for name, value in (seconds | {"total": sum(seconds.values())}).items()},

@@ -34,6 +34,8 @@ CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge giv
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
+SCALES = tuple(tenths / 10 for tenths in range(3, 17))  # of the change that the steps made; 1 is what they made
+SCALE_SEEDS = 128  # at most so many seeds that drew the class are drawn from again at every scale
 
 STOPPED = "stopped by the user"
 REACHED = "the forget rate met its target"
@@ -48,22 +50,24 @@ class Run:
 
     Attributes:
         model: the model being changed; a private copy.
-        grid: seeds of the previews, those that drew the class to forget first.
+        replay: what the frozen model drew.
         before, after: samples from the measured seeds.
         seconds: wall-clock time by phase.
-        reason: why it ended.
+        scale: the unlearned weights are mu* + scale * (what the steps changed), see `rescale`.
+    reason: why it ended.
 
     Raises:
         UserError: on construction, if the model, class, posterior or device is not to be had.
     """
 
     recipe: Recipe
-    grid: list[int] = field(default_factory=list)
+    replay: "Replay | None" = None
     before: Samples | None = None
     after: Samples | None = None
     previews: list[Preview] = field(default_factory=list)
     steps: list[StepTaken] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    scale: float = 1.0
     reason: str = STOPPED
 
     def __post_init__(self) -> None:
@@ -92,12 +96,15 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     frozen, seeds = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples)
     how = run.recipe.sampler_steps, run.recipe.sampler
     with run.timed("replay"):
-        replay = yield from draw_replay(run, frozen)
+        run.replay = yield from draw_replay(run, frozen)
+        run.previews.append(look(run, run.replay.grid, run.replay.of(run.replay.grid), step=0))
+    yield run.previews[-1]
     with run.timed("sample"):
         run.before = yield from draw_pristine("before", frozen, run.entry, seeds, *how)
     yield Measured("before")
     with run.timed("unlearn"):
-        reason = yield from optimise(run, frozen, replay)
+        reason = yield from optimise(run, frozen)
+        reason = yield from rescale(run, frozen, reason)
     with run.timed("sample"):
         run.after = yield from draw("after", run.model, run.entry, seeds, *how)
     yield Measured("after")
@@ -107,50 +114,62 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
 
 @dataclass(frozen=True)
 class Replay:
-    """What the frozen model draws, and which of it the previews look at again.
+    """What the frozen model draws, and which of it is looked at again.
 
     Attributes:
-        samples: n images and what the judge made of them.
-        grid: rows of the previews' images; the first `forgotten` of them drew the class to forget.
+        seeds, samples: n seeds, their images and what the judge made of them.
+        forget, keep: rows of those that drew the class to forget, and of the others.
     """
 
+    seeds: list[int]
     samples: Samples
-    grid: Tensor
-    forgotten: int
+    forget: Tensor
+    keep: Tensor
+
+    def rows(self, forget: int, keep: int) -> Tensor:
+        """The first rows of either kind."""
+        return torch.cat([self.forget[:forget], self.keep[:keep]])
+
+    @property
+    def grid(self) -> Tensor:
+        """Rows of the previews' images; those that drew the class to forget come first."""
+        return self.rows(GRID_FORGET, GRID_KEEP)
+
+    def of(self, rows: Tensor) -> Samples:
+        """What the frozen model drew in some rows."""
+        return Samples(self.samples.images[rows], self.samples.probabilities[rows], self.samples.features[rows])
 
 
 def draw_replay(run: Run, frozen: DDPM) -> Generator[Event, None, Replay]:
-    """Draw from the frozen model, choose the grid among it, and show it as the preview of step 0."""
-    recipe, entry = run.recipe, run.entry
-    seeds = image_seeds(GRID_SEED + recipe.seed, recipe.replay)
-    samples = yield from draw_pristine("replay", frozen, entry, seeds, GRID_STEPS)
-    of_class = samples.classes == entry.index(recipe.forget)
-    forget, keep = of_class.nonzero()[:GRID_FORGET, 0], (~of_class).nonzero()[:GRID_KEEP, 0]
-    grid = torch.cat([forget, keep])
-    run.grid = [seeds[row] for row in grid.tolist()]
-    replay = Replay(samples, grid, len(forget))
-    drawn = Samples(samples.images[grid], samples.probabilities[grid], samples.features[grid])
-    preview = look(run, replay, drawn, step=0)
-    run.previews.append(preview)
-    yield preview
-    return replay
+    """Draw from the frozen model."""
+    seeds = image_seeds(GRID_SEED + run.recipe.seed, run.recipe.replay)
+    samples = yield from draw_pristine("replay", frozen, run.entry, seeds, GRID_STEPS)
+    of_class = samples.classes == run.entry.index(run.recipe.forget)
+    return Replay(seeds, samples, of_class.nonzero()[:, 0], (~of_class).nonzero()[:, 0])
 
 
-def look(run: Run, replay: Replay, drawn: Samples, step: int) -> Preview:
-    """Estimate forgetting and damage from what the grid's seeds draw now.
+def draw_again(phase: str, run: Run, model: DDPM, rows: Tensor) -> Generator[Event, None, Samples]:
+    """What a model draws from the seeds of some rows of the replay."""
+    return (yield from draw(phase, model, run.entry, [run.replay.seeds[row] for row in rows.tolist()], GRID_STEPS))
+
+
+def look(run: Run, rows: Tensor, drawn: Samples, step: int) -> Preview:
+    """Estimate forgetting and damage from what some of the replay's seeds draw now.
 
     The two groups of seeds are weighted by how often the frozen model draws each, which makes the estimate unbiased for
     the model's forget rate although half of the grid was chosen because it drew the class.
     """
-    index = run.entry.index(run.recipe.forget)
-    forgotten = drawn.classes == index
-    base = (replay.samples.classes == index).double().mean().item()
-    first, rest = forgotten[: replay.forgotten].double(), forgotten[replay.forgotten :].double()
-    rate = base * (first.mean().item() if len(first) else 0.0) + (1 - base) * (rest.mean().item() if len(rest) else 0.0)
-    kept = replay.grid[replay.forgotten :]
-    certainty = drawn.probabilities[replay.forgotten :].gather(1, replay.samples.classes[kept].unsqueeze(1))
-    damage = (certainty < CLEARLY).double().mean().item() if len(kept) else 0.0
-    return Preview(step, drawn.images, forgotten, rate, damage)
+    index, was = run.entry.index(run.recipe.forget), run.replay.samples.classes
+    forgotten, of_class = drawn.classes == index, was[rows] == index
+    share = (was == index).double().mean().item()
+    rate = share * mean(forgotten[of_class]) + (1 - share) * mean(forgotten[~of_class])
+    certainty = drawn.probabilities[~of_class].gather(1, was[rows][~of_class].unsqueeze(1))
+    return Preview(step, drawn.images, forgotten, rate, mean(certainty < CLEARLY))
+
+
+def mean(flags: Tensor) -> float:
+    """The share of flags that are set; 0 if there are none."""
+    return flags.double().mean().item() if flags.numel() else 0.0
 
 
 def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:
@@ -161,8 +180,8 @@ def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:
     return weights / weights[inside.bool()].mean()
 
 
-def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, str]:
-    """Take steps until a stop rule speaks; returns its reason.
+def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
+    """Take steps until a stop rule speaks, or all are taken; returns the reason.
 
     Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
     over the last steps, in which stability heals what it can. `run.model` is a running average of the weights that take the
@@ -170,7 +189,7 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
     """
     recipe = run.recipe
     learner = run.model.clone()
-    method, contexts = METHODS[recipe.method], batches(run, learner, frozen, replay)
+    method, contexts = METHODS[recipe.method], batches(run, learner, frozen)
     named = dict(learner.unet.named_parameters())
     optimizer = make_optimizer(recipe.optimizer, named, run.posterior, recipe.step_size)
     average = list(run.model.unet.parameters())
@@ -187,10 +206,10 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
             torch._foreach_lerp_(average, list(named.values()), 1 - AVERAGING)
         yield taken
         yield clock.progress(step)
-        if step % recipe.preview_every and step < last:
+        if step % recipe.preview_every or step == last:
             continue
-        drawn = yield from draw("preview", run.model, run.entry, run.grid, GRID_STEPS)
-        preview = look(run, replay, drawn, step)
+        drawn = yield from draw_again("preview", run, run.model, run.replay.grid)
+        preview = look(run, run.replay.grid, drawn, step)
         run.previews.append(preview)
         yield preview
         met = met + 1 if preview.forget_rate <= recipe.target else 0
@@ -198,15 +217,77 @@ def optimise(run: Run, frozen: DDPM, replay: Replay) -> Generator[Event, None, s
             last = clock.total = min(last, step + settling)
         if preview.damage > recipe.max_damage:
             return DAMAGED
-    return REACHED if met >= recipe.patience else SPENT
+    return SPENT
 
 
-def batches(run: Run, learner: DDPM, frozen: DDPM, replay: Replay) -> Iterator[Context]:
+def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
+    """Find how far to go along the way that the steps have found, and show what is drawn there; returns the reason to report.
+
+    theta(scale) = mu* + scale * (theta - mu*). Along this line forgetting and damage grow together and smoothly. The
+    smallest scale is taken whose forget rate meets the target, as long as the kept images stand it. Only the seeds that
+    drew the class before are looked at for the rate: what still shows the class comes from those.
+    """
+    recipe, replay, ended = run.recipe, run.replay, run.model.clone()
+    tried, share = replay.rows(SCALE_SEEDS, GRID_KEEP), len(replay.forget) / recipe.replay
+
+    def at(scale: float) -> Generator[Event, None, tuple[bool, bool]]:
+        """Go there; whether the class is forgotten, and whether the kept images are intact."""
+        place(run.model, frozen, ended, scale)
+        run.scale = scale
+        drawn = yield from draw_again("scale", run, run.model, tried)
+        preview = look(run, tried, drawn, len(run.steps))
+        rate = share * mean(preview.forgotten[: min(SCALE_SEEDS, len(replay.forget))])
+        return rate <= recipe.target, preview.damage <= recipe.max_damage
+
+    best = 1.0
+    forgotten, intact = yield from at(best)
+    if forgotten or not intact:
+        for scale in reversed([scale for scale in SCALES if scale < 1]):
+            was_intact, (less, intact) = intact, (yield from at(scale))
+            if was_intact and not less:
+                break
+            best, forgotten = scale, less
+    else:
+        for scale in (scale for scale in SCALES if scale > 1):
+            more, intact = yield from at(scale)
+            if not intact:
+                break
+            best, forgotten = scale, more
+            if more:
+                break
+    place(run.model, frozen, ended, best)
+    run.scale = best
+    drawn = yield from draw_again("preview", run, run.model, replay.grid)
+    preview = look(run, replay.grid, drawn, len(run.steps))
+    if run.previews[-1].step == preview.step:
+        run.previews.pop()
+    run.previews.append(preview)
+    yield preview
+    return REACHED if reason == SPENT and forgotten else reason
+
+
+@torch.no_grad()
+def place(model: DDPM, start: DDPM, end: DDPM, scale: float) -> None:
+    """Set a model's weights to start + scale * (end - start)."""
+    for weight, first, last in zip(*(part.unet.parameters() for part in (model, start, end)), strict=True):
+        weight.copy_(torch.lerp(first, last, scale))
+
+
+def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
+    """What a finished run's model would draw had it gone `factor` times as far from the frozen one; the run stays as it is."""
+    frozen, _ = catalog.open_model(run.recipe.model, run.model.device)
+    model = frozen.clone()
+    place(model, frozen, run.model, factor)
+    drawn = yield from draw_again("preview", run, model, run.replay.grid)
+    return look(run, run.replay.grid, drawn, len(run.steps))
+
+
+def batches(run: Run, learner: DDPM, frozen: DDPM) -> Iterator[Context]:
     """What each step looks at: forget images noised to the window, and replayed images of the other classes likewise.
 
     A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
     """
-    recipe, model = run.recipe, learner
+    recipe, model, replay = run.recipe, learner, run.replay
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
     real = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
     of_class = replay.samples.classes == run.entry.index(recipe.forget)
