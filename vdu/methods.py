@@ -117,7 +117,7 @@ METHODS: dict[str, Method] = {
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
         own_images=True,
-        defaults={"gamma": 0.95, "optimizer": "adam", "step_size": 2e-4, "steps": 160},
+        defaults={"gamma": 0.95, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",

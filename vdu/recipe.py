@@ -76,10 +76,10 @@ CHOICES: dict[str, Choice] = {
     "patience": Choice("Patience", "Previews in a row that must meet the target.", 1, 20),
     "max_damage": Choice("Most damage", "Stop when this share of the kept preview images has changed its class.", 0, 1),
     "samples": Choice("Samples", "Images drawn before and after to measure with.", 50, 20000),
-    "sampler_steps": Choice("Sampler steps", "Network evaluations an image when measuring.", 2, 100),
+    "sampler_steps": Choice("Sampler steps", "Network evaluations an image.", 2, 100),
     "sampler": Choice(
         "Sampler",
-        "DPM-Solver++ when measuring. sde adds fresh noise at every step, which clears errors away; it wants 15 steps.",
+        "DPM-Solver++. sde adds fresh noise at every step, which clears errors away; it wants 15 steps.",
         options=tuple(ALGORITHMS),
     ),
     "seed": Choice("Seed", "Same recipe, same machine, same seed: same numbers.", 0, 2**31 - 1),
@@ -104,14 +104,14 @@ class Recipe:
     step_size: float = FROM_METHOD
     optimizer: str = FROM_METHOD
     posterior: str = "checkpoints"
-    t_min: int = 350
+    t_min: int = 425
     t_max: int = 950
     weighting: str = "simple"
     batch_size: int = 24
     forget_images: int = 500
     replay: int = 1024
     preview_every: int = 40
-    target: float = 0.0075
+    target: float = 0.01
     patience: int = 2
     max_damage: float = 0.4
     samples: int = 256

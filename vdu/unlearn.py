@@ -28,13 +28,12 @@ from vdu.recipe import Recipe
 from vdu.sampling import image_seeds
 
 GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
-GRID_STEPS = 10  # network evaluations an image, in replay and previews
 GRID_SEED = 2**31  # added to the recipe's seed for the grid, which no recipe's seed can reach
 CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
-SCALES = tuple(tenths / 10 for tenths in range(3, 17))  # of the change that the steps made; 1 is what they made
+SCALES = tuple(tenths / 10 for tenths in range(2, 17))  # of the change that the steps made; 1 is what they made
 SCALE_SEEDS = 128  # at most so many seeds that drew the class are drawn from again at every scale
 
 STOPPED = "stopped by the user"
@@ -143,14 +142,15 @@ class Replay:
 def draw_replay(run: Run, frozen: DDPM) -> Generator[Event, None, Replay]:
     """Draw from the frozen model."""
     seeds = image_seeds(GRID_SEED + run.recipe.seed, run.recipe.replay)
-    samples = yield from draw_pristine("replay", frozen, run.entry, seeds, GRID_STEPS)
+    samples = yield from draw_pristine("replay", frozen, run.entry, seeds, run.recipe.sampler_steps, run.recipe.sampler)
     of_class = samples.classes == run.entry.index(run.recipe.forget)
     return Replay(seeds, samples, of_class.nonzero()[:, 0], (~of_class).nonzero()[:, 0])
 
 
 def draw_again(phase: str, run: Run, model: DDPM, rows: Tensor) -> Generator[Event, None, Samples]:
     """What a model draws from the seeds of some rows of the replay."""
-    return (yield from draw(phase, model, run.entry, [run.replay.seeds[row] for row in rows.tolist()], GRID_STEPS))
+    recipe, seeds = run.recipe, [run.replay.seeds[row] for row in rows.tolist()]
+    return (yield from draw(phase, model, run.entry, seeds, recipe.sampler_steps, recipe.sampler))
 
 
 def look(run: Run, rows: Tensor, drawn: Samples, step: int) -> Preview:
@@ -239,31 +239,25 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
         rate = share * mean(preview.forgotten[: min(SCALE_SEEDS, len(replay.forget))])
         return rate <= recipe.target, preview.damage <= recipe.max_damage
 
-    best = 1.0
-    forgotten, intact = yield from at(best)
-    if forgotten or not intact:
-        for scale in reversed([scale for scale in SCALES if scale < 1]):
-            was_intact, (less, intact) = intact, (yield from at(scale))
-            if was_intact and not less:
-                break
-            best, forgotten = scale, less
-    else:
-        for scale in (scale for scale in SCALES if scale > 1):
-            more, intact = yield from at(scale)
-            if not intact:
-                break
-            best, forgotten = scale, more
-            if more:
-                break
-    place(run.model, frozen, ended, best)
-    run.scale = best
+    low, best, high, met = 0, 0, len(SCALES) - 1, False
+    while low <= high:  # bisection: forgetting and damage grow along the way
+        middle = (low + high) // 2
+        forgotten, intact = yield from at(SCALES[middle])
+        if forgotten or not intact:
+            high = middle - 1
+        else:
+            low = middle + 1
+        if intact and (forgotten or not met):
+            best, met = middle, forgotten
+    place(run.model, frozen, ended, SCALES[best])
+    run.scale = SCALES[best]
     drawn = yield from draw_again("preview", run, run.model, replay.grid)
     preview = look(run, replay.grid, drawn, len(run.steps))
     if run.previews[-1].step == preview.step:
         run.previews.pop()
     run.previews.append(preview)
     yield preview
-    return REACHED if reason == SPENT and forgotten else reason
+    return REACHED if reason == SPENT and met else reason
 
 
 @torch.no_grad()
