@@ -37,6 +37,7 @@ def row_of(report: dict[str, Any]) -> dict[str, Any]:
         "share_tv": after["retained_share_tv"],
         "drift": after["retained_drift"],
         "steps": report["steps_taken"],
+        "scale": report["scale"],
         "stopped_because": report["stopped_because"],
         "unlearn_s": report["seconds"]["unlearn"],
     }

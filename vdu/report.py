@@ -122,7 +122,8 @@ def model_card(report: Report) -> str:
         f"# {report['model']} without {report['forget']}",
         "",
         f"Made by VDU Studio with {METHODS[report['method']].title}, seed {report['seed']}, "
-        f"{report['steps_taken']} steps; it stopped because {report['stopped_because']}.",
+        f"{report['steps_taken']} steps; it stopped because {report['stopped_because']}. "
+        f"The change of the weights was scaled by {report['scale']:.1f}.",
         "",
     ]
     if after:
