@@ -305,7 +305,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     demo.unload(leave)
     snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip
-    distance.release(show_further, [state, distance], [after, when], show_progress="hidden", trigger_mode="always_last",
+    distance.input(show_further, [state, distance], [after, when], show_progress="hidden", trigger_mode="always_last",
                      concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
     advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],
                              show_progress="hidden", api_visibility="private")  # fmt: skip
