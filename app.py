@@ -182,8 +182,8 @@ def show_further(session: Session | None, factor: float) -> tuple[str, str]:
     if session is None or session.run.after is None:
         raise gr.Error("Press Unlearn first; this slider then moves the model that your run made.", print_exception=False)
     preview = drain(further(session.run, factor))
-    words = page.further_words(preview, factor)
-    return page.picture(page.png(preview_sheet(preview)), f"Samples {factor:.1f} times as far"), words
+    sheet = page.picture(page.png(preview_sheet(preview)), f"Samples {factor:.1f} times as far")
+    return sheet, page.further_words(preview, factor)
 
 
 def method_defaults(method: str) -> list[Any]:
@@ -306,7 +306,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip
     distance.input(show_further, [state, distance], [after, when], show_progress="hidden", trigger_mode="always_last",
-                     concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
+                   concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
     advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],
                              show_progress="hidden", api_visibility="private")  # fmt: skip
     gr.api(api_unlearn, api_name="unlearn", concurrency_limit=1, concurrency_id="device")

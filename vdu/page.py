@@ -93,23 +93,27 @@ def sheet_html(view: View, step: int | None, forget: str) -> str:
     return picture(view.sheets[step], f"Samples {when}; images judged to be a {forget} are framed in red")
 
 
+def words_over(title: str, small: str) -> str:
+    """The title over the right-hand sheet."""
+    return f'<h2 class="vdu-h">{title}</h2><div class="vdu-small">{small}</div>'
+
+
+def estimate(forget_rate: float, damage: float) -> str:
+    """What the pictures of a sheet say."""
+    return f"by these pictures, forget rate about {forget_rate:.1%}; {damage:.0%} of the kept ones changed"
+
+
 def snapshot_words(view: View, step: int) -> str:
     """The title over the right-hand sheet, with what was estimated at that step."""
     if step == 0:
-        return '<h2 class="vdu-h">Before any step</h2><div class="vdu-small">the untouched model</div>'
+        return words_over("Before any step", "the untouched model")
     look = next(look for look in view.looks if look["step"] == step)
-    return (
-        f'<h2 class="vdu-h">After {step} steps</h2><div class="vdu-small">by these pictures, forget rate about '
-        f"{look['forget_rate']:.1%}; {look['damage']:.0%} of the kept ones changed</div>"
-    )
+    return words_over(f"After {step} steps", estimate(look["forget_rate"], look["damage"]))
 
 
 def further_words(preview: Preview, factor: float) -> str:
     """The title over the right-hand sheet when it shows another distance than the run's."""
-    return (
-        f'<h2 class="vdu-h">{factor:.1f} × as far</h2><div class="vdu-small">by these pictures, forget rate about '
-        f"{preview.forget_rate:.1%}; {preview.damage:.0%} of the kept ones changed</div>"
-    )
+    return words_over(f"{factor:.1f} × as far", estimate(preview.forget_rate, preview.damage))
 
 
 def nearest(view: View, position: float) -> int:

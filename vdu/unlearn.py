@@ -25,11 +25,9 @@ from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
 from vdu.posterior import POSTERIORS, Posterior
 from vdu.recipe import Recipe
+from vdu.replay import GRID_KEEP, Replay, draw_replay
 from vdu.sampling import image_seeds
 
-GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
-GRID_SEED = 2**31  # added to the recipe's seed for the grid, which no recipe's seed can reach
-CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
@@ -53,14 +51,14 @@ class Run:
         before, after: samples from the measured seeds.
         seconds: wall-clock time by phase.
         scale: the unlearned weights are mu* + scale * (what the steps changed), see `rescale`.
-    reason: why it ended.
+        reason: why it ended.
 
     Raises:
         UserError: on construction, if the model, class, posterior or device is not to be had.
     """
 
     recipe: Recipe
-    replay: "Replay | None" = None
+    replay: Replay | None = None
     before: Samples | None = None
     after: Samples | None = None
     previews: list[Preview] = field(default_factory=list)
@@ -95,8 +93,8 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     frozen, seeds = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples)
     how = run.recipe.sampler_steps, run.recipe.sampler
     with run.timed("replay"):
-        run.replay = yield from draw_replay(run, frozen)
-        run.previews.append(look(run, run.replay.grid, run.replay.of(run.replay.grid), step=0))
+        run.replay = yield from draw_replay(run.recipe, run.entry, frozen)
+        run.previews.append(run.replay.look(run.replay.of(run.replay.grid), step=0))
     yield run.previews[-1]
     with run.timed("sample"):
         run.before = yield from draw_pristine("before", frozen, run.entry, seeds, *how)
@@ -109,67 +107,6 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     yield Measured("after")
     run.reason = reason
     yield Finished(reason)
-
-
-@dataclass(frozen=True)
-class Replay:
-    """What the frozen model draws, and which of it is looked at again.
-
-    Attributes:
-        seeds, samples: n seeds, their images and what the judge made of them.
-        forget, keep: rows of those that drew the class to forget, and of the others.
-    """
-
-    seeds: list[int]
-    samples: Samples
-    forget: Tensor
-    keep: Tensor
-
-    def rows(self, forget: int, keep: int) -> Tensor:
-        """The first rows of either kind."""
-        return torch.cat([self.forget[:forget], self.keep[:keep]])
-
-    @property
-    def grid(self) -> Tensor:
-        """Rows of the previews' images; those that drew the class to forget come first."""
-        return self.rows(GRID_FORGET, GRID_KEEP)
-
-    def of(self, rows: Tensor) -> Samples:
-        """What the frozen model drew in some rows."""
-        return Samples(self.samples.images[rows], self.samples.probabilities[rows], self.samples.features[rows])
-
-
-def draw_replay(run: Run, frozen: DDPM) -> Generator[Event, None, Replay]:
-    """Draw from the frozen model."""
-    seeds = image_seeds(GRID_SEED + run.recipe.seed, run.recipe.replay)
-    samples = yield from draw_pristine("replay", frozen, run.entry, seeds, run.recipe.sampler_steps, run.recipe.sampler)
-    of_class = samples.classes == run.entry.index(run.recipe.forget)
-    return Replay(seeds, samples, of_class.nonzero()[:, 0], (~of_class).nonzero()[:, 0])
-
-
-def draw_again(phase: str, run: Run, model: DDPM, rows: Tensor) -> Generator[Event, None, Samples]:
-    """What a model draws from the seeds of some rows of the replay."""
-    recipe, seeds = run.recipe, [run.replay.seeds[row] for row in rows.tolist()]
-    return (yield from draw(phase, model, run.entry, seeds, recipe.sampler_steps, recipe.sampler))
-
-
-def look(run: Run, rows: Tensor, drawn: Samples, step: int) -> Preview:
-    """Estimate forgetting and damage from what some of the replay's seeds draw now.
-
-    The two groups of seeds are weighted by how often the frozen model draws each, which makes the estimate unbiased for
-    the model's forget rate although half of the grid was chosen because it drew the class.
-    """
-    index, was = run.entry.index(run.recipe.forget), run.replay.samples.classes
-    forgotten, of_class = drawn.classes == index, was[rows] == index
-    share = (was == index).double().mean().item()
-    rate = share * mean(forgotten[of_class]) + (1 - share) * mean(forgotten[~of_class])
-    certainty = drawn.probabilities[~of_class].gather(1, was[rows][~of_class].unsqueeze(1))
-    return Preview(step, drawn.images, forgotten, rate, mean(certainty < CLEARLY))
-
-
-def mean(flags: Tensor) -> float:
-    """The share of flags that are set; 0 if there are none."""
-    return flags.double().mean().item() if flags.numel() else 0.0
 
 
 def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:
@@ -208,10 +145,7 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
         yield clock.progress(step)
         if step % recipe.preview_every or step == last:
             continue
-        drawn = yield from draw_again("preview", run, run.model, run.replay.grid)
-        preview = look(run, run.replay.grid, drawn, step)
-        run.previews.append(preview)
-        yield preview
+        preview = yield from show(run, step)
         met = met + 1 if preview.forget_rate <= recipe.target else 0
         if met == recipe.patience:
             last = clock.total = min(last, step + settling)
@@ -227,53 +161,50 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
     smallest scale is taken whose forget rate meets the target, as long as the kept images stand it. Only the seeds that
     drew the class before are looked at for the rate: what still shows the class comes from those.
     """
-    recipe, replay, ended = run.recipe, run.replay, run.model.clone()
-    tried, share = replay.rows(SCALE_SEEDS, GRID_KEEP), len(replay.forget) / recipe.replay
-
-    def at(scale: float) -> Generator[Event, None, tuple[bool, bool]]:
-        """Go there; whether the class is forgotten, and whether the kept images are intact."""
-        place(run.model, frozen, ended, scale)
-        run.scale = scale
-        drawn = yield from draw_again("scale", run, run.model, tried)
-        preview = look(run, tried, drawn, len(run.steps))
-        rate = share * mean(preview.forgotten[: min(SCALE_SEEDS, len(replay.forget))])
-        return rate <= recipe.target, preview.damage <= recipe.max_damage
-
+    recipe, replay, trial = run.recipe, run.replay, run.model.clone()
+    tried = replay.rows(SCALE_SEEDS, GRID_KEEP)
     low, best, high, met = 0, 0, len(SCALES) - 1, False
     while low <= high:  # bisection: forgetting and damage grow along the way
         middle = (low + high) // 2
-        forgotten, intact = yield from at(SCALES[middle])
+        place(trial, frozen, run.model, SCALES[middle])
+        drawn = yield from replay.draw_again("scale", trial, tried)
+        still, _, damage = replay.compare(tried, drawn)
+        forgotten, intact = replay.share * still <= recipe.target, damage <= recipe.max_damage
         if forgotten or not intact:
             high = middle - 1
         else:
             low = middle + 1
         if intact and (forgotten or not met):
             best, met = middle, forgotten
-    place(run.model, frozen, ended, SCALES[best])
     run.scale = SCALES[best]
-    drawn = yield from draw_again("preview", run, run.model, replay.grid)
-    preview = look(run, replay.grid, drawn, len(run.steps))
-    if run.previews[-1].step == preview.step:
+    place(run.model, frozen, run.model, run.scale)
+    yield from show(run, len(run.steps))
+    return REACHED if reason == SPENT and met else reason
+
+
+def show(run: Run, step: int) -> Generator[Event, None, Preview]:
+    """Draw the grid again and show it as the preview of a step, in place of an earlier one of that step."""
+    preview = run.replay.look((yield from run.replay.draw_again("preview", run.model, run.replay.grid)), step)
+    if run.previews[-1].step == step:
         run.previews.pop()
     run.previews.append(preview)
     yield preview
-    return REACHED if reason == SPENT and met else reason
+    return preview
 
 
 @torch.no_grad()
 def place(model: DDPM, start: DDPM, end: DDPM, scale: float) -> None:
-    """Set a model's weights to start + scale * (end - start)."""
+    """Set a model's weights to start + scale * (end - start); it may be one of the two itself."""
     for weight, first, last in zip(*(part.unet.parameters() for part in (model, start, end)), strict=True):
         weight.copy_(torch.lerp(first, last, scale))
 
 
 def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
     """What a finished run's model would draw had it gone `factor` times as far from the frozen one; the run stays as it is."""
-    frozen, _ = catalog.open_model(run.recipe.model, run.model.device)
-    model = frozen.clone()
-    place(model, frozen, run.model, factor)
-    drawn = yield from draw_again("preview", run, model, run.replay.grid)
-    return look(run, run.replay.grid, drawn, len(run.steps))
+    model, _ = catalog.open_model(run.recipe.model, run.model.device)
+    place(model, model, run.model, factor)
+    drawn = yield from run.replay.draw_again("preview", model, run.replay.grid)
+    return run.replay.look(drawn, len(run.steps))
 
 
 def batches(run: Run, learner: DDPM, frozen: DDPM) -> Iterator[Context]:
@@ -284,10 +215,10 @@ def batches(run: Run, learner: DDPM, frozen: DDPM) -> Iterator[Context]:
     recipe, model, replay = run.recipe, learner, run.replay
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
     real = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
-    of_class = replay.samples.classes == run.entry.index(recipe.forget)
-    own = replay.samples.images[of_class] if METHODS[recipe.method].own_images else real[:0]
+    own = replay.samples.images[replay.of_class] if METHODS[recipe.method].own_images else real[:0]
     forget_set, kept_set = (
-        (images.float() / 127.5 - 1).to(model.device) for images in (torch.cat([real, own]), replay.samples.images[~of_class])
+        (images.float() / 127.5 - 1).to(model.device)
+        for images in (torch.cat([real, own]), replay.samples.images[~replay.of_class])
     )
     weights, window = timestep_weights(recipe, model), (recipe.t_min, recipe.t_max)
 

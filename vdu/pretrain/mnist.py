@@ -208,6 +208,7 @@ def card(figures: dict) -> str:
     intervals = ", then ".join(
         f"in full for t = {full}–{fall}, fading out to {rise} and {end}" for rise, full, fall, end in INTERVALS.values()
     )
+    checkpoints = sum(STAGES[name].snapshots for name in INTERVALS)
     steps, teacher = figures["steps"], "-".join(map(str, figures["teacher_channels"]))
     origin = (
         "which an earlier version of the command had made (--teacher)"
@@ -223,7 +224,7 @@ tags: [ddpm, mnist, unconditional-image-generation]
 # An unconditional DDPM of MNIST digits, small enough for two CPU cores
 
 `DDPMPipeline.from_pretrained` loads this folder. UNet2DModel, {figures["parameters"]:,} parameters, epsilon-prediction,
-T = 1000, linear betas. Beside it: `posterior/` (mean and variance over 40 checkpoints; the model *is* the mean),
+T = 1000, linear betas. Beside it: `posterior/` (mean and variance over {checkpoints} checkpoints; the model *is* the mean),
 `classifier/` (the judge), `statistics.safetensors` (moments of the judge's features of the 10,000 test images, by class),
 `forget/` (the first {FORGET_IMAGES} training images of each digit).
 

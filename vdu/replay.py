@@ -1,0 +1,95 @@
+"""What a run steers by: images of the frozen model, drawn again from the same seeds while the model changes."""
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vdu.catalog import Entry
+from vdu.events import Preview, Progress
+from vdu.measure import Samples, draw, draw_pristine
+from vdu.models import DDPM
+from vdu.recipe import Recipe
+from vdu.sampling import image_seeds
+
+GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
+GRID_SEED = 2**31  # added to the recipe's seed, out of reach of any recipe's: steering and measuring share no image
+CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What the frozen model drew, and what other models draw from the same seeds.
+
+    Attributes:
+        recipe, entry: what is to be forgotten, how to sample, and who judges.
+        seeds, samples: n seeds, their images and what the judge made of them.
+    """
+
+    recipe: Recipe
+    entry: Entry
+    seeds: list[int]
+    samples: Samples
+
+    @property
+    def of_class(self) -> Tensor:
+        """Which of the samples are of the class to forget, bool (n,)."""
+        return self.samples.classes == self.entry.index(self.recipe.forget)
+
+    @property
+    def share(self) -> float:
+        """How often the frozen model draws the class to forget."""
+        return mean(self.of_class)
+
+    @property
+    def grid(self) -> Tensor:
+        """Rows of the previews' images; those that drew the class to forget come first."""
+        return self.rows(GRID_FORGET, GRID_KEEP)
+
+    def rows(self, forget: int, keep: int) -> Tensor:
+        """The first rows that drew the class to forget, and the first of the others."""
+        return torch.cat([self.of_class.nonzero()[:forget, 0], (~self.of_class).nonzero()[:keep, 0]])
+
+    def of(self, rows: Tensor) -> Samples:
+        """What the frozen model drew in some rows."""
+        return Samples(self.samples.images[rows], self.samples.probabilities[rows], self.samples.features[rows])
+
+    def draw_again(self, phase: str, model: DDPM, rows: Tensor) -> Generator[Progress, None, Samples]:
+        """What a model draws from the seeds of some rows."""
+        seeds = [self.seeds[row] for row in rows.tolist()]
+        return (yield from draw(phase, model, self.entry, seeds, self.recipe.sampler_steps, self.recipe.sampler))
+
+    def compare(self, rows: Tensor, drawn: Samples) -> tuple[float, float, float]:
+        """What has become of some rows.
+
+        Returns:
+            the share of the rows that drew the class to forget and still do, of the others that do so now, and of the others
+            whose image is no longer clearly of the class it was.
+        """
+        before, of_class = self.samples.classes[rows], self.of_class[rows]
+        forgotten = drawn.classes == self.entry.index(self.recipe.forget)
+        certainty = drawn.probabilities.gather(1, before.unsqueeze(1))[:, 0]
+        return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(certainty[~of_class] < CLEARLY)
+
+    def look(self, drawn: Samples, step: int) -> Preview:
+        """A preview of what was drawn from the grid's seeds.
+
+        The two groups of seeds are weighted by how often the frozen model draws each, which makes the estimate unbiased for
+        the model's forget rate although half of the grid was chosen because it drew the class.
+        """
+        still, newly, damage = self.compare(self.grid, drawn)
+        forgotten = drawn.classes == self.entry.index(self.recipe.forget)
+        return Preview(step, drawn.images, forgotten, self.share * still + (1 - self.share) * newly, damage)
+
+
+def draw_replay(recipe: Recipe, entry: Entry, frozen: DDPM) -> Generator[Progress, None, Replay]:
+    """Draw from the frozen model."""
+    seeds = image_seeds(GRID_SEED + recipe.seed, recipe.replay)
+    samples = yield from draw_pristine("replay", frozen, entry, seeds, recipe.sampler_steps, recipe.sampler)
+    return Replay(recipe, entry, seeds, samples)
+
+
+def mean(flags: Tensor) -> float:
+    """The share of flags that are set; 0 if there are none."""
+    return flags.double().mean().item() if flags.numel() else 0.0
