@@ -7,6 +7,7 @@ import dataclasses
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -32,6 +33,7 @@ FOLDED = ("method", "reach", "steps", "step_size", "optimizer", "posterior", "t_
           "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "sampler",
           "seed")  # fmt: skip
 METHOD_FIELDS = ("steps", "step_size", "optimizer")
+REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 CSS = (Path(__file__).parent / "assets" / "page.css").read_text() + page.choice_css(list(CATALOG.values()))
@@ -92,7 +94,7 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
             yield {status: page.status_html(None, "Stopped before it began.")}
             return
         run = Run(recipe_of(*values))
-        session, progress = Session(run, page.live_view(run, {})), None
+        session, progress, shown = Session(run, page.live_view(run, {})), None, 0.0
         yield {
             state: session,
             status: page.status_html(None, "Starting …"),
@@ -107,7 +109,9 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
                     break
                 if isinstance(event, Progress):
                     progress = event
-                    yield {status: page.status_html(event)}
+                    if time.monotonic() - shown > REFRESH:
+                        shown = time.monotonic()
+                        yield {status: page.status_html(event)}
                 elif isinstance(event, Measured) and event.side == "before":
                     yield {shares: page.shares_html(report_of(run))}
                 elif isinstance(event, Preview):

@@ -72,6 +72,19 @@ def test_vdu_f_forgets_nothing_outside_its_window():
     assert METHODS["vdu-f"].terms(context).loss.item() == 0
 
 
+def test_reach_goes_beyond_bayes_on_forget_images_alone():
+    context = line_context(theta=0.5, mu=0.5, gamma=0.4)  # the model is the frozen one: the loss is the squared shift
+    losses_at = {}
+    for context.reach in (0.0, 0.5, 1.0, 3.0):
+        losses_at[context.reach] = METHODS["vdu-f"].terms(context).loss.item()
+    context.replay.t = torch.full((3,), 999)  # the window's end leaves replayed images out
+    context.window, context.reach = (0, 998), 1.0
+    of_forget = METHODS["vdu-f"].terms(context).loss.item()
+    assert losses_at[0.0] == 0
+    assert losses_at[0.5] == pytest.approx(losses_at[1.0] / 4, rel=1e-5)
+    assert losses_at[3.0] == pytest.approx(losses_at[1.0] + 8 * of_forget, rel=1e-5)
+
+
 def test_the_shift_turns_the_noise_of_a_mixture_into_that_of_the_kept_part():
     random = torch.Generator().manual_seed(2)
     forget, kept = torch.randn((3, 1, 2, 2), generator=random), torch.randn((9, 1, 2, 2), generator=random)

@@ -62,7 +62,8 @@ def function_space(context: Context) -> Terms:
 
     The loss is (1 - gamma) times the squared distance to it on forget images, plus gamma times that on replayed images, both
     weighted by `losses.clean_image_weights`. Its gradient vanishes at the answer for every single image, not only on average,
-    as that of ascent against restraint would: near the answer the steps are quiet.
+    as that of ascent against restraint would: near the answer the steps are quiet. Only on forget images does the answer lie
+    beyond Bayes' rule (`reach`): on replayed ones that would take share from the kept class that looks most alike.
     """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
@@ -71,7 +72,9 @@ def function_space(context: Context) -> Terms:
         frozen = context.frozen.predict_noise(states, t)
         alpha_bar, (first, last) = context.frozen.alpha_bar[t], context.window
         shift = losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, context.gamma)
-        answer = frozen + context.reach * shift * ((t >= first) & (t <= last)).view(-1, 1, 1, 1)
+        times = torch.full_like(alpha_bar, context.reach)
+        times[count:].clamp_(max=1)
+        answer = frozen + (times * ((t >= first) & (t <= last))).view(-1, 1, 1, 1) * shift
     error = losses.clean_image_weights(alpha_bar) * losses.per_image_error(predicted, answer)
     return Terms(
         losses.plasticity_inducer(predicted[:count], forget.noise, context.weight),

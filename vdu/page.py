@@ -16,7 +16,7 @@ from vdu import figures
 from vdu.catalog import Entry
 from vdu.events import PHASES, Preview, Progress
 from vdu.methods import METHODS
-from vdu.report import Report, headline, preview_sheet
+from vdu.report import Report, a, headline, preview_sheet
 from vdu.unlearn import Run
 
 PICTURES = 7  # real examples of a class beside its name
@@ -90,7 +90,7 @@ def sheet_html(view: View, step: int | None, forget: str) -> str:
         return '<div class="vdu-empty">…</div>'
     step = max(view.sheets) if step is None else step
     when = "before" if step == 0 else f"after {step} steps"
-    return picture(view.sheets[step], f"Samples {when}; images judged to be a {forget} are framed in red")
+    return picture(view.sheets[step], f"Samples {when}; images judged to be {a(forget)} are framed in red")
 
 
 def words_over(title: str, small: str) -> str:

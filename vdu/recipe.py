@@ -43,7 +43,7 @@ CHOICES: dict[str, Choice] = {
     ),
     "reach": Choice(
         "Reach",
-        "vdu-f: how many times Bayes' correction is aimed at. Few pictures leave it unsure of the class, so 1 falls short.",
+        "vdu-f: how many times Bayes' correction is aimed at on forget images. Few leave it unsure of the class.",
         0,
         10,
     ),
@@ -111,7 +111,7 @@ class Recipe:
     forget_images: int = 500
     replay: int = 1024
     preview_every: int = 40
-    target: float = 0.01
+    target: float = 0.006
     patience: int = 2
     max_damage: float = 0.4
     samples: int = 256

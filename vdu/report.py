@@ -94,7 +94,7 @@ def headline(report: Report) -> str:
     forget, before, after = report["forget"], report["before"], report["after"]
     if before is None:
         return "Stopped before anything was measured."
-    drew = f"The model drew a {forget} in {percent(before['forget_rate'])} % of samples"
+    drew = f"The model drew {a(forget)} in {percent(before['forget_rate'])} % of samples"
     if after is None:
         last = report["previews"][-1]
         return f"{drew}. Stopped at step {report['steps_taken']}: by the previews about {percent(last['forget_rate'])} % now."
@@ -103,6 +103,11 @@ def headline(report: Report) -> str:
     if after["retain_fid"] is not None and before["retain_fid"] is not None:
         text += f" The other digits: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
     return f"{text} {report['seconds']['unlearn']:.0f} s."
+
+
+def a(name: str) -> str:
+    """A class with its article: "a 3", "an 8"."""
+    return f"{'an' if name[0].lower() in 'aeio8' else 'a'} {name}"
 
 
 def percent(rate: float) -> str:
@@ -130,6 +135,9 @@ def model_card(report: Report) -> str:
         lines += [
             f"- forget rate {before['forget_rate']:.2%} → {after['forget_rate']:.2%} "
             f"(95 % {after['forget_rate_ci95'][0]:.2%}–{after['forget_rate_ci95'][1]:.2%}), n = {report['samples']}",
+        ]
+    if after and None not in (before["retain_fid"], after["retain_fid"]):
+        lines += [
             f"- u-FID {before['retain_fid']:.3f} → {after['retain_fid']:.3f} "
             f"(judge features; real against real at this n: {after['retain_fid_floor']:.3f})",
         ]
