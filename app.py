@@ -25,13 +25,14 @@ from vdu.recipe import CHOICES, Recipe
 from vdu.report import preview_sheet, report_of, write_run, zip_model
 from vdu.sampling import drain
 from vdu.unlearn import Run, further, unlearn
+from vdu.worker import on_worker
 
 EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
 DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
 PLAIN = ("model", "forget", "forget_images", "strength")  # on the left; everything else is folded away
 FOLDED = ("method", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size",
-          "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps", "sampler",
-          "seed")  # fmt: skip
+          "forget_source", "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps",
+          "sampler", "seed")  # fmt: skip
 METHOD_FIELDS = ("steps", "step_size", "optimizer")
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
@@ -86,6 +87,7 @@ def check(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
     return [gr.validate(True, "")] * len(values)
 
 
+@on_worker
 def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
     """Run a recipe and show what it says, until it ends or its visitor asks to stop."""
     stop_asked = STOPS.setdefault(request.session_hash, threading.Event())
@@ -125,6 +127,8 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
             yield finished(session, "Stopped." if stop_asked.is_set() else "Done.")
         else:
             yield {status: page.status_html(None, "Stopped before the model was changed.")}
+    except UserError as error:
+        raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     finally:
         STOPS.pop(request.session_hash, None)
 
@@ -181,6 +185,7 @@ def show_snapshot(session: Session | None, position: float) -> tuple[str, str]:
     return page.sheet_html(view, step, forget), page.snapshot_words(view, step)
 
 
+@on_worker
 def show_further(session: Session | None, factor: float) -> tuple[str, str]:
     """The samples of a model that went further than the run's, or not so far."""
     if session is None or session.run.after is None:
@@ -196,6 +201,7 @@ def method_defaults(method: str) -> list[Any]:
     return [getattr(recipe, name) for name in METHOD_FIELDS]
 
 
+@on_worker
 def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | None = None) -> Iterator[dict]:
     """Make a model forget a class and return the report.
 
@@ -211,12 +217,12 @@ def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | Non
         if model not in CATALOG:
             raise UserError(f"There is no model '{model}'; choose one of {', '.join(CATALOG)}.")
         run = Run(Recipe.from_dict((recipe or {}) | {"model": model, "forget": forget}))
+        for event in unlearn(run):
+            if isinstance(event, Progress):
+                yield dataclasses.asdict(event)
+        yield report_of(run)
     except UserError as error:
         raise gr.Error(str(error), print_exception=False) from error
-    for event in unlearn(run):
-        if isinstance(event, Progress):
-            yield dataclasses.asdict(event)
-    yield report_of(run)
 
 
 def folded(name: str) -> gr.components.Component:

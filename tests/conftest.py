@@ -19,6 +19,7 @@ class Line(torch.nn.Module):
     def __init__(self, theta: float) -> None:
         super().__init__()
         self.theta = torch.nn.Parameter(torch.tensor(theta))
+        self.config = SimpleNamespace(sample_size=2, in_channels=1)
 
     def forward(self, noisy, t):
         return SimpleNamespace(sample=self.theta * noisy)
@@ -50,3 +51,11 @@ def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Context:
 @pytest.fixture
 def context() -> Context:
     return line_context()
+
+
+@pytest.fixture(autouse=True, scope="session")
+def cache(tmp_path_factory):
+    """Estimates are kept in a folder of the tests' own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VDU_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

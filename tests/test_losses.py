@@ -6,6 +6,7 @@ from conftest import line_context
 
 from vdu import losses
 from vdu.methods import METHODS
+from vdu.optimizers import make_optimizer
 from vdu.unlearn import take_step
 
 
@@ -46,6 +47,48 @@ def test_a_step_of_sgd_moves_the_parameter_as_worked_out(context):
     taken = take_step(METHODS["vdu"], context, optimizer, step=1)
     assert context.model.unet.theta.item() == pytest.approx(expected, rel=1e-5)
     assert taken.loss == pytest.approx(0.6 * taken.stability - 0.4 * taken.plasticity, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_gradient_of_a_batch_is_the_mean_of_its_parts(method):
+    whole = line_context()
+    parts = []
+    for rows in (slice(0, 1), slice(1, 2), slice(2, 3)):
+        part = line_context()
+        for noised in (part.forget, part.replay):
+            noised.states, noised.t, noised.noise = noised.states[rows], noised.t[rows], noised.noise[rows]
+        part.weight = part.weight[rows]
+        parts.append(gradient_of(part, method))
+    assert gradient_of(whole, method) == pytest.approx(sum(parts) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("method", ["vdu", "vdu-f"])
+def test_with_all_weight_on_stability_no_step_changes_a_bit(method):
+    for name in ("natural", "adam"):
+        context = line_context(theta=0.5, mu=0.5, gamma=1.0)
+        parameters = dict(context.model.unet.named_parameters())
+        optimizer = make_optimizer(name, parameters, context.posterior, 0.1)
+        for step in range(3):
+            take_step(METHODS[method], context, optimizer, step)
+        assert context.model.unet.theta.item() == 0.5
+
+
+def test_a_wider_posterior_with_gamma_to_match_takes_the_same_path():
+    # Variances times c and odds gamma / (1 - gamma) times c leave the loss as it is, up to a factor; a step is as long if it
+    # is counted in standard deviations that are sqrt(c) times as long.
+    paths = []
+    for factor in (1.0, 4.0):
+        odds = factor * 0.6 / 0.4
+        context = line_context(variance=0.04 * factor, gamma=odds / (1 + odds))
+        named = dict(context.model.unet.named_parameters())
+        optimizer = make_optimizer("natural", named, context.posterior, 0.1 / factor**0.5)
+        path = []
+        for step in range(5):
+            take_step(METHODS["vdu"], context, optimizer, step)
+            path.append(context.model.unet.theta.item())
+        paths.append(path)
+    assert paths[0] == pytest.approx(paths[1], rel=1e-5)
+    assert paths[0][0] != paths[0][-1]
 
 
 def test_function_space_stability_of_one_parameter(context):

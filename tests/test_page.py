@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -139,7 +140,7 @@ def test_stop_keeps_what_there_is(browser, address):
     page.get_by_role("button", name="Unlearn", exact=True).click()
     expect(page.locator("#when")).to_contain_text("After", timeout=LONG)
     expect(page.locator("#when")).not_to_contain_text("example", timeout=LONG)
-    expect(page.locator("#headline")).to_contain_text("after 2 steps", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text(re.compile(r"after \d+ steps"), timeout=LONG)
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped", timeout=LONG)
     expect(page.locator("#headline")).to_contain_text("Stopped at step")

@@ -5,10 +5,44 @@ import torch
 from conftest import Line
 from diffusers import DDPMScheduler
 
+from vdu.catalog import ASSETS
 from vdu.errors import UserError
 from vdu.models import DDPM
 from vdu.optimizers import NaturalGradient
-from vdu.posterior import VARIANCE_FLOOR, Posterior, floored, from_checkpoints, isotropic
+from vdu.posterior import (
+    DAMPING,
+    POSTERIORS,
+    SPREAD,
+    VARIANCE_FLOOR,
+    Posterior,
+    checkpoints,
+    fisher,
+    floored,
+    from_checkpoints,
+    isotropic,
+)
+from vdu.sampling import drain
+
+
+class Weighted(Line):
+    """epsilon_theta(x_t, t) = theta_j (1, 3)_j x_t of column j: the second parameter matters nine times as much."""
+
+    def __init__(self, theta):
+        super().__init__(theta)
+        self.theta = torch.nn.Parameter(torch.tensor([theta, theta]))
+
+    def forward(self, noisy, t):
+        return super().forward(noisy * torch.tensor([1.0, 3.0]), t)
+
+
+def model_of(network, digest="test"):
+    return DDPM(network, DDPMScheduler(), "cpu", digest)
+
+
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("VDU_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
 def test_mean_and_unbiased_variance_over_checkpoints():
@@ -30,9 +64,63 @@ def test_variances_are_raised_to_the_floor_of_their_tensor():
 
 
 def test_isotropic_is_centred_on_the_model():
-    posterior = isotropic(DDPM(Line(0.3), DDPMScheduler(), "cpu", ""))
+    posterior = drain(isotropic(model_of(Line(0.3))))
     assert posterior.mean["theta"].item() == pytest.approx(0.3)
-    assert posterior.variance["theta"].item() == pytest.approx(0.003**2, rel=1e-4)
+    assert posterior.variance["theta"].item() == pytest.approx((SPREAD * 0.3) ** 2, rel=1e-4)
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_fisher_is_narrow_where_the_prediction_depends_on_a_parameter():
+    posterior = drain(fisher(model_of(Weighted(0.3))))
+    variance = posterior.variance["theta"]
+    # F = (1, 9) E||x_t||^2 over a column; the damping is DAMPING times the mean of the two.
+    expected = (9 + 5 * DAMPING) / (1 + 5 * DAMPING)
+    assert (variance[0] / variance[1]).item() == pytest.approx(expected, rel=0.3)
+    assert variance.mean().item() == pytest.approx((SPREAD * 0.3) ** 2, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["fisher", "swag"])
+def test_an_estimate_is_kept_by_what_it_was_made_from_and_a_broken_file_is_made_anew(name, own_cache):
+    estimate, _ = POSTERIORS[name]
+    seen = []
+    first = drain(estimate(model_of(Weighted(0.3)), None), seen.append)
+    assert seen
+    assert all(event.phase == "posterior" for event in seen)
+    (kept,) = own_cache.iterdir()
+    assert kept.match(f"{name}-*.safetensors")
+
+    seen.clear()
+    again = drain(estimate(model_of(Weighted(0.3)), None), seen.append)
+    torch.testing.assert_close(again.variance, first.variance, rtol=0, atol=0)
+    assert not seen
+    whole = kept.read_bytes()
+    for broken in (whole[:20], whole[:-4] + bytes([0, 0, 192, 127])):  # cut short; a NaN at the end
+        kept.write_bytes(broken)
+        again = drain(estimate(model_of(Weighted(0.3)), None))
+        torch.testing.assert_close(again.variance, first.variance, rtol=0, atol=0)
+        assert kept.read_bytes() == whole
+
+    drain(estimate(model_of(Weighted(0.4), digest="another"), None))
+    assert len(list(own_cache.iterdir())) == 2
+
+
+def test_an_estimate_that_cannot_be_kept_is_made_all_the_same(own_cache):
+    own_cache.write_text("a file where the folder should be")
+    assert drain(fisher(model_of(Weighted(0.3)))).variance["theta"].min() > 0
+    assert own_cache.read_text() == "a file where the folder should be"
+
+
+def test_swag_keeps_the_mean_and_has_a_variance_everywhere():
+    posterior = drain(POSTERIORS["swag"][0](model_of(Weighted(0.3), "swag"), None))
+    torch.testing.assert_close(posterior.mean["theta"], torch.tensor([0.3, 0.3]))
+    assert posterior.variance["theta"].min() > 0
+
+
+def test_a_model_without_checkpoints_is_told_what_to_choose(tmp_path):
+    with pytest.raises(UserError, match="choose --posterior fisher"):
+        checkpoints(model_of(Line(0.3)), tmp_path)
+    with pytest.raises(UserError, match="another network"):
+        checkpoints(model_of(Line(0.3)), ASSETS / "mnist-ddpm" / "posterior")
 
 
 def test_a_natural_step_has_the_asked_length_along_variance_times_gradient():

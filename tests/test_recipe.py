@@ -37,6 +37,7 @@ def test_bounds_are_inclusive_and_outside_is_refused_by_name(name):
         ({"steps": 2.5}, "Steps must be a whole number from 1 to 2,000"),
         ({"t_min": 700, "t_max": 700}, "must lie below"),
         ({"gama": 0.5}, "no 'gama'"),
+        ({"method": "neggrad", "optimizer": "one-step"}, "gamma 0"),
         ({"forget": ""}, "Forget must be a word"),
     ],
 )

@@ -5,6 +5,7 @@ import torch
 from conftest import QUICK
 
 from vdu.catalog import open_model
+from vdu.errors import UserError
 from vdu.events import Finished, Measured, Preview, StepTaken
 from vdu.methods import METHODS
 from vdu.recipe import Recipe
@@ -125,3 +126,47 @@ def test_further_draws_another_model_and_leaves_the_run_alone():
     assert torch.equal(untouched.images, run.previews[0].images)
     assert torch.equal(here.images, run.previews[-1].images)
     assert torch.equal(weights(run.model), kept)
+
+
+def test_where_the_kept_images_stand_nothing_the_model_stays_as_it_was():
+    run, _ = finished(method="neggrad", step_size=0.2, target=0.0, max_damage=0.0)
+    assert run.scale == 0.0
+    assert torch.equal(weights(run.model), weights(open_model("mnist-ddpm", "cpu")[0]))
+    report = report_of(run)
+    assert report["after"]["forget_rate"] == report["before"]["forget_rate"]
+
+
+def test_without_real_pictures_the_models_own_are_used_and_too_few_are_refused():
+    own, _ = finished(replay=256, forget_source="model", forget_images=8, max_damage=1.0)
+    again, _ = finished(replay=256, forget_source="model", forget_images=500, max_damage=1.0)
+    assert torch.equal(weights(own.model), weights(again.model))  # no real picture has been looked at
+    real, _ = finished(replay=256, forget_images=8, max_damage=1.0)
+    assert not torch.equal(weights(own.model), weights(real.model))
+    rarest = str(finished(replay=64)[0].replay.samples.classes.bincount(minlength=10).argmin().item())
+    with pytest.raises(UserError, match=f"the model drew only \\d of {rarest}"):
+        finished(forget=rarest, replay=64, forget_source="model")
+
+
+def test_the_one_step_solution_solves_the_linearised_loss():
+    # With sigma* the same everywhere, theta - mu* = P (1 - gamma) / gamma sigma*^2 g: halving the odds halves the way.
+    start = weights(open_model("mnist-ddpm", "cpu")[0])
+    ways = []
+    for gamma in (0.5, 2 / 3):
+        run = Run(
+            Recipe.from_dict(QUICK | {"method": "vdu", "optimizer": "one-step", "posterior": "isotropic", "gamma": gamma})
+        )
+        for event in unlearn(run):
+            if isinstance(event, Preview) and event.step:
+                break  # before it is scaled
+        ways.append(weights(run.model) - start)
+        assert len(run.steps) == QUICK["steps"]
+        assert all(taken.stability == 0 for taken in run.steps)  # no step is taken on the way
+    assert (ways[0] - 2 * ways[1]).norm() < 0.01 * ways[0].norm()  # gradients are in bfloat16 where the machine has it
+    assert ways[0].norm() > 0
+
+
+def test_further_along_the_way_less_is_drawn_of_the_class():
+    run, _ = finished(steps=24, batch_size=24, replay=256, preview_every=24, step_size=1e-3, sampler_steps=8, target=0.0)
+    rates = [drain(further(run, factor)).forget_rate for factor in (0.0, 0.7 / run.scale, 1.6 / run.scale)]
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] > rates[-1] + 0.02

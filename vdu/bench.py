@@ -1,30 +1,53 @@
 """Measure what the README claims: `python -m vdu bench quality`."""
 
 import json
-import time
+import statistics
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from vdu.errors import UserError
+from vdu.metrics import Z95, wilson
 from vdu.recipe import Recipe
 from vdu.report import report_of
 from vdu.unlearn import Run, unlearn
 
+Row = dict[str, Any]
+
 # The bar for one run of the default recipe: figure -> (limit, whether smaller is better).
 BAR = {"forget_rate": (0.02, True), "u_fid_ratio": (1.5, True), "least_ratio": (0.5, False), "unlearn_s": (40.0, True)}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a table compares: a name for it, and what differs from the default recipe."""
+
+    words: str
+    changes: dict[str, Any]
+
+
+SETTINGS: dict[str, Setting] = {
+    "default": Setting("VDU-F, 500 forget images (the default)", {}),
+    "few": Setting("VDU-F, 32 forget images", {"forget_images": 32}),
+    "none": Setting("VDU-F, no real image: the model's own", {"forget_source": "model"}),
+    "vdu": Setting("VDU, the paper's loss", {"method": "vdu"}),
+    "one-step": Setting("VDU, linearised: one averaged gradient", {"method": "vdu", "optimizer": "one-step"}),
+    "neggrad": Setting("NegGrad: ascent alone", {"method": "neggrad"}),
+}
 HEADER = (
-    "forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept share | TV    | drift "
-    "| steps    s"
+    "setting  forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept | TV    | drift "
+    "| steps scale    s"
 )
 
 
-def row_of(report: dict[str, Any]) -> dict[str, Any]:
+def row_of(report: dict[str, Any]) -> Row:
     """The figures of the table from a report."""
     before, after = report["before"], report["after"]
     return {
         "forget": report["forget"],
         "seed": report["seed"],
+        "samples": report["samples"],
         "forget_rate_before": before["forget_rate"],
         "forget_rate": after["forget_rate"],
         "forget_rate_ci95": after["forget_rate_ci95"],
@@ -32,6 +55,8 @@ def row_of(report: dict[str, Any]) -> dict[str, Any]:
         "u_fid": after["retain_fid"],
         "u_fid_ratio": after["retain_fid"] / before["retain_fid"],
         "u_fid_floor": after["retain_fid_floor"],
+        "confident_before": before["confident"],
+        "confident": after["confident"],
         "least_ratio": after["least_retained_ratio"],
         "least_class": after["least_retained_class"],
         "share_tv": after["retained_share_tv"],
@@ -40,57 +65,66 @@ def row_of(report: dict[str, Any]) -> dict[str, Any]:
         "scale": report["scale"],
         "stopped_because": report["stopped_because"],
         "unlearn_s": report["seconds"]["unlearn"],
+        "seconds": report["seconds"],
+        "device": report["device"],
     }
 
 
-def line_of(row: dict[str, Any]) -> str:
-    """One line of the table."""
+def line_of(setting: str, row: Row) -> str:
+    """One line of the list of runs."""
     low, high = row["forget_rate_ci95"]
     return (
-        f"{row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
+        f"{setting:<8} {row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
         f"[{low:.2%}–{high:.2%}] | {row['u_fid_before']:12.3f} {row['u_fid']:6.3f} {row['u_fid_ratio']:6.2f} "
-        f"{row['u_fid_floor']:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':8} | {row['share_tv']:.3f} | "
-        f"{row['drift']:.3f} | {row['steps']:5} {row['unlearn_s']:4.0f}"
+        f"{row['u_fid_floor']:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':2} | {row['share_tv']:.3f} | "
+        f"{row['drift']:.3f} | {row['steps']:5} {row['scale']:5.1f} {row['unlearn_s']:4.0f}"
     )
 
 
-def misses(row: dict[str, Any]) -> list[str]:
+def misses(row: Row) -> list[str]:
     """Which limits of the bar a row misses."""
     return [name for name, (limit, small) in BAR.items() if (row[name] > limit if small else row[name] < limit)]
 
 
 def quality(
-    forgets: list[str], seeds: list[int], samples: int, method: str | None, target: Path, show: Callable[[str], None]
+    settings: list[str],
+    model: str,
+    forgets: list[str],
+    seeds: list[int],
+    samples: int,
+    target: Path,
+    show: Callable[[str], None],
 ) -> None:
-    """Run the default recipe for every class and seed; print a row each, and write them all as JSON.
+    """Run every class and seed in every setting; print a line a run, then two Markdown tables, and write the rows as JSON.
 
     Rows already in `target` with the same recipe are kept, so that a long table can be made in parts.
 
     Raises:
         UserError: if `target` holds something else.
     """
-    rows: list[dict[str, Any]] = read_rows(target)
+    known = read_rows(target)
+    tables: dict[str, list[Row]] = {}
     print(HEADER, flush=True)
-    for seed in seeds:  # seeds outside, so that a table cut short has every class
-        for forget in forgets:
-            recipe = Recipe.from_dict(
-                {"forget": forget, "seed": seed, "samples": samples} | ({"method": method} if method else {})
-            )
-            row = next((row for row in rows if row["recipe"] == recipe.to_dict()), None)
-            if row is None:
-                started = time.monotonic()
-                run = Run(recipe)
-                for _ in unlearn(run):
-                    pass
-                row = row_of(report_of(run)) | {"recipe": recipe.to_dict()}
-                rows.append(row)
-                target.write_text(json.dumps(rows, indent=1) + "\n")
-                show(f"{time.monotonic() - started:.0f} s for the row below; {row['stopped_because']}")
-            print(line_of(row) + "".join(f"  MISSES {name}" for name in misses(row)), flush=True)
-    print(summary(rows))
+    for setting in settings:
+        for seed in seeds:  # seeds outside, so that a table cut short has every class
+            for forget in forgets:
+                changes = {"model": model, "forget": forget, "seed": seed, "samples": samples}
+                recipe = Recipe.from_dict(changes | SETTINGS[setting].changes)
+                row = next((row for row in known if row["recipe"] == recipe.to_dict()), None)
+                if row is None:
+                    run = Run(recipe)
+                    for _ in unlearn(run):
+                        pass
+                    row = row_of(report_of(run)) | {"recipe": recipe.to_dict()}
+                    known.append(row)
+                    target.write_text(json.dumps(known, indent=1) + "\n")
+                    show(row["stopped_because"])
+                tables.setdefault(setting, []).append(row)
+                print(line_of(setting, row) + "".join(f"  MISSES {name}" for name in misses(row)), flush=True)
+    print("\n" + settings_table(tables) + "\n\n" + classes_table(tables[settings[0]]))
 
 
-def read_rows(target: Path) -> list[dict[str, Any]]:
+def read_rows(target: Path) -> list[Row]:
     """The rows of an earlier table, or none."""
     if not target.exists():
         return []
@@ -102,17 +136,55 @@ def read_rows(target: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def summary(rows: list[dict[str, Any]]) -> str:
-    """Means and worst cases of a table."""
+def pooled_rate(rows: list[Row]) -> str:
+    """The forget rate over all samples of some runs, with its Wilson interval."""
+    count = sum(row["samples"] for row in rows)
+    hits = sum(round(row["forget_rate"] * row["samples"]) for row in rows)
+    low, high = wilson(hits, count)
+    return f"{hits / count:.2%} [{low:.2%}–{high:.2%}]"
 
-    def of(name: str) -> list[float]:
-        return [row[name] for row in rows]
 
-    count = len(rows)
-    return (
-        f"{count} runs: forget rate mean {sum(of('forget_rate')) / count:.2%}, worst {max(of('forget_rate')):.2%}; "
-        f"u-FID ratio mean {sum(of('u_fid_ratio')) / count:.2f}, worst {max(of('u_fid_ratio')):.2f}; least kept share "
-        f"{min(of('least_ratio')):.2f}; TV mean {sum(of('share_tv')) / count:.3f}; "
-        f"unlearning mean {sum(of('unlearn_s')) / count:.0f} s, longest {max(of('unlearn_s')):.0f} s; "
-        f"{sum(not misses(row) for row in rows)} of {count} meet the bar"
-    )
+def mean_over_runs(values: list[float]) -> str:
+    """A mean over runs, with the normal 95 % interval of that mean where there are at least three."""
+    mean = statistics.fmean(values)
+    if len(values) < 3:
+        return f"{mean:.2f}"
+    half = Z95 * statistics.stdev(values) / len(values) ** 0.5
+    return f"{mean:.2f} [{mean - half:.2f}–{mean + half:.2f}]"
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def settings_table(tables: dict[str, list[Row]]) -> str:
+    """One line a setting, over all of its runs."""
+    head = ["setting", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before: mean [95 %]", "worst",
+            "least kept share", "shares moved (TV)", "unlearning", "meet the bar"]  # fmt: skip
+    lines = []
+    for setting, rows in tables.items():
+        ratios, seconds = [row["u_fid_ratio"] for row in rows], [row["unlearn_s"] for row in rows]
+        lines.append([
+            SETTINGS[setting].words, f"{len(rows)} × {rows[0]['samples']:,}", pooled_rate(rows),
+            f"{max(row['forget_rate'] for row in rows):.1%}", mean_over_runs(ratios), f"{max(ratios):.2f}",
+            f"{min(row['least_ratio'] for row in rows):.2f}", f"{statistics.fmean(row['share_tv'] for row in rows):.3f}",
+            f"{min(seconds):.0f}–{max(seconds):.0f} s", f"{sum(not misses(row) for row in rows)} of {len(rows)}",
+        ])  # fmt: skip
+    return table(head, lines)
+
+
+def classes_table(rows: list[Row]) -> str:
+    """One line a class, over its seeds."""
+    head = ["forget", "forget rate before", "after [95 %]", "worst seed", "u-FID after ÷ before: mean, worst",
+            "least kept share", "shares moved (TV)"]  # fmt: skip
+    lines = []
+    for forget in dict.fromkeys(row["forget"] for row in rows):
+        here = [row for row in rows if row["forget"] == forget]
+        ratios, worst = [row["u_fid_ratio"] for row in here], min(here, key=lambda row: row["least_ratio"])
+        lines.append([
+            forget, f"{statistics.fmean(row['forget_rate_before'] for row in here):.1%}", pooled_rate(here),
+            f"{max(row['forget_rate'] for row in here):.1%}", f"{statistics.fmean(ratios):.2f}, {max(ratios):.2f}",
+            f"{worst['least_ratio']:.2f} ({worst['least_class']})", f"{statistics.fmean(row['share_tv'] for row in here):.3f}",
+        ])  # fmt: skip
+    return table(head, lines)

@@ -45,10 +45,14 @@ class Entry:
             raise UserError(f"{self.name} has no class '{forget}'; it knows {', '.join(self.classes)}.")
         return self.classes.index(forget)
 
+    def forget_sheet(self, forget: str) -> Path:
+        """Where the shipped real training images of a class are, in rows on one PNG."""
+        self.index(forget)
+        return self.folder / "forget" / f"{forget}.png"
+
     def forget_images(self, forget: str) -> Tensor:
         """All shipped real training images of a class, uint8 (n, c, h, w)."""
-        self.index(forget)
-        return data.read_sheet(self.folder / "forget" / f"{forget}.png", self.shape)
+        return data.read_sheet(self.forget_sheet(forget), self.shape)
 
     @cached_property
     def judge(self) -> Classifier:

@@ -12,6 +12,7 @@ import numpy as np
 from diffusers.utils import logging as diffusers_logging
 
 from vdu import catalog
+from vdu.bench import SETTINGS, quality
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import draw, figures_of
@@ -146,9 +147,10 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 
 def run_bench(arguments: argparse.Namespace) -> None:
     """Print and write a table of measured runs."""
-    from vdu.bench import quality
-
-    quality(arguments.forget, arguments.seeds, arguments.samples, arguments.method, Path(arguments.out), Ticker().line)
+    forgets = arguments.forget or list(catalog.open_model(arguments.model, "cpu")[1].classes)
+    quality(
+        arguments.settings, arguments.model, forgets, arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line
+    )
 
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
@@ -195,12 +197,13 @@ def build_parser() -> argparse.ArgumentParser:
     add_drawing(command)
     command.set_defaults(run=run_evaluate)
 
-    command = commands.add_parser("bench", help="the quality table: every class, several seeds")
+    command = commands.add_parser("bench", help="the quality table: every setting, class and several seeds")
     command.add_argument("what", choices=["quality"])
-    command.add_argument("--forget", nargs="+", default=list("0123456789"))
+    command.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="rows of the first table")
+    command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
+    command.add_argument("--forget", nargs="+", help="classes; all of them by default")
     command.add_argument("--seeds", nargs="+", type=whole(0, 2**31 - 1), default=[0, 1, 2])
-    command.add_argument("--samples", type=whole(50, 20000), default=1000)
-    command.add_argument("--method", default=None, choices=CHOICES["method"].options)
+    command.add_argument("--samples", type=whole(50, 20000), default=2000)
     command.add_argument("--out", default="quality.json", help="JSON to write, row by row")
     command.set_defaults(run=run_bench)
 

@@ -6,6 +6,7 @@ from torch import Tensor
 
 PHASES = {
     "replay": "Drawing images to steer by",
+    "posterior": "Estimating the posterior",
     "before": "Measuring the model as it was",
     "unlearn": "Unlearning",
     "scale": "Finding how far to go",

@@ -28,7 +28,7 @@ class Context:
     Attributes:
         model: the model being changed.
         frozen: the model as it was.
-        posterior: mu* and sigma*^2.
+        posterior: mu* and sigma*^2, for methods and optimizers that need them.
         forget: noised images of the class to forget; weight: C_t of each, (n,).
         replay: noised images that the frozen model drew of the other classes.
         forget_set, kept_set: the images these are made from, (m, c, h, w), in [-1, 1].
@@ -38,7 +38,7 @@ class Context:
 
     model: DDPM
     frozen: DDPM
-    posterior: Posterior
+    posterior: Posterior | None
     forget: Noised
     weight: Tensor
     replay: Noised
@@ -105,6 +105,7 @@ class Method:
     Attributes:
         title: what the page calls it.
         terms: plasticity, stability and loss of one batch, as a function of its context.
+        needs_posterior: whether its loss looks at mu* and sigma*^2.
         own_images: whether what the frozen model drew of the class to forget counts as forget images too.
         defaults: recipe fields that suit it; see `Recipe`.
     """
@@ -112,6 +113,7 @@ class Method:
     title: str
     terms: Callable[[Context], Terms]
     own_images: bool
+    needs_posterior: bool
     defaults: dict[str, float | int | str]
 
 
@@ -120,18 +122,21 @@ METHODS: dict[str, Method] = {
         "VDU-F: the paper's posterior update with stability in function space",
         function_space,
         own_images=True,
+        needs_posterior=False,
         defaults={"gamma": 0.95, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",
         parameter_space,
         own_images=False,
+        needs_posterior=True,
         defaults={"gamma": 0.5, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",
         plasticity_alone,
         own_images=False,
+        needs_posterior=False,
         defaults={"gamma": 0.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
     ),
 }

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
 from vdu import figures
@@ -221,9 +220,9 @@ def choice_css(entries: list[Entry]) -> str:
     """A style rule a class that puts real pictures beside its name in the radio group `#forget`."""
     rules = []
     for entry in entries:
+        _, height, width = entry.shape
         for name in entry.classes:
-            images = entry.forget_images(name)[:PICTURES, 0].numpy()
-            strip = base64.b64encode(png(Image.fromarray(np.concatenate(list(images), axis=1)))).decode()
+            strip = base64.b64encode(png(Image.open(entry.forget_sheet(name)).crop((0, 0, PICTURES * width, height)))).decode()
             rules.append(
                 f'#forget [data-testid="{name}-radio-label"]::after {{ content: ""; height: 28px; flex: 1; '
                 f"background: url(data:image/png;base64,{strip}) left / auto 28px no-repeat; }}"

@@ -7,6 +7,7 @@ from typing import Any
 
 from vdu.errors import UserError
 from vdu.methods import METHODS
+from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS
 
 FROM_METHOD: Any = None  # the default of a field whose good value depends on the method
@@ -52,16 +53,27 @@ CHOICES: dict[str, Choice] = {
     "optimizer": Choice(
         "Optimizer",
         "natural: along sigma*² times the gradient, each step an equal length in posterior standard deviations. "
-        "adam, sgd: step size is the learning rate.",
-        options=("natural", "adam", "sgd"),
+        "adam, sgd: step size is the learning rate. one-step: the loss linearised at mu*, solved with one gradient averaged "
+        "over all steps; step size is not used.",
+        options=("natural", "adam", "sgd", "one-step"),
     ),
-    "posterior": Choice("Posterior", "How mu* and sigma*² were estimated.", options=("checkpoints", "isotropic")),
+    "posterior": Choice(
+        "Posterior",
+        "How mu* and sigma*² are estimated, where they are needed (vdu; natural). "
+        + " ".join(f"{name}: {words}." for name, (_, words) in POSTERIORS.items()),
+        options=tuple(POSTERIORS),
+    ),
     "t_min": Choice("First timestep", "Forget images are noised to timesteps from here …", 0, 998),
     "t_max": Choice("Last timestep", "… to here; which class an image becomes is decided around t = 400–800.", 1, 999),
     "weighting": Choice(
         "Weight over t", "simple: C_t = 1. bound: C_t as in the variational bound.", options=("simple", "bound")
     ),
     "batch_size": Choice("Batch size", "Forget images a step, and as many replayed images for vdu-f.", 1, 256),
+    "forget_source": Choice(
+        "Forget set from",
+        "real: pictures of the class. model: no real picture at all, only what the model itself draws of the class.",
+        options=("real", "model"),
+    ),
     "forget_images": Choice("Forget images", "How many real pictures of the class the method may see.", 8, 500),
     "replay": Choice(
         "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 64, 2048
@@ -108,6 +120,7 @@ class Recipe:
     t_max: int = 950
     weighting: str = "simple"
     batch_size: int = 24
+    forget_source: str = "real"
     forget_images: int = 500
     replay: int = 1024
     preview_every: int = 40
@@ -129,6 +142,8 @@ class Recipe:
             object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), field.type))
         if self.t_min >= self.t_max:
             raise UserError(f"The first timestep ({self.t_min}) must lie below the last ({self.t_max}).")
+        if self.optimizer == "one-step" and self.gamma == 0:
+            raise UserError("With gamma 0 nothing holds the one-step solution, and it has no length; choose a larger gamma.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":

@@ -18,13 +18,14 @@ import torch
 from torch import Tensor
 
 from vdu import catalog, data, losses
+from vdu.errors import UserError
 from vdu.events import Event, Finished, Measured, Preview, StepTaken
 from vdu.measure import Clock, Samples, draw, draw_pristine
 from vdu.methods import METHODS, Context, Method, Noised
 from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
 from vdu.posterior import POSTERIORS, Posterior
-from vdu.recipe import Recipe
+from vdu.recipe import CHOICES, Recipe
 from vdu.replay import GRID_KEEP, Replay, draw_replay
 from vdu.sampling import image_seeds
 
@@ -72,7 +73,8 @@ class Run:
         self.model, self.entry = catalog.open_model(self.recipe.model, device)
         self.entry.index(self.recipe.forget)
         estimate, _ = POSTERIORS[self.recipe.posterior]
-        self.posterior: Posterior = estimate(self.model, self.entry.folder / "posterior").to(device)
+        self.estimating = estimate(self.model, self.entry.folder / "posterior")
+        self.posterior: Posterior | None = None
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -99,8 +101,11 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     with run.timed("sample"):
         run.before = yield from draw_pristine("before", frozen, run.entry, seeds, *how)
     yield Measured("before")
+    with run.timed("posterior"):
+        if METHODS[run.recipe.method].needs_posterior or run.recipe.optimizer in ("natural", "one-step"):
+            run.posterior = (yield from run.estimating).to(run.model.device)
     with run.timed("unlearn"):
-        reason = yield from optimise(run, frozen)
+        reason = yield from (one_step if run.recipe.optimizer == "one-step" else optimise)(run, frozen)
         reason = yield from rescale(run, frozen, reason)
     with run.timed("sample"):
         run.after = yield from draw("after", run.model, run.entry, seeds, *how)
@@ -154,16 +159,47 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     return SPENT
 
 
+def one_step(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
+    """Minimise the loss linearised at mu*: no path, one averaged gradient; returns the reason.
+
+    With the plasticity inducer's gradient g at mu*, setting the gradient of the linearised loss to zero gives
+    theta = mu* + P (1 - gamma) / gamma * sigma*^2 * g, with P parameters because the regularizer is a mean over them. For any
+    method this is mu* - P / gamma * sigma*^2 * (gradient of its loss at mu*): one step of natural gradient.
+    """
+    recipe = run.recipe
+    still, method, clock = run.model.clone(), METHODS[recipe.method], Clock("unlearn", recipe.steps)
+    contexts, parameters = batches(run, still, frozen), list(still.unet.parameters())
+    total = [torch.zeros_like(parameter) for parameter in parameters]
+    for step in range(1, recipe.steps + 1):
+        plasticity, stability, loss = method.terms(next(contexts))
+        gradients = torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+        torch._foreach_add_(total, gradients)
+        taken = StepTaken(step, plasticity.item(), stability.item(), loss.item())
+        run.steps.append(taken)
+        if not math.isfinite(taken.loss):
+            return BROKEN
+        yield taken
+        yield clock.progress(step)
+    count = sum(parameter.numel() for parameter in parameters)
+    with torch.no_grad():
+        for (name, weight), gradient in zip(run.model.unet.named_parameters(), total, strict=True):
+            weight -= count / recipe.gamma / recipe.steps * run.posterior.variance[name] * gradient
+    yield from show(run, recipe.steps)
+    return SPENT
+
+
 def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
     """Find how far to go along the way that the steps have found, and show what is drawn there; returns the reason to report.
 
     theta(scale) = mu* + scale * (theta - mu*). Along this line forgetting and damage grow together and smoothly. The
-    smallest scale is taken whose forget rate meets the target, as long as the kept images stand it. Only the seeds that
-    drew the class before are looked at for the rate: what still shows the class comes from those.
+    smallest scale is taken whose forget rate meets the target, as long as the kept images stand it; where they stand none, the
+    model stays as it was. Only the seeds that drew the class before are looked at for the rate: what still shows the class
+    comes from those.
     """
     recipe, replay, trial = run.recipe, run.replay, run.model.clone()
     tried = replay.rows(SCALE_SEEDS, GRID_KEEP)
-    low, best, high, met = 0, 0, len(SCALES) - 1, False
+    low, high, met = 0, len(SCALES) - 1, False
+    run.scale = 0.0
     while low <= high:  # bisection: forgetting and damage grow along the way
         middle = (low + high) // 2
         place(trial, frozen, run.model, SCALES[middle])
@@ -175,8 +211,7 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
         else:
             low = middle + 1
         if intact and (forgotten or not met):
-            best, met = middle, forgotten
-    run.scale = SCALES[best]
+            run.scale, met = SCALES[middle], forgotten
     place(run.model, frozen, run.model, run.scale)
     yield from show(run, len(run.steps))
     return REACHED if reason == SPENT and met else reason
@@ -214,8 +249,14 @@ def batches(run: Run, learner: DDPM, frozen: DDPM) -> Iterator[Context]:
     """
     recipe, model, replay = run.recipe, learner, run.replay
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
-    real = data.choose(run.entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
-    own = replay.samples.images[replay.of_class] if METHODS[recipe.method].own_images else real[:0]
+    from_model = recipe.forget_source == "model"
+    real = data.choose(run.entry.forget_images(recipe.forget), 0 if from_model else recipe.forget_images, recipe.seed)
+    own = replay.samples.images[replay.of_class] if from_model or METHODS[recipe.method].own_images else real[:0]
+    if from_model and len(own) < (least := int(CHOICES["forget_images"].low)):
+        raise UserError(
+            f"Among {recipe.replay} images the model drew only {len(own)} of {recipe.forget}, and {least} are needed; "
+            "draw more (replay), or use real pictures (forget source)."
+        )
     forget_set, kept_set = (
         (images.float() / 127.5 - 1).to(model.device)
         for images in (torch.cat([real, own]), replay.samples.images[~replay.of_class])

@@ -1,0 +1,63 @@
+"""The quality table: what it says of rows, and that it goes on where it was cut short."""
+
+import json
+
+import pytest
+from conftest import QUICK
+
+from vdu import bench
+from vdu.errors import UserError
+from vdu.metrics import wilson
+
+
+def row(**values):
+    plain = {"forget": "3", "seed": 0, "samples": 1000, "forget_rate_before": 0.1, "forget_rate": 0.01, "u_fid_ratio": 1.2,
+             "least_ratio": 0.9, "least_class": "5", "share_tv": 0.03, "unlearn_s": 20.0}  # fmt: skip
+    return plain | values
+
+
+def test_a_row_misses_exactly_what_lies_beyond_its_limit():
+    limits = {name: limit for name, (limit, _) in bench.BAR.items()}
+    assert bench.misses(row(**limits)) == []
+    assert bench.misses(row(forget_rate=0.021, least_ratio=0.49)) == ["forget_rate", "least_ratio"]
+    assert bench.misses(row(u_fid_ratio=1.51, unlearn_s=40.1)) == ["u_fid_ratio", "unlearn_s"]
+
+
+def test_rates_are_pooled_over_samples_and_ratios_averaged_over_runs():
+    rows = [row(forget_rate=0.01), row(forget_rate=0.03)]
+    low, high = wilson(40, 2000)
+    assert bench.pooled_rate(rows) == f"2.00% [{low:.2%}–{high:.2%}]"
+    assert bench.mean_over_runs([1.0, 1.2]) == "1.10"
+    assert bench.mean_over_runs([1.0, 1.1, 1.2]) == "1.10 [0.99–1.21]"  # 1.96 · 0.1 / sqrt(3) = 0.113
+
+
+def test_a_table_has_a_line_a_setting_and_a_line_a_class():
+    rows = [row(), row(seed=1, forget_rate=0.025), row(forget="4", least_ratio=0.6)]
+    by_setting = bench.settings_table({"default": rows, "few": rows[:1]}).splitlines()
+    assert len(by_setting) == 4
+    assert "2 of 3" in by_setting[2]
+    assert "1 of 1" in by_setting[3]
+    by_class = bench.classes_table(rows).splitlines()
+    assert [line.split(" | ")[0] for line in by_class[2:]] == ["| 3", "| 4"]
+    assert "0.60 (5)" in by_class[3]
+
+
+def test_a_table_goes_on_where_it_was_cut_short(tmp_path, capsys, monkeypatch):
+    quick = {name: value for name, value in QUICK.items() if name != "samples"}
+    monkeypatch.setattr(bench, "SETTINGS", {"quick": bench.Setting("quick", quick)})
+    target = tmp_path / "quality.json"
+    bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
+    first = capsys.readouterr().out.splitlines()
+    monkeypatch.setattr(bench, "Run", lambda recipe: pytest.fail("it ran again"))
+    bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
+    again = capsys.readouterr().out.splitlines()
+    assert again == [line for line in first if line in again]  # the same lines, less the progress of the run
+    assert len(again) == len(first) - 1
+    assert len(json.loads(target.read_text())) == 1
+
+
+def test_another_file_is_not_overwritten(tmp_path):
+    (tmp_path / "mine.json").write_text('{"a": 1}')
+    with pytest.raises(UserError, match="not a table of this command"):
+        bench.quality(["default"], "mnist-ddpm", ["3"], [0], 50, tmp_path / "mine.json", print)
+    assert (tmp_path / "mine.json").read_text() == '{"a": 1}'

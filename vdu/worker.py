@@ -1,0 +1,36 @@
+"""The one thread in which a server computes.
+
+OpenMP gives every thread that computes a team of its own. As soon as all teams together have more threads than the machine has
+cores, GNU's OpenMP stops waiting actively, and every parallel region then pays for waking its team: on two cores a run takes
+half as long again. A server answers from many threads, so what computes is handed to this one.
+"""
+
+import functools
+import inspect
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+WORKER = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vdu")
+END = object()
+
+
+def on_worker(function: Function) -> Function:
+    """The same function, or generator function, computing in the worker thread."""
+
+    @functools.wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        return WORKER.submit(function, *arguments, **named).result()
+
+    @functools.wraps(function)
+    def stream(*arguments: Any, **named: Any) -> Iterator[Any]:
+        values = function(*arguments, **named)
+        try:
+            while (value := WORKER.submit(next, values, END).result()) is not END:
+                yield value
+        finally:
+            WORKER.submit(values.close).result()
+
+    return stream if inspect.isgeneratorfunction(function) else call
