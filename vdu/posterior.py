@@ -21,7 +21,7 @@ from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.measure import Clock
 from vdu.models import DDPM
-from vdu.sampling import image_seeds, sample
+from vdu.sampling import from_uint8, image_seeds, sample
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
 # regularizer. Every variance is raised to at least this share of its own tensor's mean variance.
@@ -221,7 +221,7 @@ def own_images(model: DDPM) -> Generator[Progress, None, Tensor]:
         try:
             yield clock.progress(next(stream))
         except StopIteration as stop:
-            return (stop.value.float() / 127.5 - 1).to(model.device)
+            return from_uint8(stop.value).to(model.device)
 
 
 def noised_batches(model: DDPM, images: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:

@@ -44,6 +44,11 @@ def to_uint8(images: Tensor) -> Tensor:
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
+def from_uint8(images: Tensor) -> Tensor:
+    """uint8 images to floats in [-1, 1], on their device."""
+    return images.float() / 127.5 - 1
+
+
 @torch.no_grad()
 def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> Generator[int, None, Tensor]:
     """Draw one image a seed, yielding after every network evaluation how many image-steps are done.

@@ -15,23 +15,22 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor
 
-from vdu import catalog, data, losses
-from vdu.errors import UserError
+from vdu import catalog
+from vdu.batches import batches
 from vdu.events import Event, Finished, Measured, Preview, StepTaken
 from vdu.measure import Clock, Samples, draw, draw_pristine
-from vdu.methods import METHODS, Context, Method, Noised
+from vdu.methods import METHODS, Context, Method
 from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
 from vdu.posterior import POSTERIORS, Posterior
-from vdu.recipe import CHOICES, Recipe
+from vdu.recipe import Recipe
 from vdu.replay import GRID_KEEP, Replay, draw_replay
 from vdu.sampling import image_seeds
 
-WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
+WARM_UP, SETTLING = 5, 0.8  # steps over which the step size rises; share of all steps over which it falls
+LEFT = 0.35  # share of all steps that are still taken once the target is met, so that the run settles
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
-ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 SCALES = tuple(tenths / 10 for tenths in range(2, 17))  # of the change that the steps made; 1 is what they made
 SCALE_SEEDS = 128  # at most so many seeds that drew the class are drawn from again at every scale
 
@@ -114,24 +113,16 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     yield Finished(reason)
 
 
-def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:
-    """C_t for t = 0 … T-1, (T,): 0 outside the recipe's window, mean 1 inside."""
-    inside = torch.zeros(len(model.alpha_bar), device=model.device)
-    inside[recipe.t_min : recipe.t_max + 1] = 1
-    weights = inside * (losses.bound_weights(model.alpha_bar, model.betas) if recipe.weighting == "bound" else 1)
-    return weights / weights[inside.bool()].mean()
-
-
 def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     """Take steps until a stop rule speaks, or all are taken; returns the reason.
 
-    Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
-    over the last steps, in which stability heals what it can. `run.model` is a running average of the weights that take the
-    steps: single steps are noisy, and the noise is what damages the kept classes first.
+    The step size falls to nothing over most of the run, in which stability heals what it can. Once the previews have met the
+    target, a share `LEFT` of the steps is still taken. `run.model` is a running average of the weights that take the steps:
+    single steps are noisy, and the noise is what damages the kept classes first.
     """
     recipe = run.recipe
     learner = run.model.clone()
-    method, contexts = METHODS[recipe.method], batches(run, learner, frozen)
+    method, contexts = METHODS[recipe.method], batches(recipe, run.entry, run.replay, learner, frozen, run.posterior)
     named = dict(learner.unet.named_parameters())
     optimizer = make_optimizer(recipe.optimizer, named, run.posterior, recipe.step_size)
     average = list(run.model.unet.parameters())
@@ -153,7 +144,7 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
         preview = yield from show(run, step)
         met = met + 1 if preview.forget_rate <= recipe.target else 0
         if met == recipe.patience:
-            last = clock.total = min(last, step + settling)
+            last = clock.total = min(last, step + max(1, round(LEFT * recipe.steps)))
         if preview.damage > recipe.max_damage:
             return DAMAGED
     return SPENT
@@ -168,7 +159,7 @@ def one_step(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     """
     recipe = run.recipe
     still, method, clock = run.model.clone(), METHODS[recipe.method], Clock("unlearn", recipe.steps)
-    contexts, parameters = batches(run, still, frozen), list(still.unet.parameters())
+    contexts, parameters = batches(recipe, run.entry, run.replay, still, frozen, run.posterior), list(still.unet.parameters())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for step in range(1, recipe.steps + 1):
         plasticity, stability, loss = method.terms(next(contexts))
@@ -240,49 +231,6 @@ def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
     place(model, model, run.model, factor)
     drawn = yield from run.replay.draw_again("preview", model, run.replay.grid)
     return run.replay.look(drawn, len(run.steps))
-
-
-def batches(run: Run, learner: DDPM, frozen: DDPM) -> Iterator[Context]:
-    """What each step looks at: forget images noised to the window, and replayed images of the other classes likewise.
-
-    A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
-    """
-    recipe, model, replay = run.recipe, learner, run.replay
-    random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
-    from_model = recipe.forget_source == "model"
-    real = data.choose(run.entry.forget_images(recipe.forget), 0 if from_model else recipe.forget_images, recipe.seed)
-    own = replay.samples.images[replay.of_class] if from_model or METHODS[recipe.method].own_images else real[:0]
-    if from_model and len(own) < (least := int(CHOICES["forget_images"].low)):
-        raise UserError(
-            f"Among {recipe.replay} images the model drew only {len(own)} of {recipe.forget}, and {least} are needed; "
-            "draw more (replay), or use real pictures (forget source)."
-        )
-    forget_set, kept_set = (
-        (images.float() / 127.5 - 1).to(model.device)
-        for images in (torch.cat([real, own]), replay.samples.images[~replay.of_class])
-    )
-    weights, window = timestep_weights(recipe, model), (recipe.t_min, recipe.t_max)
-
-    def noised(images: Tensor, t: Tensor) -> Noised:
-        rows = torch.randint(len(images), size, generator=random).to(model.device)
-        noise = torch.randn((*size, *model.shape), generator=random).to(model.device)
-        t = t.to(model.device)
-        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        return Noised(alpha_bar.sqrt() * images[rows] + (1 - alpha_bar).sqrt() * noise, t, noise)
-
-    while True:
-        # Stratified over the window: each batch looks at all of it, which takes variance out of every step.
-        places = (torch.arange(*size) + torch.rand((2, *size), generator=random)) / size[0]
-        inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
-        anywhere = torch.randint(len(weights), size, generator=random)
-        pick = torch.rand(size, generator=random) < ANYWHERE
-        to_forget = noised(forget_set, inside[0])
-        _, to_forget.noise = losses.noised_set(to_forget.states, model.alpha_bar[to_forget.t], forget_set)
-        to_keep = noised(kept_set, torch.where(pick, anywhere, inside[1]))
-        weight = weights[to_forget.t]
-        yield Context(
-            model, frozen, run.posterior, to_forget, weight, to_keep, forget_set, kept_set, recipe.gamma, recipe.reach, window
-        )
 
 
 def take_step(method: Method, context: Context, optimizer: torch.optim.Optimizer, step: int) -> StepTaken:
