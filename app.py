@@ -38,7 +38,8 @@ REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on t
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 CSS = (Path(__file__).parent / "assets" / "page.css").read_text() + page.choice_css(list(CATALOG.values()))
-EXPLANATION = (Path(__file__).parent / "assets" / "explanation.md").read_text()
+EXPLANATION, NUMBERS = (Path(__file__).parent / "assets" / "explanation.md").read_text().split("<!-- timesteps -->")
+LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
 
 @dataclass
@@ -294,8 +295,9 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 buttons = [gr.DownloadButton(label, interactive=False, min_width=140)
                            for label in ("Report (JSON)", "Picture sheet (PNG)", "Unlearned model (zip)")]  # fmt: skip
             with gr.Accordion("What is happening here", open=False):
-                gr.Markdown(EXPLANATION, latex_delimiters=[{"left": "$$", "right": "$$", "display": True},
-                                                           {"left": "$", "right": "$", "display": False}])  # fmt: skip
+                gr.Markdown(EXPLANATION, latex_delimiters=LATEX)
+                gr.HTML(page.timesteps_html(CATALOG[DEFAULT.model], (DEFAULT.t_min, DEFAULT.t_max)))
+                gr.Markdown(NUMBERS, latex_delimiters=LATEX)
 
     outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, *buttons]
     inputs = [model, forget, count, strength, *advanced.values()]

@@ -8,6 +8,7 @@ from conftest import QUICK
 from vdu import bench
 from vdu.errors import UserError
 from vdu.metrics import wilson
+from vdu.recipe import Recipe
 
 
 def row(**values):
@@ -48,8 +49,10 @@ def test_a_table_goes_on_where_it_was_cut_short(tmp_path, capsys, monkeypatch):
     target = tmp_path / "quality.json"
     bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
     first = capsys.readouterr().out.splitlines()
+    assert not list(tmp_path.glob("*.png"))
     monkeypatch.setattr(bench, "Run", lambda recipe: pytest.fail("it ran again"))
-    bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
+    bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print, tmp_path / "plot.png")
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     again = capsys.readouterr().out.splitlines()
     assert again == [line for line in first if line in again]  # the same lines, less the progress of the run
     assert len(again) == len(first) - 1
@@ -61,3 +64,13 @@ def test_another_file_is_not_overwritten(tmp_path):
     with pytest.raises(UserError, match="not a table of this command"):
         bench.quality(["default"], "mnist-ddpm", ["3"], [0], 50, tmp_path / "mine.json", print)
     assert (tmp_path / "mine.json").read_text() == '{"a": 1}'
+
+
+def test_the_class_is_kept_at_low_noise_and_lost_at_high(tmp_path):
+    lines = []
+    bench.timesteps("mnist-ddpm", 2, tmp_path / "t.json", lines.append, tmp_path / "t.png")
+    rows = json.loads((tmp_path / "t.json").read_text())
+    assert len(rows) == len(lines) == Recipe().sampler_steps
+    assert [row["t"] for row in rows] == sorted((row["t"] for row in rows), reverse=True)
+    assert rows[0]["same_class"] < 0.5 < 0.9 <= rows[-1]["same_class"]
+    assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")

@@ -83,6 +83,10 @@ BAD = [
     (["unlearn", "--model", "mnist-ddpm"], "--forget"),
     (["sample", "--model", "mnist-ddpm", "--n", "0"], "whole number from 1"),
     (["evaluate", "--model", "mnist-ddpm", "--forget", "11"], "no class '11'"),
+    (["bench", "quality", "--settings", "magic"], "magic"),
+    (["bench", "quality", "--model", "nowhere"], "no model 'nowhere'"),
+    (["bench", "timesteps", "--images", "0"], "whole number from 1"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-source", "thin air"], "must be one of real, model"),
     (["dance"], "dance"),
 ]
 

@@ -80,6 +80,15 @@ def source(page: Page, sheet: str) -> str:
     return page.locator(f"#{sheet} img").get_attribute("src")
 
 
+def test_the_explanation_has_the_formulas_and_the_measurement(browser, address):
+    page = visit(browser, address, 390)
+    page.get_by_text("What is happening here").click()
+    expect(page.locator(".katex").first).to_be_visible()
+    expect(page.locator(".vdu-chart svg")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.context.close()
+
+
 @pytest.mark.parametrize("width", [1600, 390])
 def test_first_load_shows_an_example_and_fits(browser, address, width):
     page = visit(browser, address, width)

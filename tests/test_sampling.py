@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vdu.catalog import open_model
-from vdu.sampling import ALGORITHMS, drain, image_seeds, sample, timestep_grid
+from vdu.sampling import ALGORITHMS, drain, from_uint8, image_seeds, sample, timestep_grid
 
 
 @pytest.mark.parametrize("sampler", ALGORITHMS)
@@ -35,3 +35,14 @@ def test_the_grid_starts_at_the_end_falls_and_is_densest_in_the_middle(steps):
     assert min(gaps) > 0
     if steps > 2:
         assert min(gaps) in gaps[steps // 2 - 1 : steps // 2 + 1]
+
+
+def test_starting_from_an_image_at_low_noise_gives_that_image_back():
+    model, entry = open_model("mnist-ddpm", "cpu")
+    real = entry.forget_images("5")[:4]
+    seen = []
+    near = drain(sample(model, image_seeds(0, 4), 15, "sde", from_uint8(real), skip=13), seen.append)
+    assert seen == [4, 8]  # two of the fifteen steps are left
+    far = drain(sample(model, image_seeds(0, 4), 15, "sde", from_uint8(real), skip=0))
+    assert (near.int() - real.int()).abs().float().mean() < 8
+    assert (far.int() - real.int()).abs().float().mean() > 20

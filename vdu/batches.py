@@ -1,6 +1,5 @@
 """What every step of a run looks at: noisy images of the class to forget, and noisy images to keep as they are."""
 
-import itertools
 from collections.abc import Iterator
 
 import torch
@@ -16,59 +15,41 @@ from vdu.recipe import CHOICES, Recipe
 from vdu.replay import Replay
 from vdu.sampling import from_uint8
 
-FRESH = 75  # batches that are drawn; later steps use them again
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 
 
 def batches(
     recipe: Recipe, entry: Entry, replay: Replay, learner: DDPM, frozen: DDPM, posterior: Posterior | None
 ) -> Iterator[Context]:
-    """What each step looks at: `FRESH` batches, then the same again and again, each time in another order.
+    """Forget images noised to the recipe's window, and replayed images of the other classes likewise, a batch a step.
 
-    On a batch that has been seen before, the frozen model's prediction is known already.
+    A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
     """
-    random, drawn = torch.Generator().manual_seed(recipe.seed), []
-    kept_set = from_uint8(replay.kept_by_class()).to(learner.device)
+    random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
     forget_set = from_uint8(forget_images(recipe, entry, replay)).to(learner.device)
-    weights = timestep_weights(recipe, learner)
-    for forget, keep in itertools.islice(noised_pairs(recipe, learner, forget_set, kept_set, random), FRESH):
-        weight, window = weights[forget.t], (recipe.t_min, recipe.t_max)
-        drawn.append(
-            Context(learner, frozen, posterior, forget, weight, keep, forget_set, kept_set, recipe.gamma, recipe.reach, window)
-        )
-        yield drawn[-1]
-    while True:
-        yield from (drawn[place] for place in torch.randperm(FRESH, generator=random).tolist())
-
-
-def noised_pairs(
-    recipe: Recipe, model: DDPM, forget_set: Tensor, kept_set: Tensor, random: torch.Generator
-) -> Iterator[tuple[Noised, Noised]]:
-    """Forget images noised to the recipe's window, and replayed images of the other classes likewise.
-
-    A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window. Timesteps
-    are stratified over the window, and replayed images over their classes: each batch looks at all of both, which takes
-    variance out of every step.
-    """
-    size = recipe.batch_size
-
-    def strata(count: int) -> Tensor:
-        """One whole number from each of `size` equal parts of 0 … count - 1."""
-        return ((torch.arange(size) + torch.rand(size, generator=random)) / size * count).long().clamp(max=count - 1)
+    kept_set = from_uint8(replay.samples.images[~replay.of_class]).to(learner.device)
+    weights, window = timestep_weights(recipe, learner), (recipe.t_min, recipe.t_max)
 
     def noised(images: Tensor, t: Tensor) -> Noised:
-        t, noise = t.to(model.device), torch.randn((size, *model.shape), generator=random).to(model.device)
-        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        return Noised(alpha_bar.sqrt() * images + (1 - alpha_bar).sqrt() * noise, t, noise)
+        rows = torch.randint(len(images), size, generator=random).to(learner.device)
+        noise = torch.randn((*size, *learner.shape), generator=random).to(learner.device)
+        t = t.to(learner.device)
+        alpha_bar = learner.alpha_bar[t].view(-1, 1, 1, 1)
+        return Noised(alpha_bar.sqrt() * images[rows] + (1 - alpha_bar).sqrt() * noise, t, noise)
 
     while True:
-        inside, kept_inside = (recipe.t_min + strata(recipe.t_max + 1 - recipe.t_min) for _ in range(2))
-        anywhere = torch.randint(len(model.alpha_bar), (size,), generator=random)
+        # Stratified over the window: each batch looks at all of it, which takes variance out of every step.
+        places = (torch.arange(*size) + torch.rand((2, *size), generator=random)) / size[0]
+        inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
+        anywhere = torch.randint(len(weights), size, generator=random)
         pick = torch.rand(size, generator=random) < ANYWHERE
-        forget = noised(forget_set[torch.randint(len(forget_set), (size,), generator=random)], inside)
-        _, forget.noise = losses.noised_set(forget.states, model.alpha_bar[forget.t], forget_set)
-        rows = strata(len(kept_set))[torch.randperm(size, generator=random)]
-        yield forget, noised(kept_set[rows], torch.where(pick, anywhere, kept_inside))
+        forget = noised(forget_set, inside[0])
+        _, forget.noise = losses.noised_set(forget.states, learner.alpha_bar[forget.t], forget_set)
+        keep = noised(kept_set, torch.where(pick, anywhere, inside[1]))
+        weight = weights[forget.t]
+        yield Context(
+            learner, frozen, posterior, forget, weight, keep, forget_set, kept_set, recipe.gamma, recipe.reach, window
+        )
 
 
 def forget_images(recipe: Recipe, entry: Entry, replay: Replay) -> Tensor:

@@ -1,4 +1,4 @@
-"""Measure what the README claims: `python -m vdu bench quality`."""
+"""Measure what the README claims: `python -m vdu bench quality`, and where the class is decided: `bench timesteps`."""
 
 import json
 import statistics
@@ -7,10 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+from matplotlib.figure import Figure
+
+from vdu import figures
+from vdu.catalog import open_model
 from vdu.errors import UserError
 from vdu.metrics import Z95, wilson
+from vdu.models import pick_device
 from vdu.recipe import Recipe
 from vdu.report import report_of
+from vdu.sampling import drain, from_uint8, image_seeds, sample, timestep_grid
 from vdu.unlearn import Run, unlearn
 
 Row = dict[str, Any]
@@ -27,14 +34,31 @@ class Setting:
     changes: dict[str, Any]
 
 
-SETTINGS: dict[str, Setting] = {
+COMPARED: dict[str, Setting] = {
     "default": Setting("VDU-F, 500 forget images (the default)", {}),
     "few": Setting("VDU-F, 32 forget images", {"forget_images": 32}),
     "none": Setting("VDU-F, no real image: the model's own", {"forget_source": "model"}),
     "vdu": Setting("VDU, the paper's loss", {"method": "vdu"}),
-    "one-step": Setting("VDU, linearised: one averaged gradient", {"method": "vdu", "optimizer": "one-step"}),
+    "one-step": Setting(
+        "VDU, linearised: one averaged gradient",
+        {"method": "vdu", "optimizer": "one-step", "posterior": "fisher", "gamma": 0.02},
+    ),
     "neggrad": Setting("NegGrad: ascent alone", {"method": "neggrad"}),
 }
+EVERYWHERE = {"t_min": 0, "t_max": 999}
+ABLATION: dict[str, Setting] = {
+    **{
+        f"vdu-{name}": Setting(f"VDU, posterior {name}", {"method": "vdu", "posterior": name})
+        for name in ("checkpoints", "fisher", "swag", "isotropic")
+    },
+    "vdu-adam": Setting(
+        "VDU, Adam instead of the posterior's metric", {"method": "vdu", "optimizer": "adam", "step_size": 1e-4}
+    ),
+    "vdu-everywhere": Setting("VDU, all timesteps", {"method": "vdu"} | EVERYWHERE),
+    "vdu-f-everywhere": Setting("VDU-F, all timesteps", EVERYWHERE),
+    "vdu-f-bayes": Setting("VDU-F, reach 1: Bayes' rule to the letter", {"reach": 1.0}),
+}
+SETTINGS = COMPARED | ABLATION
 HEADER = (
     "setting  forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept | TV    | drift "
     "| steps scale    s"
@@ -94,10 +118,12 @@ def quality(
     samples: int,
     target: Path,
     show: Callable[[str], None],
+    plots: Path | None = None,
 ) -> None:
     """Run every class and seed in every setting; print a line a run, then two Markdown tables, and write the rows as JSON.
 
-    Rows already in `target` with the same recipe are kept, so that a long table can be made in parts.
+    With `plots`, what forgetting costs is drawn there. Rows already in `target` with the same recipe are kept, so that a
+    long table can be made in parts.
 
     Raises:
         UserError: if `target` holds something else.
@@ -121,7 +147,17 @@ def quality(
                     show(row["stopped_because"])
                 tables.setdefault(setting, []).append(row)
                 print(line_of(setting, row) + "".join(f"  MISSES {name}" for name in misses(row)), flush=True)
+    if plots:
+        runs = {
+            SETTINGS[key].words: [(row["forget_rate"], row["u_fid_ratio"]) for row in rows] for key, rows in tables.items()
+        }
+        save(figures.trade_off(runs), plots)
     print("\n" + settings_table(tables) + "\n\n" + classes_table(tables[settings[0]]))
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG on white."""
+    figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
 
 
 def read_rows(target: Path) -> list[Row]:
@@ -188,3 +224,34 @@ def classes_table(rows: list[Row]) -> str:
             f"{worst['least_ratio']:.2f} ({worst['least_class']})", f"{statistics.fmean(row['share_tv'] for row in here):.3f}",
         ])  # fmt: skip
     return table(head, lines)
+
+
+def timesteps(model: str, images: int, target: Path, show: Callable[[str], None], picture: Path | None = None) -> None:
+    """Noise real images of every class to each timestep of the sampler, let the model draw on, and see what comes back.
+
+    Where nearly all come back as the same class, x_t still says what it is, and there is nothing to forget by: the model only
+    renders it. Where they come back as anything, x_t says nothing yet. In between the class is decided.
+
+    Args:
+        model: a catalog name or folder.
+        images: of each class.
+        target: JSON to write: one row a timestep.
+        show: called with a line a timestep.
+        picture: PNG to draw.
+    """
+    network, entry = open_model(model, pick_device("auto"))
+    recipe, clean = Recipe(), torch.cat([entry.forget_images(name)[:images] for name in entry.classes])
+    truth = torch.arange(len(entry.classes)).repeat_interleave(images)
+    rows = []
+    for skip, t in enumerate(timestep_grid(recipe.sampler_steps, len(network.alpha_bar))):
+        seeds = image_seeds(skip, len(clean))
+        stream = sample(network, seeds, recipe.sampler_steps, recipe.sampler, from_uint8(clean), skip)
+        probabilities, _ = entry.judge.judge(drain(stream))
+        same = int((probabilities.argmax(1) == truth).sum())
+        rows.append(
+            {"t": t, "images": len(clean), "same_class": same / len(clean), "same_class_ci95": wilson(same, len(clean))}
+        )
+        show(f"t = {t:3d}: {same / len(clean):6.1%} of {len(clean)} images come back as the same class")
+    target.write_text(json.dumps(rows, indent=1) + "\n")
+    if picture:
+        save(figures.class_memory(rows, (recipe.t_min, recipe.t_max)), picture)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from diffusers.utils import logging as diffusers_logging
 
-from vdu import catalog
-from vdu.bench import SETTINGS, quality
+from vdu import bench, catalog
+from vdu.bench import COMPARED, SETTINGS
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import draw, figures_of
@@ -145,12 +145,16 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
                       "samples": arguments.samples, **figures}, indent=1))  # fmt: skip
 
 
-def run_bench(arguments: argparse.Namespace) -> None:
+def run_quality(arguments: argparse.Namespace) -> None:
     """Print and write a table of measured runs."""
     forgets = arguments.forget or list(catalog.open_model(arguments.model, "cpu")[1].classes)
-    quality(
-        arguments.settings, arguments.model, forgets, arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line
-    )
+    how = arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line, arguments.plots
+    bench.quality(arguments.settings, arguments.model, forgets, *how)
+
+
+def run_timesteps(arguments: argparse.Namespace) -> None:
+    """Print, write and draw how much of the class is left at each timestep."""
+    bench.timesteps(arguments.model, arguments.images, Path(arguments.out), print, arguments.plots)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
@@ -197,15 +201,25 @@ def build_parser() -> argparse.ArgumentParser:
     add_drawing(command)
     command.set_defaults(run=run_evaluate)
 
-    command = commands.add_parser("bench", help="the quality table: every setting, class and several seeds")
-    command.add_argument("what", choices=["quality"])
-    command.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="rows of the first table")
+    kinds = commands.add_parser("bench", help="measure what the documentation claims").add_subparsers(
+        dest="what", required=True, parser_class=Parser
+    )
+    command = kinds.add_parser("quality", help="the quality table: every setting and class, several seeds")
+    command.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(COMPARED), help="rows of the first table")
     command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
     command.add_argument("--forget", nargs="+", help="classes; all of them by default")
     command.add_argument("--seeds", nargs="+", type=whole(0, 2**31 - 1), default=[0, 1, 2])
     command.add_argument("--samples", type=whole(50, 20000), default=2000)
+    command.add_argument("--plots", type=Path, help="PNG to draw: what forgetting costs in each setting")
     command.add_argument("--out", default="quality.json", help="JSON to write, row by row")
-    command.set_defaults(run=run_bench)
+    command.set_defaults(run=run_quality)
+
+    command = kinds.add_parser("timesteps", help="how much of an image's class is left at each timestep")
+    command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
+    command.add_argument("--images", type=whole(1, 500), default=50, help="real images of each class")
+    command.add_argument("--plots", type=Path, help="PNG to draw")
+    command.add_argument("--out", default="timesteps.json", help="JSON to write")
+    command.set_defaults(run=run_timesteps)
 
     command = commands.add_parser("pretrain", help="make what assets/ holds")
     command.add_argument("what", choices=["mnist"])

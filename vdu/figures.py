@@ -29,7 +29,8 @@ STYLE = {
 def svg(figure: Figure, description: str) -> str:
     """The figure as an inline SVG element with a description for screen readers, as wide as its container."""
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, bbox_inches="tight", metadata={"Date": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :].replace(INK, "currentColor")
     return text.replace("<svg", f'<svg role="img" aria-label="{description}" style="width:100%;height:auto"', 1)
@@ -96,3 +97,45 @@ def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
         bottom.set_title("previews", loc="left", fontsize=12)
         bottom.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.96), fontsize=10, handlelength=1.4)
         return svg(figure, "Loss terms, estimated forget rate and damage over the steps")
+
+
+def class_memory(rows: list[dict[str, Any]], window: tuple[int, int]) -> Figure:
+    """How much of an image's class is left at t, and the window in which a class is forgotten by default.
+
+    Args:
+        rows: dicts of t, same_class and same_class_ci95, as `bench.timesteps` writes them.
+        window: first and last timestep.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 3.2))
+        axes = figure.subplots()
+        rows = sorted(rows, key=lambda row: row["t"])
+        places = [row["t"] for row in rows]
+        low, high = ([100 * row["same_class_ci95"][side] for row in rows] for side in (0, 1))
+        axes.axvspan(*window, color=AFTER, alpha=0.12, linewidth=0, label=f"default window, t = {window[0]}–{window[1]}")
+        axes.fill_between(places, low, high, color=FORGOTTEN, alpha=0.2, linewidth=0)
+        axes.plot(
+            places, [100 * row["same_class"] for row in rows], "o-", color=FORGOTTEN, label="drawn as the same class again"
+        )
+        axes.set(xlabel="t to which a real image is noised", ylabel="% of images", ylim=(0, 102), xlim=(0, 1000))
+        axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=10)
+        return figure
+
+
+def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
+    """What forgetting costs: one cloud a setting, one point a run.
+
+    Args:
+        points: name -> (forget rate after, u-FID after ÷ before) of each run.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 4.2))
+        axes = figure.subplots()
+        for number, (name, runs) in enumerate(points.items()):
+            rates, ratios = zip(*runs, strict=True)
+            axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, color=f"C{number}", label=name)
+        axes.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
+        axes.set(xlabel="forget rate after, %", ylabel="u-FID after ÷ before", yscale="log")
+        axes.set_xscale("symlog", linthresh=1)
+        axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
+        return figure

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -49,13 +48,6 @@ class Context:
     reach: float
     window: tuple[int, int]
 
-    @cached_property
-    @torch.no_grad()
-    def frozen_noise(self) -> Tensor:
-        """What the frozen model predicts on `forget`, then on `replay`, (2n, c, h, w); found once a batch."""
-        parts = self.forget, self.replay
-        return self.frozen.predict_noise(torch.cat([part.states for part in parts]), torch.cat([part.t for part in parts]))
-
 
 class Terms(NamedTuple):
     """The two terms of one batch, which are shown, and the loss to descend."""
@@ -77,7 +69,7 @@ def function_space(context: Context) -> Terms:
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
     predicted = context.model.predict_noise(states, t)
     with torch.no_grad():
-        frozen = context.frozen_noise
+        frozen = context.frozen.predict_noise(states, t)
         alpha_bar, (first, last) = context.frozen.alpha_bar[t], context.window
         shift = losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, context.gamma)
         times = torch.full_like(alpha_bar, context.reach)

@@ -216,6 +216,13 @@ def curves_html(view: View) -> str:
     return figures.curves(view.steps, view.looks)
 
 
+def timesteps_html(entry: Entry, window: tuple[int, int]) -> str:
+    """Where a model decides on the class, as `vdu bench timesteps` has measured it, and the window of timesteps."""
+    rows = json.loads((entry.folder / "timesteps.json").read_text())
+    chart = figures.svg(figures.class_memory(rows, window), "Share of real images that come back as their class, by timestep")
+    return f'<div class="vdu-chart">{chart}</div>'
+
+
 def choice_css(entries: list[Entry]) -> str:
     """A style rule a class that puts real pictures beside its name in the radio group `#forget`."""
     rules = []

@@ -55,12 +55,6 @@ class Replay:
         """What the frozen model drew in some rows."""
         return Samples(self.samples.images[rows], self.samples.probabilities[rows], self.samples.features[rows])
 
-    def kept_by_class(self) -> Tensor:
-        """The images of the other classes, uint8, sorted by class."""
-        classes = self.samples.classes
-        order = classes.argsort(stable=True)
-        return self.samples.images[order[~self.of_class[order]]]
-
     def draw_again(self, phase: str, model: DDPM, rows: Tensor) -> Generator[Progress, None, Samples]:
         """What a model draws from the seeds of some rows."""
         seeds = [self.seeds[row] for row in rows.tolist()]

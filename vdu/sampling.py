@@ -50,7 +50,9 @@ def from_uint8(images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> Generator[int, None, Tensor]:
+def sample(
+    model: DDPM, seeds: list[int], steps: int, sampler: str = "ode", clean: Tensor | None = None, skip: int = 0
+) -> Generator[int, None, Tensor]:
     """Draw one image a seed, yielding after every network evaluation how many image-steps are done.
 
     Args:
@@ -59,6 +61,8 @@ def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> G
         steps: network evaluations an image.
         sampler: "ode", or "sde", which adds fresh noise at every step, from the image's own seed: errors of earlier steps are
             partly lost in it, but below some 15 steps it leaves noise behind.
+        clean: images (n, c, h, w) in [-1, 1] to start from instead of pure noise: noised to where the first `skip` steps end.
+        skip: how many of the steps are left out then.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
@@ -67,10 +71,13 @@ def sample(model: DDPM, seeds: list[int], steps: int, sampler: str = "ode") -> G
     for start in range(0, len(seeds), BATCH):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + BATCH]]
         state = fresh_noise(generators, model.shape).to(model.device)
+        if clean is not None:
+            alpha_bar = model.alpha_bar[grid[skip]]
+            state = alpha_bar.sqrt() * clean[start : start + BATCH].to(model.device) + (1 - alpha_bar).sqrt() * state
         # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
         scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type=ALGORITHMS[sampler])
         scheduler.set_timesteps(timesteps=grid)
-        for t in grid:
+        for t in grid[skip:]:
             noise = model.predict_noise(state, torch.full((len(state),), t, device=model.device))
             added = fresh_noise(generators, model.shape).to(model.device) if sampler == "sde" else None
             state = scheduler.step(noise, t, state, variance_noise=added).prev_sample

@@ -28,8 +28,7 @@ from vdu.recipe import Recipe
 from vdu.replay import GRID_KEEP, Replay, draw_replay
 from vdu.sampling import image_seeds
 
-WARM_UP, SETTLING = 5, 0.8  # steps over which the step size rises; share of all steps over which it falls
-LEFT = 0.35  # share of all steps that are still taken once the target is met, so that the run settles
+WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 SCALES = tuple(tenths / 10 for tenths in range(2, 17))  # of the change that the steps made; 1 is what they made
 SCALE_SEEDS = 128  # at most so many seeds that drew the class are drawn from again at every scale
@@ -116,9 +115,9 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
 def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     """Take steps until a stop rule speaks, or all are taken; returns the reason.
 
-    The step size falls to nothing over most of the run, in which stability heals what it can. Once the previews have met the
-    target, a share `LEFT` of the steps is still taken. `run.model` is a running average of the weights that take the steps:
-    single steps are noisy, and the noise is what damages the kept classes first.
+    Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
+    over the last steps, in which stability heals what it can. `run.model` is a running average of the weights that take the
+    steps: single steps are noisy, and the noise is what damages the kept classes first.
     """
     recipe = run.recipe
     learner = run.model.clone()
@@ -144,7 +143,7 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
         preview = yield from show(run, step)
         met = met + 1 if preview.forget_rate <= recipe.target else 0
         if met == recipe.patience:
-            last = clock.total = min(last, step + max(1, round(LEFT * recipe.steps)))
+            last = clock.total = min(last, step + settling)
         if preview.damage > recipe.max_damage:
             return DAMAGED
     return SPENT

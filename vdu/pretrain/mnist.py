@@ -23,6 +23,7 @@ from vdu.catalog import CATALOG
 from vdu.classifier import Classifier
 from vdu.data import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
+from vdu.losses import per_image_error
 from vdu.measure import draw, figures_of
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics
 from vdu.models import DDPM, load_ddpm, pick_device
@@ -30,7 +31,7 @@ from vdu.posterior import from_checkpoints, save_posterior
 from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, load_state, train
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.recipe import Recipe
-from vdu.sampling import drain, image_seeds
+from vdu.sampling import drain, from_uint8, image_seeds
 
 # Two groups in the normalisation layers: many small groups are twenty times slower in channels-last bfloat16 on a CPU.
 TEACHER = {
@@ -160,13 +161,14 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
         out / "statistics.safetensors",
     )
     write_model([work / name for name in INTERVALS], out)
-    figures = measured(out, judge, images, features) | {
+    figures = measured(out, judge, images, test_images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),
         "teacher_channels": list(teacher.config.block_out_channels),
         "teacher_parameters": sum(parameter.numel() for parameter in teacher.parameters()),
         "teacher_given": given,
         "steps": {name: load_state(work / name / "state.safetensors")[0] for name in STAGES if (work / name).is_dir()},
         "batch_size": STAGES["student"].batch_size,
+        "minutes": sum(minutes_of(work / name) for name in STAGES),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / "README.md").write_text(card(figures))
@@ -183,7 +185,28 @@ def write_model(runs: list[Path], out: Path) -> None:
     DDPM(unet, DDPMScheduler(), "cpu", "").save(out)
 
 
-def measured(out: Path, judge: Classifier, images: Tensor, test_features: Tensor) -> dict:
+def minutes_of(run: Path) -> float:
+    """How long a run of `train` took, by the pace at its end; 0 if it never was."""
+    log = run / "log.csv"
+    if not log.is_file():
+        return 0.0
+    done, _, _, seconds_a_step = map(float, log.read_text().splitlines()[-1].split(","))
+    return done * seconds_a_step / 60
+
+
+@torch.no_grad()
+def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
+    """Mean squared error in epsilon, timesteps uniform, on uint8 images (n, c, h, w): the loss of Ho et al. 2020, eq. 14."""
+    random, errors = torch.Generator().manual_seed(seed), []
+    for part in images.split(250):
+        clean, t = from_uint8(part), torch.randint(len(model.alpha_bar), (len(part),), generator=random)
+        noise, alpha_bar = torch.randn(clean.shape, generator=random), model.alpha_bar[t].view(-1, 1, 1, 1)
+        predicted = model.predict_noise(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t)
+        errors.append(per_image_error(predicted, noise))
+    return torch.cat(errors).mean().item()
+
+
+def measured(out: Path, judge: Classifier, images: Tensor, test_images: Tensor, test_features: Tensor) -> dict:
     """The card's figures, from `MEASURED` samples."""
     model, entry = load_ddpm(out), CATALOG["mnist-ddpm"]
     recipe = Recipe()
@@ -193,6 +216,7 @@ def measured(out: Path, judge: Classifier, images: Tensor, test_features: Tensor
     figures = figures_of(samples, entry, "0")
     return {
         "parameters": sum(parameter.numel() for parameter in model.unet.parameters()),
+        "loss": denoising_loss(model, test_images),
         "samples": MEASURED,
         "confident": figures["confident"],
         "confident_ci95": figures["confident_ci95"],
@@ -209,6 +233,9 @@ def card(figures: dict) -> str:
         f"in full for t = {full}–{fall}, fading out to {rise} and {end}" for rise, full, fall, end in INTERVALS.values()
     )
     checkpoints = sum(STAGES[name].snapshots for name in INTERVALS)
+    alone = ", the teacher's not counted" if figures["teacher_given"] else ""
+    minutes = figures["minutes"]
+    duration = f"Training took about {minutes:.0f} minutes{alone}." if minutes else "How long training took was not recorded."
     steps, teacher = figures["steps"], "-".join(map(str, figures["teacher_channels"]))
     origin = (
         "which an earlier version of the command had made (--teacher)"
@@ -234,6 +261,7 @@ T = 1000, linear betas. Beside it: `posterior/` (mean and variance over {checkpo
   {steps["weak"]:,} had given, with strength {STRENGTH}, and {steps["balanced"]:,} in which it is guided less widely:
   {intervals}. From the end of the interval on, the target is exact:
   the mean noise in x_t over all training images. Guidance trades some of the data's variety for clarity.
+- {duration} Denoising loss (mean squared error in epsilon, t uniform) on the test images: {figures["loss"]:.4f}.
 - Data: MNIST (Y. LeCun, C. Cortes), 60,000 training images, CC BY-SA 3.0. The weights are under the project's licence.
 - Judge: accuracy on the test set {figures["classifier_accuracy"]:.2%}.
 - Of {figures["samples"]:,} samples (the default sampler, seed 0), {figures["confident"]:.1%}
