@@ -136,6 +136,9 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
             axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, color=f"C{number}", label=name)
         axes.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
         axes.set(xlabel="forget rate after, %", ylabel="u-FID after ÷ before", yscale="log")
-        axes.set_xscale("symlog", linthresh=1)
+        axes.set_xlim(left=0)
+        for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+            formatter("{x:g}")  # ratios near 1 read badly as powers of ten
+        axes.tick_params(axis="y", which="both", labelsize=8)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
         return figure
