@@ -29,6 +29,10 @@ class Samples:
         """The most probable class of each image, (n,)."""
         return self.probabilities.argmax(1)
 
+    def at(self, rows: Tensor) -> "Samples":
+        """Some of the samples, by their rows or by a mask."""
+        return Samples(self.images[rows], self.probabilities[rows], self.features[rows])
+
 
 @dataclass
 class Clock:

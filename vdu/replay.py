@@ -53,7 +53,7 @@ class Replay:
 
     def of(self, rows: Tensor) -> Samples:
         """What the frozen model drew in some rows."""
-        return Samples(self.samples.images[rows], self.samples.probabilities[rows], self.samples.features[rows])
+        return self.samples.at(rows)
 
     def draw_again(self, phase: str, model: DDPM, rows: Tensor) -> Generator[Progress, None, Samples]:
         """What a model draws from the seeds of some rows."""

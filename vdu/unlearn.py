@@ -30,7 +30,7 @@ from vdu.sampling import image_seeds
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
-SCALES = tuple(tenths / 10 for tenths in range(2, 17))  # of the change that the steps made; 1 is what they made
+SCALES = (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # of the change that the steps made; 1 is what they made
 SCALE_SEEDS = 128  # at most so many seeds that drew the class are drawn from again at every scale
 
 STOPPED = "stopped by the user"
@@ -140,7 +140,8 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
         yield clock.progress(step)
         if step % recipe.preview_every or step == last:
             continue
-        preview = yield from show(run, step)
+        preview = show(run, (yield from draw_grid(run)), step)
+        yield preview
         met = met + 1 if preview.forget_rate <= recipe.target else 0
         if met == recipe.patience:
             last = clock.total = min(last, step + settling)
@@ -174,7 +175,7 @@ def one_step(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     with torch.no_grad():
         for (name, weight), gradient in zip(run.model.unet.named_parameters(), total, strict=True):
             weight -= count / recipe.gamma / recipe.steps * run.posterior.variance[name] * gradient
-    yield from show(run, recipe.steps)
+    yield show(run, (yield from draw_grid(run)), recipe.steps)
     return SPENT
 
 
@@ -189,7 +190,7 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
     recipe, replay, trial = run.recipe, run.replay, run.model.clone()
     tried = replay.rows(SCALE_SEEDS, GRID_KEEP)
     low, high, met = 0, len(SCALES) - 1, False
-    run.scale = 0.0
+    run.scale, chosen = 0.0, replay.of(tried)
     while low <= high:  # bisection: forgetting and damage grow along the way
         middle = (low + high) // 2
         place(trial, frozen, run.model, SCALES[middle])
@@ -201,19 +202,24 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
         else:
             low = middle + 1
         if intact and (forgotten or not met):
-            run.scale, met = SCALES[middle], forgotten
+            run.scale, met, chosen = SCALES[middle], forgotten, drawn
     place(run.model, frozen, run.model, run.scale)
-    yield from show(run, len(run.steps))
+    # The grid's images are among those that were tried.
+    yield show(run, chosen.at(torch.isin(tried, replay.grid)), len(run.steps))
     return REACHED if reason == SPENT and met else reason
 
 
-def show(run: Run, step: int) -> Generator[Event, None, Preview]:
-    """Draw the grid again and show it as the preview of a step, in place of an earlier one of that step."""
-    preview = run.replay.look((yield from run.replay.draw_again("preview", run.model, run.replay.grid)), step)
+def draw_grid(run: Run) -> Generator[Event, None, Samples]:
+    """What the model draws from the grid's seeds by now."""
+    return (yield from run.replay.draw_again("preview", run.model, run.replay.grid))
+
+
+def show(run: Run, drawn: Samples, step: int) -> Preview:
+    """Keep what was drawn from the grid's seeds as the preview of a step, in place of an earlier one of that step."""
+    preview = run.replay.look(drawn, step)
     if run.previews[-1].step == step:
         run.previews.pop()
     run.previews.append(preview)
-    yield preview
     return preview
 
 
