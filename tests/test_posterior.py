@@ -35,8 +35,8 @@ class Weighted(Line):
         return super().forward(noisy * torch.tensor([1.0, 3.0]), t)
 
 
-def model_of(network, digest="test"):
-    return DDPM(network, DDPMScheduler(), "cpu", digest)
+def model_of(network, digest="test", folder=None):
+    return DDPM(network, DDPMScheduler(), "cpu", digest, folder)
 
 
 @pytest.fixture
@@ -83,24 +83,24 @@ def test_fisher_is_narrow_where_the_prediction_depends_on_a_parameter():
 def test_an_estimate_is_kept_by_what_it_was_made_from_and_a_broken_file_is_made_anew(name, own_cache):
     estimate, _ = POSTERIORS[name]
     seen = []
-    first = drain(estimate(model_of(Weighted(0.3)), None), seen.append)
+    first = drain(estimate(model_of(Weighted(0.3))), seen.append)
     assert seen
     assert all(event.phase == "posterior" for event in seen)
     (kept,) = own_cache.iterdir()
     assert kept.match(f"{name}-*.safetensors")
 
     seen.clear()
-    again = drain(estimate(model_of(Weighted(0.3)), None), seen.append)
+    again = drain(estimate(model_of(Weighted(0.3))), seen.append)
     torch.testing.assert_close(again.variance, first.variance, rtol=0, atol=0)
     assert not seen
     whole = kept.read_bytes()
     for broken in (whole[:20], whole[:-4] + bytes([0, 0, 192, 127])):  # cut short; a NaN at the end
         kept.write_bytes(broken)
-        again = drain(estimate(model_of(Weighted(0.3)), None))
+        again = drain(estimate(model_of(Weighted(0.3))))
         torch.testing.assert_close(again.variance, first.variance, rtol=0, atol=0)
         assert kept.read_bytes() == whole
 
-    drain(estimate(model_of(Weighted(0.4), digest="another"), None))
+    drain(estimate(model_of(Weighted(0.4), digest="another")))
     assert len(list(own_cache.iterdir())) == 2
 
 
@@ -111,16 +111,16 @@ def test_an_estimate_that_cannot_be_kept_is_made_all_the_same(own_cache):
 
 
 def test_swag_keeps_the_mean_and_has_a_variance_everywhere():
-    posterior = drain(POSTERIORS["swag"][0](model_of(Weighted(0.3), "swag"), None))
+    posterior = drain(POSTERIORS["swag"][0](model_of(Weighted(0.3), "swag")))
     torch.testing.assert_close(posterior.mean["theta"], torch.tensor([0.3, 0.3]))
     assert posterior.variance["theta"].min() > 0
 
 
 def test_a_model_without_checkpoints_is_told_what_to_choose(tmp_path):
     with pytest.raises(UserError, match="choose --posterior fisher"):
-        checkpoints(model_of(Line(0.3)), tmp_path)
+        checkpoints(model_of(Line(0.3), folder=tmp_path))
     with pytest.raises(UserError, match="another network"):
-        checkpoints(model_of(Line(0.3)), ASSETS / "mnist-ddpm" / "posterior")
+        checkpoints(model_of(Line(0.3), folder=ASSETS / "mnist-ddpm"))
 
 
 def test_a_natural_step_has_the_asked_length_along_variance_times_gradient():

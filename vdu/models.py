@@ -44,12 +44,14 @@ class DDPM:
         scheduler: its noise schedule.
         device: "cpu" or "cuda".
         digest: hash of the weights it was loaded with; names the model in caches and reports.
+        folder: where it was loaded from, if it was.
     """
 
     unet: UNet2DModel
     scheduler: DDPMScheduler
     device: str
     digest: str
+    folder: Path | None = None
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,7 +77,7 @@ class DDPM:
 
     def clone(self) -> "DDPM":
         """A copy whose weights can be changed without touching this one's."""
-        return DDPM(copy.deepcopy(self.unet), self.scheduler, self.device, self.digest)
+        return DDPM(copy.deepcopy(self.unet), self.scheduler, self.device, self.digest, self.folder)
 
     def save(self, folder: Path) -> None:
         """Write a folder that `DDPMPipeline.from_pretrained` loads; safetensors only."""
@@ -107,7 +109,7 @@ def load_ddpm(folder: Path, device: str = "cpu") -> DDPM:
         raise UserError(f"'{folder}' is not an epsilon-prediction DDPM, which is what can be unlearned so far.")
     digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
     unet = unet.to(device).to(memory_format=torch.channels_last).eval()
-    return DDPM(unet, scheduler, device, digest)
+    return DDPM(unet, scheduler, device, digest, folder)
 
 
 def first_line(error: Exception) -> str:

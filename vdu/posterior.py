@@ -1,7 +1,7 @@
 """p(theta | D) ~ N(mu*, diag sigma*^2): where the pretrained model's parameters are, and how far each may move.
 
-Every estimate is a function of the model and its folder that returns a generator of progress events, whose value is the
-posterior. What takes seconds is kept on disk, by what it was made from.
+Every estimate is a function of the model that returns a generator of progress events, whose value is the posterior. What
+takes seconds is kept on disk, by what it was made from.
 """
 
 import hashlib
@@ -117,12 +117,13 @@ def save_posterior(posterior: Posterior, folder: Path) -> None:
         save_file(tensors, folder / f"{part}.safetensors", metadata={"format": "pt"})
 
 
-def checkpoints(model: DDPM, folder: Path | None) -> Estimating:
-    """The shipped mean and variance over training checkpoints.
+def checkpoints(model: DDPM) -> Estimating:
+    """The mean and variance over training checkpoints that lie beside the model.
 
     Raises:
-        UserError: at once, if none was shipped with the model, or it belongs to another network.
+        UserError: at once, if there are none, or they belong to another network.
     """
+    folder = model.folder / "posterior" if model.folder else None
     if folder is None or not (folder / "variance.safetensors").is_file():
         raise UserError("This model comes without training checkpoints; choose --posterior fisher.")
     posterior = Posterior(load_file(folder / "mean.safetensors"), load_file(folder / "variance.safetensors"))
@@ -131,13 +132,13 @@ def checkpoints(model: DDPM, folder: Path | None) -> Estimating:
     return at_once(floored(posterior))
 
 
-def isotropic(model: DDPM, folder: Path | None = None) -> Estimating:
+def isotropic(model: DDPM) -> Estimating:
     """The control: mu* is the loaded model, and every sigma* is `SPREAD` times the parameters' rms size."""
     mean = here(model)
     return at_once(scaled(Posterior(mean, {name: torch.ones_like(value) for name, value in mean.items()})))
 
 
-def fisher(model: DDPM, folder: Path | None = None) -> Estimating:
+def fisher(model: DDPM) -> Estimating:
     """sigma*^2 = 1 / (F + damping), with the diagonal Fisher information F of images that the model draws itself: no data.
 
     The model is read as p(epsilon | x_t) = N(epsilon_theta(x_t, t), I), so F_i is the mean square of the gradient of
@@ -163,7 +164,7 @@ def _fisher(model: DDPM) -> Estimating:
     return scaled(Posterior(here(model), variance))
 
 
-def swag(model: DDPM, folder: Path | None = None) -> Estimating:
+def swag(model: DDPM) -> Estimating:
     """Variance over a short run of SGD at a constant rate on images that the model draws itself (Maddox et al. 2019).
 
     mu* stays the loaded model. So short a run has not come to rest: a parameter's variance then says how much the gradient
@@ -268,7 +269,7 @@ def shapes(parts: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in parts.items()}
 
 
-POSTERIORS: dict[str, tuple[Callable[[DDPM, Path | None], Estimating], str]] = {
+POSTERIORS: dict[str, tuple[Callable[[DDPM], Estimating], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
     "fisher": (fisher, "inverse of the diagonal Fisher information on the model's own samples; needs no data"),
     "swag": (swag, "variance of a short run of SGD on the model's own samples"),

@@ -23,7 +23,7 @@ from vdu.measure import Clock, Samples, draw, draw_pristine
 from vdu.methods import METHODS, Context, Method
 from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
-from vdu.posterior import POSTERIORS, Posterior
+from vdu.posterior import POSTERIORS, Estimating, Posterior
 from vdu.recipe import Recipe
 from vdu.replay import GRID_KEEP, Replay, draw_replay
 from vdu.sampling import image_seeds
@@ -51,6 +51,7 @@ class Run:
         seconds: wall-clock time by phase.
         scale: the unlearned weights are mu* + scale * (what the steps changed), see `rescale`.
         reason: why it ended.
+        posterior, estimating: mu* and sigma*^2, and how they come about, where the recipe needs them.
 
     Raises:
         UserError: on construction, if the model, class, posterior or device is not to be had.
@@ -70,9 +71,11 @@ class Run:
         device = pick_device(self.recipe.device)
         self.model, self.entry = catalog.open_model(self.recipe.model, device)
         self.entry.index(self.recipe.forget)
-        estimate, _ = POSTERIORS[self.recipe.posterior]
-        self.estimating = estimate(self.model, self.entry.folder / "posterior")
         self.posterior: Posterior | None = None
+        self.estimating: Estimating | None = None
+        if METHODS[self.recipe.method].needs_posterior or self.recipe.optimizer in ("natural", "one-step"):
+            estimate, _ = POSTERIORS[self.recipe.posterior]
+            self.estimating = estimate(self.model)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -99,8 +102,8 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     with run.timed("sample"):
         run.before = yield from draw_pristine("before", frozen, run.entry, seeds, *how)
     yield Measured("before")
-    with run.timed("posterior"):
-        if METHODS[run.recipe.method].needs_posterior or run.recipe.optimizer in ("natural", "one-step"):
+    if run.estimating:
+        with run.timed("posterior"):
             run.posterior = (yield from run.estimating).to(run.model.device)
     with run.timed("unlearn"):
         reason = yield from (one_step if run.recipe.optimizer == "one-step" else optimise)(run, frozen)
