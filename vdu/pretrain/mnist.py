@@ -127,7 +127,7 @@ def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig],
     alpha_bar, teacher = DDPMScheduler().alphas_cumprod.to(device), teacher.to(device)
     real = images.to(device).float() / 127.5 - 1
 
-    def plain(noisy: Tensor, t: Tensor) -> Tensor:
+    def plain(noisy: Tensor, t: Tensor, _: Tensor) -> Tensor:
         return teacher(noisy, t).sample.float()
 
     exact_from = INTERVALS["student"][-1]

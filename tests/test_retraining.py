@@ -1,0 +1,71 @@
+"""Models retrained without a digit, and how far unlearned ones are from them."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from conftest import QUICK
+from diffusers import DDPMPipeline
+
+from vdu import retraining
+from vdu.bench import Setting
+from vdu.catalog import ASSETS, CATALOG
+from vdu.cli import main
+from vdu.errors import UserError
+
+SHIPPED = ASSETS / "mnist-ddpm"
+
+
+@pytest.fixture
+def idx(tmp_path):
+    """The shipped forget images as MNIST's own files."""
+    entry, folder = CATALOG["mnist-ddpm"], tmp_path / "idx"
+    folder.mkdir()
+    images = [entry.forget_images(name).numpy() for name in entry.classes]
+    labels = np.repeat(np.arange(10, dtype=np.uint8), [len(part) for part in images])
+    (folder / "train-images-idx3-ubyte").write_bytes(bytes(16) + np.concatenate(images).tobytes())
+    (folder / "train-labels-idx1-ubyte").write_bytes(bytes(8) + labels.tobytes())
+    return folder
+
+
+def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path, capsys):
+    work, out = tmp_path / "work", tmp_path / "retrained"
+    command = ["pretrain", "retrained", "--data", str(idx), "--steps", "12", "--work", str(work), "--out", str(out)]
+    assert main([*command, "--without", "3"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["with-all", "without-3"]
+    weights = [DDPMPipeline.from_pretrained(folder, use_safetensors=True).unet.conv_in.weight for folder in out.iterdir()]
+    assert not weights[0].equal(weights[1])
+    assert (out / "without-3" / "posterior" / "variance.safetensors").is_file()
+
+    assert main([*command, "--without", "3", "x"]) == 2
+    assert "takes digits, not 'x'" in capsys.readouterr().err
+
+
+def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypatch, capsys):
+    for name in ("with-all", "without-3"):
+        for part in ("unet", "scheduler", "model_index.json"):
+            (shutil.copytree if (SHIPPED / part).is_dir() else shutil.copy)(SHIPPED / part, make(tmp_path / name) / part)
+    quick = {name: value for name, value in QUICK.items() if name not in ("model", "forget", "seed", "samples")}
+    monkeypatch.setattr(retraining, "SETTINGS", {"quick": Setting("quick", quick)})
+    monkeypatch.setattr(retraining, "UNLEARNED", ("quick",))
+    lines = []
+    retraining.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
+    rows = {row["model"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
+    assert len(lines) == len(rows) == 4
+    assert rows["retrained without it"]["distance"] == pytest.approx(0, abs=1e-6)
+    assert rows["the same, other seeds"]["distance"] > 0.1
+    assert rows["the same, other seeds"]["share_tv"] > 0
+    assert rows["quick"]["forget"] == "3"
+    assert "| with all ten, untouched | 1 × 50 |" in capsys.readouterr().out
+
+
+def test_a_folder_without_retrained_models_is_refused(tmp_path):
+    with pytest.raises(UserError, match="pretrain retrained"):
+        retraining.retrained(tmp_path, [0], 50, tmp_path / "rows.json", print)
+    assert not list(tmp_path.iterdir())
+
+
+def make(folder):
+    folder.mkdir(exist_ok=True)
+    return folder
