@@ -1,6 +1,6 @@
 """What unlearning is measured against: models retrained without a digit, and their like that has seen them all.
 
-python -m vdu pretrain retrained --without 3 9 --out retrained      (resumable; about twenty minutes a model on two cores)
+python -m vdu pretrain retrained --without 3 9 --out retrained      (resumable; about a quarter of an hour a model on two cores)
 
 The network is that of mnist-ddpm, trained from random weights on the images alone: no teacher, which would know the digit.
 So these models draw less clearly than the one that ships, and it is with `with-all`, trained in the same way on all ten
@@ -21,7 +21,7 @@ from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
 from vdu.retraining import WITH_ALL, WITHOUT
 from vdu.sampling import from_uint8
 
-CONFIG = TrainingConfig(unet=STUDENT, steps=7500, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
+CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
 
 
 def retrain(arguments: argparse.Namespace) -> None:
