@@ -29,11 +29,11 @@ from vdu.worker import on_worker
 
 EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
 DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
-PLAIN = ("model", "forget", "forget_images", "strength")  # on the left; everything else is folded away
-FOLDED = ("method", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting", "batch_size",
-          "forget_source", "replay", "preview_every", "target", "patience", "max_damage", "samples", "sampler_steps",
+PLAIN = ("model", "forget", "forget_images", "max_damage")  # on the left; everything else is folded away
+FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting",
+          "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "seed")  # fmt: skip
-METHOD_FIELDS = ("steps", "step_size", "optimizer")
+METHOD_FIELDS = tuple(METHODS[DEFAULT.method].defaults)
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -67,12 +67,10 @@ def forget_session(session: Session | None) -> None:
 def recipe_of(*values: Any) -> Recipe:
     """The recipe that the page's inputs describe."""
     choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
-    strength = choices.pop("strength")
     if choices["model"] not in CATALOG:
         raise UserError(f"There is no model '{choices['model']}'; choose one of {', '.join(CATALOG)}.")
     CATALOG[choices["model"]].index(choices["forget"])
-    method = choices["method"]
-    return Recipe.from_dict(choices | {"gamma": page.gamma_at(strength, method) if method in METHODS else 0.5})
+    return Recipe.from_dict(choices)
 
 
 STOPS: dict[str, threading.Event] = {}  # by visitor: set when theirs, waiting or under way, shall end
@@ -226,6 +224,12 @@ def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | Non
         raise gr.Error(str(error), print_exception=False) from error
 
 
+def slider(name: str, step: float) -> gr.Slider:
+    """A slider over all that a field of a recipe may be."""
+    choice = CHOICES[name]
+    return gr.Slider(choice.low, choice.high, getattr(DEFAULT, name), step=step, label=choice.label, info=choice.explanation)
+
+
 def folded(name: str) -> gr.components.Component:
     """The input for one field of a recipe."""
     choice, value = CHOICES[name], getattr(DEFAULT, name)
@@ -247,12 +251,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             model = gr.Dropdown([(entry.title, entry.name) for entry in CATALOG.values()], value=DEFAULT.model, label="Model")
             forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
                               info="What the model shall no longer draw. Beside each: real examples.")  # fmt: skip
-            bounds = CHOICES["forget_images"]
-            count = gr.Slider(
-                bounds.low, bounds.high, DEFAULT.forget_images, step=1, label=bounds.label, info=bounds.explanation
-            )
-            words = "1 gentle, keeps the rest safest · 5 default · 9 forgets hardest. Sets gamma."
-            strength = gr.Slider(1, 9, page.MIDDLE, step=1, label="Strength", info=words)
+            count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             with gr.Row():
                 go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
                 stop = gr.Button("Stop", variant="stop", size="lg", min_width=80)
@@ -300,7 +299,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 gr.Markdown(NUMBERS, latex_delimiters=LATEX)
 
     outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, *buttons]
-    inputs = [model, forget, count, strength, *advanced.values()]
+    inputs = [model, forget, count, damage, *advanced.values()]
     go.click(
         start,
         inputs,

@@ -11,7 +11,7 @@ from vdu.methods import METHODS
 from vdu.recipe import Recipe
 from vdu.report import report_of
 from vdu.sampling import drain
-from vdu.unlearn import BROKEN, DAMAGED, REACHED, SCALES, SPENT, STOPPED, Run, further, place, unlearn
+from vdu.unlearn import BROKEN, DAMAGED, REACHED, SCALE_KEEP, SCALE_SEEDS, SCALES, SPENT, STOPPED, Run, further, place, unlearn
 
 
 def weights(model) -> torch.Tensor:
@@ -113,10 +113,21 @@ def test_it_goes_as_far_as_it_may_for_a_target_out_of_reach():
 
 
 def test_a_damaged_model_is_brought_back_to_where_it_was_whole():
-    run, _ = finished(method="neggrad", step_size=0.002, steps=6, preview_every=2, target=0.0, max_damage=0.2)
+    run, _ = finished(method="neggrad", step_size=0.004, steps=6, preview_every=2, target=0.0, max_damage=0.2)
     assert run.reason == DAMAGED
     assert run.scale < 1
-    assert run.previews[-1].damage <= 0.2
+    rows = run.replay.rows(SCALE_SEEDS, SCALE_KEEP)
+    _, _, damage = run.replay.compare(rows, drain(run.replay.draw_again("scale", run.model, rows)))
+    assert damage <= 0.2
+
+
+def test_little_damage_allowed_is_a_short_way_and_none_is_no_way():
+    scales = []
+    for allowed in (0.02, 0.3, 1.0):
+        run, _ = finished(method="neggrad", step_size=0.002, steps=4, preview_every=5, target=0.0, max_damage=allowed)
+        scales.append(run.scale)
+    assert scales == sorted(scales)
+    assert scales[0] < min(SCALES) <= scales[-1]
 
 
 def test_further_draws_another_model_and_leaves_the_run_alone():

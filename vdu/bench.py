@@ -101,7 +101,7 @@ def line_of(setting: str, row: Row) -> str:
         f"{setting:<8} {row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
         f"[{low:.2%}–{high:.2%}] | {row['u_fid_before']:12.3f} {row['u_fid']:6.3f} {row['u_fid_ratio']:6.2f} "
         f"{row['u_fid_floor']:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':2} | {row['share_tv']:.3f} | "
-        f"{row['drift']:.3f} | {row['steps']:5} {row['scale']:5.1f} {row['unlearn_s']:4.0f}"
+        f"{row['drift']:.3f} | {row['steps']:5} {row['scale']:5g} {row['unlearn_s']:4.0f}"
     )
 
 

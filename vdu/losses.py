@@ -46,7 +46,8 @@ def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tenso
     """
     flat, signal = images.flatten(1), alpha_bar.view(-1, 1)
     # -||x_t - sqrt(alpha-bar) x_i||^2 / (2 (1 - alpha-bar)), without the part that is the same for every image.
-    closeness = (2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * torch.linalg.vector_norm(flat, dim=1).square()) / (2 * (1 - signal))
+    squares = torch.linalg.vector_norm(flat, dim=1).square()
+    closeness = (2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * squares) / (2 * (1 - signal))
     clean = (torch.softmax(closeness, dim=1) @ flat).view_as(states)
     signal = alpha_bar.view(-1, 1, 1, 1)
     return torch.logsumexp(closeness, dim=1) - math.log(len(images)), (states - signal.sqrt() * clean) / (1 - signal).sqrt()

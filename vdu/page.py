@@ -20,19 +20,6 @@ from vdu.unlearn import Run
 
 PICTURES = 7  # real examples of a class beside its name
 GRID_WORDS = "The same seeds on both sides; those that drew the class to forget come first. Red: the judge sees it."
-MIDDLE, SPREAD = 5, 2  # of the strength slider: its default, and how many notches double the odds
-
-
-def gamma_at(strength: float, method: str) -> float:
-    """gamma for a notch of the strength slider: every two notches double (1 - gamma) / gamma, from the method's default.
-
-    A method whose default gamma is 0 has no stability to weigh, and the slider does nothing.
-    """
-    default = METHODS[method].defaults["gamma"]
-    if default == 0:
-        return 0.0
-    odds = (1 - default) / default * 2 ** ((strength - MIDDLE) / SPREAD)
-    return 1 / (1 + odds)
 
 
 @dataclass
@@ -130,7 +117,7 @@ def headline_html(report: Report, example: bool = False) -> str:
         f"{report['stopped_because']}."
     )
     if report["scale"] != 1:
-        small.append(f"Then its change was scaled by {report['scale']:.1f}, the least that looked far enough.")
+        small.append(f"Then its change was scaled by {report['scale']:g}.")
     words = html.escape(headline(report)).replace("u-FID", "u&#8209;FID")  # a line never breaks inside the name
     return f'<div class="vdu-headline" role="status">{words}</div><div class="vdu-small">{html.escape(" ".join(small))}</div>'
 

@@ -86,7 +86,12 @@ CHOICES: dict[str, Choice] = {
         1,
     ),
     "patience": Choice("Patience", "Previews in a row that must meet the target.", 1, 20),
-    "max_damage": Choice("Most damage", "Stop when this share of the kept preview images has changed its class.", 0, 1),
+    "max_damage": Choice(
+        "Damage allowed",
+        "Share of the kept pictures that may turn into something else. Less keeps the rest safer, more forgets harder.",
+        0,
+        1,
+    ),
     "samples": Choice("Samples", "Images drawn before and after to measure with.", 50, 20000),
     "sampler_steps": Choice("Sampler steps", "Network evaluations an image.", 2, 100),
     "sampler": Choice(
@@ -126,7 +131,7 @@ class Recipe:
     preview_every: int = 40
     target: float = 0.006
     patience: int = 2
-    max_damage: float = 0.4
+    max_damage: float = 0.3
     samples: int = 256
     sampler_steps: int = 15
     sampler: str = "sde"

@@ -128,7 +128,7 @@ def model_card(report: Report) -> str:
         "",
         f"Made by VDU Studio with {METHODS[report['method']].title}, seed {report['seed']}, "
         f"{report['steps_taken']} steps; it stopped because {report['stopped_because']}. "
-        f"The change of the weights was scaled by {report['scale']:.1f}.",
+        f"The change of the weights was scaled by {report['scale']:g}.",
         "",
     ]
     if after:

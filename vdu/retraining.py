@@ -53,8 +53,8 @@ def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: 
         for digit in digits:
             for row in compared(folder, digit, seed, samples):
                 rows.append(row)
-                show(f"{digit} seed {seed}  {row['model']:<40} forget rate {row['forget_rate']:6.2%}  u-FID {row['u_fid']:.3f}  "
-                     f"from the retrained {row['distance']:.3f}, TV {row['share_tv']:.3f}")  # fmt: skip
+                show(f"{digit} seed {seed}  {row['model']:<40} forget rate {row['forget_rate']:6.2%}  u-FID {row['u_fid']:.3f}"
+                     f"  from the retrained {row['distance']:.3f}, TV {row['share_tv']:.3f}")  # fmt: skip
                 target.write_text(json.dumps(rows, indent=1) + "\n")
     print(summary(rows))
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from vdu import catalog
 from vdu.batches import batches
@@ -25,13 +26,15 @@ from vdu.models import DDPM, pick_device
 from vdu.optimizers import make_optimizer
 from vdu.posterior import POSTERIORS, Estimating, Posterior
 from vdu.recipe import Recipe
-from vdu.replay import GRID_KEEP, Replay, draw_replay
+from vdu.replay import Replay, draw_replay
 from vdu.sampling import image_seeds
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 SCALES = (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # of the change that the steps made; 1 is what they made
-SCALE_SEEDS = 128  # at most so many seeds that drew the class are drawn from again at every scale
+SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # where the kept images stand none of those
+SCALE_SEEDS, SCALE_KEEP = 128, 64  # at most so many seeds of the class, and others, are drawn from again at every scale
+RECOVERABLE = 2  # times the damage allowed: as much may be on the way, since a smaller scale takes it back
 
 STOPPED = "stopped by the user"
 REACHED = "the forget rate met its target"
@@ -148,7 +151,7 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
         met = met + 1 if preview.forget_rate <= recipe.target else 0
         if met == recipe.patience:
             last = clock.total = min(last, step + settling)
-        if preview.damage > recipe.max_damage:
+        if preview.damage > RECOVERABLE * recipe.max_damage:
             return DAMAGED
     return SPENT
 
@@ -186,30 +189,42 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
     """Find how far to go along the way that the steps have found, and show what is drawn there; returns the reason to report.
 
     theta(scale) = mu* + scale * (theta - mu*). Along this line forgetting and damage grow together and smoothly. The
-    smallest scale is taken whose forget rate meets the target, as long as the kept images stand it; where they stand none, the
-    model stays as it was. Only the seeds that drew the class before are looked at for the rate: what still shows the class
-    comes from those.
+    smallest scale is taken whose forget rate meets the target; where that would damage more of the kept images than the recipe
+    allows, the largest that does not. Where they stand none, the model stays as it was. Only the seeds that drew the class
+    before are looked at for the rate: what still shows the class comes from those.
+    """
+    tried = run.replay.rows(SCALE_SEEDS, SCALE_KEEP)
+    found = yield from furthest(run, frozen, tried, SCALES)
+    found = found or (yield from furthest(run, frozen, tried, SMALL_SCALES))
+    run.scale, met, drawn = found or (0.0, False, run.replay.of(tried))
+    place(run.model, frozen, run.model, run.scale)
+    # The grid's images are among those that were tried.
+    yield show(run, drawn.at(torch.isin(tried, run.replay.grid)), len(run.steps))
+    return REACHED if reason == SPENT and met else reason
+
+
+def furthest(
+    run: Run, frozen: DDPM, tried: Tensor, scales: tuple[float, ...]
+) -> Generator[Event, None, tuple[float, bool, Samples] | None]:
+    """Bisect for the scale that `rescale` wants: the scale, whether it meets the target, and what it draws; None for no scale.
+
+    Bisection is right because forgetting and damage grow along the way.
     """
     recipe, replay, trial = run.recipe, run.replay, run.model.clone()
-    tried = replay.rows(SCALE_SEEDS, GRID_KEEP)
-    low, high, met = 0, len(SCALES) - 1, False
-    run.scale, chosen = 0.0, replay.of(tried)
-    while low <= high:  # bisection: forgetting and damage grow along the way
+    found, low, high = None, 0, len(scales) - 1
+    while low <= high:
         middle = (low + high) // 2
-        place(trial, frozen, run.model, SCALES[middle])
+        place(trial, frozen, run.model, scales[middle])
         drawn = yield from replay.draw_again("scale", trial, tried)
         still, _, damage = replay.compare(tried, drawn)
-        forgotten, intact = replay.share * still <= recipe.target, damage <= recipe.max_damage
-        if forgotten or not intact:
+        met, intact = replay.share * still <= recipe.target, damage <= recipe.max_damage
+        if met or not intact:
             high = middle - 1
         else:
             low = middle + 1
-        if intact and (forgotten or not met):
-            run.scale, met, chosen = SCALES[middle], forgotten, drawn
-    place(run.model, frozen, run.model, run.scale)
-    # The grid's images are among those that were tried.
-    yield show(run, chosen.at(torch.isin(tried, replay.grid)), len(run.steps))
-    return REACHED if reason == SPENT and met else reason
+        if intact and (met or not found or not found[1]):
+            found = scales[middle], met, drawn
+    return found
 
 
 def draw_grid(run: Run) -> Generator[Event, None, Samples]:

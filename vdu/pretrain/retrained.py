@@ -1,6 +1,6 @@
 """What unlearning is measured against: models retrained without a digit, and their like that has seen them all.
 
-python -m vdu pretrain retrained --without 3 9 --out retrained      (resumable; about a quarter of an hour a model on two cores)
+python -m vdu pretrain retrained --without 3 9 --out retrained   (resumable; a quarter of an hour a model on two cores)
 
 The network is that of mnist-ddpm, trained from random weights on the images alone: no teacher, which would know the digit.
 So these models draw less clearly than the one that ships, and it is with `with-all`, trained in the same way on all ten
