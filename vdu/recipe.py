@@ -131,7 +131,7 @@ class Recipe:
     preview_every: int = 40
     target: float = 0.006
     patience: int = 2
-    max_damage: float = 0.3
+    max_damage: float = 0.4
     samples: int = 256
     sampler_steps: int = 15
     sampler: str = "sde"
