@@ -126,7 +126,12 @@ def test_interrupting_leaves_nothing(tmp_path):
         str(tmp_path / "run"),
     ]
     process = subprocess.Popen(
-        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ | {"PYTHONUNBUFFERED": "1"}
+        command,
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # it is ignored in background jobs of a shell
     )
     for line in process.stderr:  # the preview of step 0: it is under way
         if line.startswith("step 0"):
