@@ -18,6 +18,7 @@ from vdu.catalog import open_model
 from vdu.errors import UserError
 from vdu.measure import Samples, draw, figures_of
 from vdu.metrics import Moments, frechet_distance, total_variation
+from vdu.models import pick_device
 from vdu.recipe import Recipe
 from vdu.sampling import drain, image_seeds
 from vdu.unlearn import Run, unlearn
@@ -63,7 +64,7 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
     """One row a model, for one digit and seed: retrained, drawn again, with everything, and unlearned in several ways."""
     shared = {"model": str(folder / WITH_ALL), "forget": digit, "seed": seed, "samples": samples}
     plain = Recipe.from_dict(shared)
-    gone, entry = open_model(str(folder / f"{WITHOUT}{digit}"), "cpu")
+    gone, entry = open_model(str(folder / f"{WITHOUT}{digit}"), pick_device(plain.device))
 
     def drawn(seeds: list[int]) -> Samples:
         return drain(draw("sample", gone, entry, seeds, plain.sampler_steps, plain.sampler))
