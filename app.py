@@ -17,23 +17,22 @@ from typing import Any
 import gradio as gr
 
 from vdu import page
-from vdu.catalog import ASSETS, CATALOG
+from vdu.catalog import CATALOG
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
-from vdu.methods import METHODS
-from vdu.recipe import CHOICES, Recipe
+from vdu.recipe import CHOICES, DEPENDENT, Recipe
 from vdu.report import preview_sheet, report_of, write_run, zip_model
 from vdu.sampling import drain
-from vdu.unlearn import Run, further, unlearn
+from vdu.unlearn import Run, further, tried, unlearn
 from vdu.worker import on_worker
 
-EXAMPLE = page.saved_view(ASSETS / "mnist-ddpm" / "example")
-DEFAULT = Recipe(forget=EXAMPLE.report["forget"])
+EXAMPLES = {name: page.saved_view(entry.folder / "example") for name, entry in CATALOG.items()}
+EXAMPLE = next(iter(EXAMPLES.values()))
+DEFAULT = Recipe(model=EXAMPLE.report["model"], forget=EXAMPLE.report["forget"])
 PLAIN = ("model", "forget", "forget_images", "max_damage")  # on the left; everything else is folded away
 FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting",
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
-          "sampler", "seed")  # fmt: skip
-METHOD_FIELDS = tuple(METHODS[DEFAULT.method].defaults)
+          "sampler", "guidance", "parameters", "seed")  # fmt: skip
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -162,26 +161,41 @@ def pictures(view: page.View, forget: str) -> dict[Any, Any]:
     }
 
 
+def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
+    """All that the page shows of a finished run."""
+    return {
+        **pictures(view, view.report["forget"]),
+        headline: page.headline_html(view.report, example),
+        shares: page.shares_html(view.report),
+        table: page.table_html(view.report),
+    }
+
+
+def choose_model(session: Session | None, name: str, method: str) -> dict[Any, Any]:
+    """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
+    view = EXAMPLES[name]
+    choices = gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"])
+    worded = gr.update(visible=CATALOG[name].prompts != (None,))
+    return {forget: choices, words: worded} | defaults_for(name, method) | ({} if session else whole(view, example=True))
+
+
 def finished(session: Session, words: str) -> dict[Any, Any]:
     """Everything at the end of a run."""
     files = session.downloads()
-    report = session.view.report
     return {
-        **pictures(session.view, report["forget"]),
-        headline: page.headline_html(report),
-        shares: page.shares_html(report),
-        table: page.table_html(report),
+        **whole(session.view),
         distance: gr.update(interactive=session.run.after is not None),
         status: page.status_html(None, words),
         **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, files, strict=True)},
     }
 
 
-def show_snapshot(session: Session | None, position: float) -> tuple[str, str]:
-    """The samples at a step of the run."""
-    view, forget = (session.view, session.run.recipe.forget) if session else (EXAMPLE, EXAMPLE.report["forget"])
+def show_snapshot(session: Session | None, name: str, position: float) -> tuple[str, str]:
+    """The samples at a step of the run, or before the first one, of the model's example."""
+    view = session.view if session else EXAMPLES[name]
     step = page.nearest(view, position)
-    return page.sheet_html(view, step, forget), page.snapshot_words(view, step)
+    shown = session.run.recipe.forget if session else view.report["forget"]
+    return page.sheet_html(view, step, shown), page.snapshot_words(view, step)
 
 
 @on_worker
@@ -194,10 +208,20 @@ def show_further(session: Session | None, factor: float) -> tuple[str, str]:
     return sheet, page.further_words(preview, factor)
 
 
-def method_defaults(method: str) -> list[Any]:
-    """The numbers a method works well with, for the fields that depend on it."""
-    recipe = Recipe(method=method)
-    return [getattr(recipe, name) for name in METHOD_FIELDS]
+@on_worker
+def show_prompt(session: Session | None, prompt: str) -> str:
+    """What the model before and after a visitor's run draws for their own prompt."""
+    if session is None or session.run.after is None:
+        raise gr.Error("Press Unlearn first; then the models before and after can be compared.", print_exception=False)
+    if session.run.entry.prompts == (None,):
+        raise gr.Error("The model of your last run draws without words.", print_exception=False)
+    return page.tried_html(prompt, *drain(tried(session.run, prompt)))
+
+
+def defaults_for(name: str, method: str) -> dict[Any, Any]:
+    """What a method works well with on a model, for the fields that depend on them."""
+    recipe = Recipe(model=name, method=method)
+    return {advanced[field_]: getattr(recipe, field_) for field_ in DEPENDENT}
 
 
 @on_worker
@@ -282,6 +306,16 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 info="After a run: its change, taken so many times. 0 is the untouched model, 1 where the run went; "
                 "drawn at once, no training.",
             )
+            with gr.Column(visible=False) as words:
+                prompt = gr.Textbox(
+                    label="Try any prompt",
+                    info="After a run: the same seeds, before and after. Synonyms, other colours, nothing at all …",
+                    placeholder="crimson trainer on a black background",
+                    max_length=200,
+                    elem_id="prompt",
+                    submit_btn="Draw",
+                )
+                answer = gr.HTML(elem_id="answer")
             with gr.Row():
                 with gr.Column(min_width=300):
                     gr.HTML('<h2 class="vdu-h">What it draws</h2>')
@@ -312,13 +346,23 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         show_progress_on=status,
         api_visibility="private",
     )
+    dependent = [advanced[name] for name in DEPENDENT]
+    model.input(
+        choose_model,
+        [state, model, advanced["method"]],
+        [forget, words, *dependent, *outputs],
+        show_progress="hidden",
+        api_visibility="private",
+    )
     stop.click(ask_to_stop, None, status, show_progress="hidden", api_visibility="private")
     demo.unload(leave)
-    snapshot.input(show_snapshot, [state, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
+    snapshot.input(show_snapshot, [state, model, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",
                    api_visibility="private")  # fmt: skip
     distance.input(show_further, [state, distance], [after, when], show_progress="hidden", trigger_mode="always_last",
                    concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
-    advanced["method"].input(method_defaults, advanced["method"], [advanced[name] for name in METHOD_FIELDS],
+    prompt.submit(show_prompt, [state, prompt], answer, show_progress="minimal", concurrency_limit=1,
+                  concurrency_id="device", api_visibility="private")  # fmt: skip
+    advanced["method"].input(defaults_for, [model, advanced["method"]], dependent,
                              show_progress="hidden", api_visibility="private")  # fmt: skip
     gr.api(api_unlearn, api_name="unlearn", concurrency_limit=1, concurrency_id="device")
 

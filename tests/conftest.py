@@ -33,9 +33,11 @@ def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Context:
         states, noise = torch.randn((2, 3, 1, 2, 2), generator=random)
         return Noised(states, torch.tensor([10, 400, 900]), noise)
 
+    model = DDPM(Line(theta), DDPMScheduler(), "cpu", "line")
     return Context(
-        model=DDPM(Line(theta), DDPMScheduler(), "cpu", "line"),
+        model=model,
         frozen=DDPM(Line(mu), DDPMScheduler(), "cpu", "line"),
+        parameters=model.trained,
         posterior=Posterior({"theta": torch.tensor(mu)}, {"theta": torch.tensor(variance)}),
         forget=noised(),
         weight=torch.tensor([0.5, 1.0, 1.5]),

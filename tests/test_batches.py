@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import QUICK
 
-from vdu.batches import batches, forget_images, timestep_weights
+from vdu.batches import batches, forget_set, timestep_weights
 from vdu.catalog import open_model
 from vdu.recipe import Recipe
 from vdu.replay import draw_replay
@@ -38,7 +38,7 @@ def test_the_forget_set_is_what_the_recipe_allows(opened):
     own = int(replay.of_class.sum())
     sizes = {
         (method, source): len(
-            forget_images(Recipe.from_dict(recipe.to_dict() | {"method": method, "forget_source": source}), entry, replay)
+            forget_set(Recipe.from_dict(recipe.to_dict() | {"method": method, "forget_source": source}), entry, replay).images
         )
         for method in ("vdu", "vdu-f")
         for source in ("real", "model")

@@ -12,8 +12,8 @@ from vdu.recipe import Recipe
 
 
 def row(**values):
-    plain = {"forget": "3", "seed": 0, "samples": 1000, "forget_rate_before": 0.1, "forget_rate": 0.01, "u_fid_ratio": 1.2,
-             "least_ratio": 0.9, "least_class": "5", "share_tv": 0.03, "unlearn_s": 20.0}  # fmt: skip
+    plain = {"forget": "3", "seed": 0, "samples": 1000, "target_samples": 1000, "forget_rate_before": 0.1, "forget_rate": 0.01,
+             "u_fid_ratio": 1.2, "least_ratio": 0.9, "least_class": "5", "share_tv": 0.03, "unlearn_s": 20.0}  # fmt: skip
     return plain | values
 
 
@@ -74,3 +74,22 @@ def test_the_class_is_kept_at_low_noise_and_lost_at_high(tmp_path):
     assert [row["t"] for row in rows] == sorted((row["t"] for row in rows), reverse=True)
     assert rows[0]["same_class"] < 0.5 < 0.9 <= rows[-1]["same_class"]
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
+
+
+def worded(**values):
+    return row(paraphrase_rate=0.03, paraphrases=200, target_samples=400, ira_before=0.95, ira=0.94, ira_ratio=0.99,
+               cra_before=1.0, cra=0.98, cra_ratio=0.98, cra_target=0.97, u_fid_ratio=9.0) | values  # fmt: skip
+
+
+def test_models_that_take_words_have_a_bar_and_a_table_of_their_own():
+    assert bench.misses(worded()) == []  # the u-FID is not part of it
+    missed = bench.misses(worded(forget_rate=0.03, paraphrase_rate=0.06, ira_ratio=0.96, cra_ratio=0.96, unlearn_s=31.0))
+    assert missed == list(bench.WORDED_BAR)
+    table = bench.settings_table({"default": [worded(forget_rate=0.02), worded(forget_rate=0.04, ira_ratio=0.9)]})
+    low, high = wilson(24, 800)
+    line = table.splitlines()[2]
+    assert f"3.00% [{low:.2%}–{high:.2%}]" in line
+    assert "95.0% → 94.0%, 0.900" in line
+    assert "1 of 2" in line
+    classes = bench.classes_table([worded(forget="red"), worded(forget="bag")]).splitlines()
+    assert [line.split(" | ")[0] for line in classes[2:]] == ["| red", "| bag"]

@@ -69,7 +69,7 @@ def test_sample_and_evaluate_an_unlearned_folder(folder, tmp_path):
 
 def test_models_for_tools():
     listed = run("models", "--json")
-    assert [row["name"] for row in json.loads(listed.stdout)] == ["mnist-ddpm"]
+    assert [row["name"] for row in json.loads(listed.stdout)] == ["mnist-ddpm", "tiny-sd"]
 
 
 BAD = [

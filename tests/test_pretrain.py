@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vdu.models import from_uint8
+from vdu.pretrain import fashion, tiny_sd
 from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, beta_quantile, load_state, train
 
 UNET = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "block_out_channels": (4, 8),
@@ -73,3 +75,48 @@ def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):
     train(images, config, tmp_path, save_every=50, teacher=lambda x, t, noise: torch.full_like(x, 0.25))
     losses = [float(line.split(",")[1]) for line in (tmp_path / "log.csv").read_text().splitlines()]
     assert losses[-1] < 0.01  # the noise itself could not be learned to anywhere near this
+
+
+def test_a_tokenizer_is_the_same_every_time_and_knows_its_words():
+    first, second = (tiny_sd.make_tokenizer() for _ in range(2))
+    assert first.get_vocab() == second.get_vocab()
+    assert all(len(first(word).input_ids) == 3 for word in fashion.vocabulary() if "-" not in word)
+
+
+def test_standard_latents_decode_to_the_same_pictures():
+    network = tiny_sd.make_autoencoder().eval()
+    pictures = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    batch = from_uint8(pictures)
+    with torch.no_grad():
+        before = network.encode(batch).latent_dist
+        decoded = network.decode(before.mean).sample
+        tiny_sd.standardise(network, pictures)
+        after = network.encode(batch).latent_dist
+        torch.testing.assert_close(network.decode(after.mean).sample, decoded, atol=1e-3, rtol=1e-3)
+    deviation = before.mean.std((0, 2, 3)).view(1, -1, 1, 1)
+    torch.testing.assert_close(after.mean.mean((0, 2, 3)), torch.zeros(4), atol=0.05, rtol=0)
+    torch.testing.assert_close(after.std, before.std / deviation, rtol=0.05, atol=1e-6)
+
+
+def test_paint_dyes_the_garment_and_leaves_the_ground():
+    grey = torch.zeros((1, 1, 28, 28), dtype=torch.uint8)
+    grey[:, :, 10:20, 10:20] = 255
+    painted = fashion.paint(grey, torch.tensor([[0.0, 1.0, 0.0]]), torch.ones((1, 3)))[0]
+    assert painted[:, 0, 0].tolist() == [1, 1, 1]
+    assert painted[:, 16, 16].tolist() == [-1, 1, -1]
+
+
+def test_captions_say_what_is_to_be_seen_and_some_pairs_are_never_shown():
+    grey, labels = torch.zeros((2000, 1, 28, 28), dtype=torch.uint8), torch.arange(2000) % 10
+    shown = fashion.pictures(grey, labels, seed=0)
+    names, colours = list(fashion.GARMENTS), list(fashion.COLOURS)
+    pairs = {(colours[colour], names[garment]) for colour, garment in zip(shown.colours, shown.garments, strict=True)}
+    assert not pairs & {*fashion.HELD_OUT}
+    assert len(pairs) == 80 - len(fashion.HELD_OUT)
+    for caption, garment, colour in zip(shown.captions, shown.garments, shown.colours, strict=True):
+        words = caption.split()
+        garments = [place for place, (name, others) in enumerate(fashion.GARMENTS.items()) if {name, *others} & {*words}]
+        dyes = [place for place, (name, (_, others)) in enumerate(fashion.COLOURS.items()) if {name, *others} & {*words}]
+        assert garments in ([], [garment])
+        assert dyes in ([], [colour])
+        assert garments or dyes

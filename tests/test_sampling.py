@@ -4,20 +4,21 @@ import pytest
 import torch
 
 from vdu.catalog import open_model
-from vdu.sampling import ALGORITHMS, drain, from_uint8, image_seeds, sample, timestep_grid
+from vdu.models import from_uint8
+from vdu.sampling import ALGORITHMS, HowToSample, drain, image_seeds, sample, timestep_grid
 
 
 @pytest.mark.parametrize("sampler", ALGORITHMS)
 def test_same_seeds_same_images_whatever_the_count(sampler):
     model, _ = open_model("mnist-ddpm", "cpu")
-    few, again = (drain(sample(model, image_seeds(3, 4), 3, sampler)) for _ in range(2))
+    few, again = (drain(sample(model, image_seeds(3, 4), HowToSample(3, sampler))) for _ in range(2))
     assert torch.equal(few, again)
     assert few.dtype == torch.uint8
     assert few.shape == (4, 1, 28, 28)
-    many = drain(sample(model, image_seeds(3, 6), 3, sampler))
+    many = drain(sample(model, image_seeds(3, 6), HowToSample(3, sampler)))
     # Another batch size may round bfloat16 sums differently; another seed is another picture altogether.
     assert (many[:4].int() - few.int()).abs().float().mean() < 2
-    other = drain(sample(model, image_seeds(4, 4), 3, sampler))
+    other = drain(sample(model, image_seeds(4, 4), HowToSample(3, sampler)))
     assert (other.int() - few.int()).abs().float().mean() > 10
 
 
@@ -41,8 +42,8 @@ def test_starting_from_an_image_at_low_noise_gives_that_image_back():
     model, entry = open_model("mnist-ddpm", "cpu")
     real = entry.forget_images("5")[:4]
     seen = []
-    near = drain(sample(model, image_seeds(0, 4), 15, "sde", from_uint8(real), skip=13), seen.append)
+    near = drain(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=13), seen.append)
     assert seen == [4, 8]  # two of the fifteen steps are left
-    far = drain(sample(model, image_seeds(0, 4), 15, "sde", from_uint8(real), skip=0))
+    far = drain(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=0))
     assert (near.int() - real.int()).abs().float().mean() < 8
     assert (far.int() - real.int()).abs().float().mean() > 20

@@ -6,36 +6,40 @@ import torch
 from torch import Tensor
 
 from vdu import data, losses
-from vdu.catalog import Entry
+from vdu.catalog import Entry, ForgetSet
 from vdu.errors import UserError
 from vdu.methods import METHODS, Context, Noised
-from vdu.models import DDPM
+from vdu.models import Model
 from vdu.posterior import Posterior
 from vdu.recipe import CHOICES, Recipe
 from vdu.replay import Replay
-from vdu.sampling import from_uint8
 
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
+WORDLESS = 0.1  # share of them that goes without its prompt
+UNNAMED = 0.25  # share of the forget images that is asked for without the word, so that forgetting does not hang on one word
 
 
 def batches(
-    recipe: Recipe, entry: Entry, replay: Replay, learner: DDPM, frozen: DDPM, posterior: Posterior | None
+    recipe: Recipe, entry: Entry, replay: Replay, learner: Model, frozen: Model, posterior: Posterior | None
 ) -> Iterator[Context]:
-    """Forget images noised to the recipe's window, and replayed images of the other classes likewise, a batch a step.
+    """Forget images noised to the recipe's window, and replayed images of the rest likewise, a batch a step.
 
-    A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window.
+    A share `ANYWHERE` of the replayed images is noised to any timestep, so that nothing drifts outside the window; a share
+    `WORDLESS` of them goes without its prompt, so that the prediction that guidance starts from stays as it was; a share
+    `UNNAMED` of the forget images is asked for without the word.
     """
     random, size = torch.Generator().manual_seed(recipe.seed), (recipe.batch_size,)
-    forget_set = from_uint8(forget_images(recipe, entry, replay)).to(learner.device)
-    kept_set = from_uint8(replay.samples.images[~replay.of_class]).to(learner.device)
+    forget, kept = forget_set(recipe, entry, replay), replay.samples.at(replay.kept)
+    forget_states, kept_states = frozen.encode(forget.images), frozen.encode(kept.images)
     weights, window = timestep_weights(recipe, learner), (recipe.t_min, recipe.t_max)
+    parameters, worded = learner.trained, forget.captions is not None
 
-    def noised(images: Tensor, t: Tensor) -> Noised:
-        rows = torch.randint(len(images), size, generator=random).to(learner.device)
+    def noised(states: Tensor, t: Tensor) -> tuple[Noised, Tensor]:
+        rows = torch.randint(len(states), size, generator=random)
         noise = torch.randn((*size, *learner.shape), generator=random).to(learner.device)
         t = t.to(learner.device)
         alpha_bar = learner.alpha_bar[t].view(-1, 1, 1, 1)
-        return Noised(alpha_bar.sqrt() * images[rows] + (1 - alpha_bar).sqrt() * noise, t, noise)
+        return Noised(alpha_bar.sqrt() * states[rows.to(learner.device)] + (1 - alpha_bar).sqrt() * noise, t, noise), rows
 
     while True:
         # Stratified over the window: each batch looks at all of it, which takes variance out of every step.
@@ -43,34 +47,48 @@ def batches(
         inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
         anywhere = torch.randint(len(weights), size, generator=random)
         pick = torch.rand(size, generator=random) < ANYWHERE
-        forget = noised(forget_set, inside[0])
-        _, forget.noise = losses.noised_set(forget.states, learner.alpha_bar[forget.t], forget_set)
-        keep = noised(kept_set, torch.where(pick, anywhere, inside[1]))
-        weight = weights[forget.t]
+        gone, gone_rows = noised(forget_states, inside[0])
+        stays, kept_rows = noised(kept_states, torch.where(pick, anywhere, inside[1]))
+        if worded:
+            gone.caption, gone.neutral = (
+                frozen.conditions([words[row] for row in gone_rows.tolist()]) for words in (forget.captions, forget.neutral)
+            )
+            gone.named = (torch.rand(size, generator=random) >= UNNAMED).to(learner.device)
+            gone.condition = torch.where(gone.named.view(-1, 1, 1), gone.caption, gone.neutral)
+            bare = (torch.rand(size, generator=random) < WORDLESS).tolist()
+            stays.condition = frozen.conditions(
+                ["" if none else kept.asks[row].prompt for row, none in zip(kept_rows.tolist(), bare, strict=True)]
+            )
+        else:
+            _, gone.noise = losses.noised_set(gone.states, learner.alpha_bar[gone.t], forget_states)
         yield Context(
-            learner, frozen, posterior, forget, weight, keep, forget_set, kept_set, recipe.gamma, recipe.reach, window
-        )
+            learner, frozen, parameters, posterior, gone, weights[gone.t], stays, forget_states, kept_states,
+            recipe.gamma, recipe.reach, window,
+        )  # fmt: skip
 
 
-def forget_images(recipe: Recipe, entry: Entry, replay: Replay) -> Tensor:
-    """The forget set as the recipe asks for it, uint8 (n, c, h, w).
+def forget_set(recipe: Recipe, entry: Entry, replay: Replay) -> ForgetSet:
+    """The forget set as the recipe asks for it.
 
     Raises:
         UserError: if it shall come from the model alone, and that drew too few.
     """
-    own, from_model = replay.samples.images[replay.of_class], recipe.forget_source == "model"
-    if from_model:
-        if len(own) < (least := int(CHOICES["forget_images"].low)):
+    own = replay.samples.at(replay.of_class)
+    prompts = [ask.prompt for ask in own.asks] if own.asks and own.asks[0].prompt else None
+    drawn = ForgetSet(own.images, prompts, prompts and [entry.without(prompt, recipe.forget) for prompt in prompts])
+    if recipe.forget_source == "model":
+        if len(own.images) < (least := int(CHOICES["forget_images"].low)):
             raise UserError(
-                f"Among {recipe.replay} images the model drew only {len(own)} of {recipe.forget}, and {least} are needed; "
-                "draw more (replay), or use real pictures (forget source)."
+                f"Among {recipe.replay} images the model drew only {len(own.images)} of {recipe.forget}, and {least} are "
+                "needed; draw more (replay), or use real pictures (forget source)."
             )
-        return own
-    real = data.choose(entry.forget_images(recipe.forget), recipe.forget_images, recipe.seed)
-    return torch.cat([real, own]) if METHODS[recipe.method].own_images else real
+        return drawn
+    real = entry.forget_set(recipe.forget)
+    real = real.at(data.choose(len(real.images), recipe.forget_images, recipe.seed))
+    return real.and_also(drawn) if METHODS[recipe.method].own_images else real
 
 
-def timestep_weights(recipe: Recipe, model: DDPM) -> Tensor:
+def timestep_weights(recipe: Recipe, model: Model) -> Tensor:
     """C_t for t = 0 … T-1, (T,): 0 outside the recipe's window, mean 1 inside."""
     inside = torch.zeros(len(model.alpha_bar), device=model.device)
     inside[recipe.t_min : recipe.t_max + 1] = 1

@@ -14,16 +14,23 @@ from vdu import figures
 from vdu.catalog import open_model
 from vdu.errors import UserError
 from vdu.metrics import Z95, wilson
-from vdu.models import pick_device
+from vdu.models import from_uint8, pick_device
 from vdu.recipe import Recipe
 from vdu.report import report_of
-from vdu.sampling import drain, from_uint8, image_seeds, sample, timestep_grid
+from vdu.sampling import drain, image_seeds, sample, timestep_grid
 from vdu.unlearn import Run, unlearn
 
 Row = dict[str, Any]
 
 # The bar for one run of the default recipe: figure -> (limit, whether smaller is better).
 BAR = {"forget_rate": (0.02, True), "u_fid_ratio": (1.5, True), "least_ratio": (0.5, False), "unlearn_s": (40.0, True)}
+WORDED_BAR = {  # for models that take words
+    "forget_rate": (0.02, True),
+    "paraphrase_rate": (0.05, True),
+    "ira_ratio": (0.97, False),
+    "cra_ratio": (0.97, False),
+    "unlearn_s": (30.0, True),
+}
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,7 @@ class Setting:
 COMPARED: dict[str, Setting] = {
     "default": Setting("VDU-F, 500 forget images (the default)", {}),
     "few": Setting("VDU-F, 32 forget images", {"forget_images": 32}),
+    "eight": Setting("VDU-F, 8 forget images", {"forget_images": 8}),
     "none": Setting("VDU-F, no real image: the model's own", {"forget_source": "model"}),
     "vdu": Setting("VDU, the paper's loss", {"method": "vdu"}),
     "one-step": Setting(
@@ -45,23 +53,38 @@ COMPARED: dict[str, Setting] = {
     ),
     "neggrad": Setting("NegGrad: ascent alone", {"method": "neggrad"}),
 }
-EVERYWHERE = {"t_min": 0, "t_max": 999}
+# The paper's loss, taken apart: posterior x metric of the step x window. Each has 400 steps of 24 images, which cost as much
+# as the default's 150 of twice 48; step sizes and gammas are the best of two to four that were tried on digit 4.
+TUNED: dict[str, dict[str, dict[str, float]]] = {
+    "checkpoints": {"natural": {"step_size": 1e-4}, "adam": {"step_size": 1e-5}, "one-step": {"gamma": 0.7}},
+    "fisher": {
+        "natural": {"step_size": 0.02, "gamma": 0.02},
+        "adam": {"step_size": 1e-5, "gamma": 0.02},
+        "one-step": {"gamma": 0.01},
+    },
+    "swag": {"natural": {"step_size": 2e-5}, "adam": {"step_size": 1e-5}, "one-step": {"gamma": 0.95}},
+    "isotropic": {"natural": {"step_size": 3e-4}, "adam": {"step_size": 1e-5}, "one-step": {"gamma": 0.7}},
+}
+WINDOWS = {"": {}, "-everywhere": {"t_min": 0, "t_max": 999}}
 ABLATION: dict[str, Setting] = {
     **{
-        f"vdu-{name}": Setting(f"VDU, posterior {name}", {"method": "vdu", "posterior": name})
-        for name in ("checkpoints", "fisher", "swag", "isotropic")
+        f"{posterior}-{optimizer}{where}": Setting(
+            f"VDU, {posterior}, {optimizer}" + (", all timesteps" if where else ""),
+            {"method": "vdu", "posterior": posterior, "optimizer": optimizer, "steps": 400, "preview_every": 100}
+            | tuned
+            | window,
+        )
+        for posterior, optimizers in TUNED.items()
+        for optimizer, tuned in optimizers.items()
+        for where, window in WINDOWS.items()
     },
-    "vdu-adam": Setting(
-        "VDU, Adam instead of the posterior's metric", {"method": "vdu", "optimizer": "adam", "step_size": 1e-4}
-    ),
-    "vdu-everywhere": Setting("VDU, all timesteps", {"method": "vdu"} | EVERYWHERE),
-    "vdu-f-everywhere": Setting("VDU-F, all timesteps", EVERYWHERE),
+    "vdu-f-everywhere": Setting("VDU-F, all timesteps", WINDOWS["-everywhere"]),
     "vdu-f-bayes": Setting("VDU-F, reach 1: Bayes' rule to the letter", {"reach": 1.0}),
 }
 SETTINGS = COMPARED | ABLATION
 HEADER = (
-    "setting  forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept | TV    | drift "
-    "| steps scale    s"
+    f"{'setting':<30} forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept | TV    "
+    "| drift | steps scale    s"
 )
 
 
@@ -91,23 +114,39 @@ def row_of(report: dict[str, Any]) -> Row:
         "unlearn_s": report["seconds"]["unlearn"],
         "seconds": report["seconds"],
         "device": report["device"],
+        "target_samples": before["target_samples"],
+        **(obedience(before, after) if "ira" in before else {}),
     }
+
+
+def obedience(before: dict[str, Any], after: dict[str, Any]) -> Row:
+    """What else is of interest where a model takes words."""
+    row = {name: after[name] for name in ("paraphrase_rate", "paraphrases", "cra_target")}
+    for name in ("ira", "cra"):
+        row |= {f"{name}_before": before[name], name: after[name], f"{name}_ratio": after[name] / max(before[name], 1e-9)}
+    return row
 
 
 def line_of(setting: str, row: Row) -> str:
     """One line of the list of runs."""
     low, high = row["forget_rate_ci95"]
     return (
-        f"{setting:<8} {row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
+        f"{setting:<30} {row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
         f"[{low:.2%}–{high:.2%}] | {row['u_fid_before']:12.3f} {row['u_fid']:6.3f} {row['u_fid_ratio']:6.2f} "
         f"{row['u_fid_floor']:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':2} | {row['share_tv']:.3f} | "
         f"{row['drift']:.3f} | {row['steps']:5} {row['scale']:5g} {row['unlearn_s']:4.0f}"
+    ) + (
+        f" | other words {row['paraphrase_rate']:.1%}, IRA {row['ira_before']:.1%} → {row['ira']:.1%}, "
+        f"CRA {row['cra_before']:.1%} → {row['cra']:.1%} (target {row['cra_target']:.1%})"
+        if "ira" in row
+        else ""
     )
 
 
 def misses(row: Row) -> list[str]:
     """Which limits of the bar a row misses."""
-    return [name for name, (limit, small) in BAR.items() if (row[name] > limit if small else row[name] < limit)]
+    bar = WORDED_BAR if "ira" in row else BAR
+    return [name for name, (limit, small) in bar.items() if (row[name] > limit if small else row[name] < limit)]
 
 
 def quality(
@@ -172,12 +211,12 @@ def read_rows(target: Path) -> list[Row]:
     return rows
 
 
-def pooled_rate(rows: list[Row]) -> str:
-    """The forget rate over all samples of some runs, with its Wilson interval."""
-    count = sum(row["samples"] for row in rows)
-    hits = sum(round(row["forget_rate"] * row["samples"]) for row in rows)
-    low, high = wilson(hits, count)
-    return f"{hits / count:.2%} [{low:.2%}–{high:.2%}]"
+def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> str:
+    """A rate over all samples of some runs, with its Wilson interval."""
+    total = sum(row[count] for row in rows)
+    hits = sum(round(row[name] * row[count]) for row in rows)
+    low, high = wilson(hits, total)
+    return f"{hits / total:.2%} [{low:.2%}–{high:.2%}]"
 
 
 def mean_over_runs(values: list[float]) -> str:
@@ -196,6 +235,8 @@ def table(head: list[str], lines: list[list[str]]) -> str:
 
 def settings_table(tables: dict[str, list[Row]]) -> str:
     """One line a setting, over all of its runs."""
+    if all("ira" in row for rows in tables.values() for row in rows):
+        return worded_table({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
     head = ["setting", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before: mean [95 %]", "worst",
             "least kept share", "shares moved (TV)", "unlearning", "meet the bar"]  # fmt: skip
     lines = []
@@ -212,6 +253,9 @@ def settings_table(tables: dict[str, list[Row]]) -> str:
 
 def classes_table(rows: list[Row]) -> str:
     """One line a class, over its seeds."""
+    if all("ira" in row for row in rows):
+        names = dict.fromkeys(row["forget"] for row in rows)
+        return worded_table({name: [row for row in rows if row["forget"] == name] for name in names}, "forget")
     head = ["forget", "forget rate before", "after [95 %]", "worst seed", "u-FID after ÷ before: mean, worst",
             "least kept share", "shares moved (TV)"]  # fmt: skip
     lines = []
@@ -222,6 +266,27 @@ def classes_table(rows: list[Row]) -> str:
             forget, f"{statistics.fmean(row['forget_rate_before'] for row in here):.1%}", pooled_rate(here),
             f"{max(row['forget_rate'] for row in here):.1%}", f"{statistics.fmean(ratios):.2f}, {max(ratios):.2f}",
             f"{worst['least_ratio']:.2f} ({worst['least_class']})", f"{statistics.fmean(row['share_tv'] for row in here):.3f}",
+        ])  # fmt: skip
+    return table(head, lines)
+
+
+def worded_table(tables: dict[str, list[Row]], title: str) -> str:
+    """One line a group of runs, for models that take words."""
+    head = [title, "runs × n", "forget rate [95 %]", "worst run", "in other words [95 %]", "IRA before → after, worst ratio",
+            "CRA before → after, worst ratio", "u-FID after ÷ before", "unlearning", "meet the bar"]  # fmt: skip
+    lines = []
+    for name, rows in tables.items():
+
+        def kept(which: str, rows: list[Row] = rows) -> str:
+            before, after = (statistics.fmean(row[key] for row in rows) for key in (f"{which}_before", which))
+            return f"{before:.1%} → {after:.1%}, {min(row[f'{which}_ratio'] for row in rows):.3f}"
+
+        seconds = [row["unlearn_s"] for row in rows]
+        lines.append([
+            name, f"{len(rows)} × {rows[0]['samples']:,}", pooled_rate(rows), f"{max(row['forget_rate'] for row in rows):.1%}",
+            pooled_rate(rows, "paraphrase_rate", "paraphrases"), kept("ira"), kept("cra"),
+            mean_over_runs([row["u_fid_ratio"] for row in rows]), f"{min(seconds):.0f}–{max(seconds):.0f} s",
+            f"{sum(not misses(row) for row in rows)} of {len(rows)}",
         ])  # fmt: skip
     return table(head, lines)
 
@@ -245,8 +310,8 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
     rows = []
     for skip, t in enumerate(timestep_grid(recipe.sampler_steps, len(network.alpha_bar))):
         seeds = image_seeds(skip, len(clean))
-        stream = sample(network, seeds, recipe.sampler_steps, recipe.sampler, from_uint8(clean), skip)
-        probabilities, _ = entry.judge.judge(drain(stream))
+        stream = sample(network, seeds, recipe.how, clean=from_uint8(clean), skip=skip)
+        probabilities, _ = entry.judge(drain(stream))
         same = int((probabilities.argmax(1) == truth).sum())
         rows.append(
             {"t": t, "images": len(clean), "same_class": same / len(clean), "same_class_ci95": wilson(same, len(clean))}

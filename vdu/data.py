@@ -11,21 +11,22 @@ SHEET_COLUMNS = 25
 
 
 def write_sheet(images: Tensor, path: Path, columns: int = SHEET_COLUMNS) -> None:
-    """Write grey uint8 images (n, 1, h, w), n a multiple of `columns`, as one PNG, row by row and without borders."""
-    count, _, height, width = images.shape
-    rows = images[:, 0].reshape(count // columns, columns, height, width).permute(0, 2, 1, 3)
-    Image.fromarray(rows.reshape(-1, columns * width).contiguous().numpy()).save(path, optimize=True)
+    """Write uint8 images (n, c, h, w), n a multiple of `columns`, as one PNG, row by row and without borders."""
+    count, channels, height, width = images.shape
+    rows = images.reshape(count // columns, columns, channels, height, width).permute(0, 3, 1, 4, 2)
+    pixels = rows.reshape(-1, columns * width, channels)
+    Image.fromarray((pixels[..., 0] if channels == 1 else pixels).contiguous().numpy()).save(path, optimize=True)
 
 
 def read_sheet(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """Read what `write_sheet` wrote: uint8 images (n, 1, h, w)."""
-    _, height, width = shape
-    pixels = torch.from_numpy(np.asarray(Image.open(path).convert("L")).copy())
-    rows, columns = pixels.shape[0] // height, pixels.shape[1] // width
-    return pixels.reshape(rows, height, columns, width).permute(0, 2, 1, 3).reshape(rows * columns, 1, height, width)
+    """Read what `write_sheet` wrote: uint8 images (n, c, h, w) of a shape (c, h, w)."""
+    channels, height, width = shape
+    image = Image.open(path).convert("L" if channels == 1 else "RGB")
+    pixels = torch.from_numpy(np.asarray(image).copy()).reshape(image.height, image.width, channels)
+    rows, columns = image.height // height, image.width // width
+    return pixels.reshape(rows, height, columns, width, channels).permute(0, 2, 4, 1, 3).reshape(-1, *shape)
 
 
-def choose(images: Tensor, count: int, seed: int) -> Tensor:
-    """`count` of the images, chosen by seed; a smaller count chooses a subset of a larger one's."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    return images[order[:count]]
+def choose(available: int, count: int, seed: int) -> list[int]:
+    """`count` of so many rows, chosen by seed; a smaller count chooses a subset of a larger one's."""
+    return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count].tolist()

@@ -47,7 +47,8 @@ def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: s
         if after:
             colours = [FORGOTTEN if name == forget else AFTER for name in names]
             axes.bar([place + 0.2 for place in places], shares(after), 0.38, color=colours, label="after")
-        axes.set_xticks(list(places), names)
+        long = max(map(len, names)) > 3
+        axes.set_xticks(list(places), names, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_ylabel("% of samples")
         handles = [matplotlib.patches.Patch(color=BEFORE, label="before")]
         if after:

@@ -2,7 +2,7 @@
 
 import time
 from collections import OrderedDict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -10,28 +10,53 @@ import torch
 from torch import Tensor
 
 from vdu import metrics
-from vdu.catalog import CATALOG, Entry
+from vdu.catalog import KEPT, PARAPHRASE, TARGET, Ask, Entry
 from vdu.events import Progress
-from vdu.models import DDPM
-from vdu.sampling import sample
+from vdu.models import Model
+from vdu.sampling import HowToSample, sample
 
 
 @dataclass(frozen=True)
 class Samples:
-    """Images a model drew and what the judge made of them, in the order of their seeds."""
+    """Images a model drew, what they were asked for and what the judges made of them, in the order of their seeds."""
 
     images: Tensor  # uint8 (n, c, h, w)
-    probabilities: Tensor  # (n, classes)
+    probabilities: Tensor  # (n, classes), of each axis in turn
     features: Tensor  # (n, k), float64
-
-    @property
-    def classes(self) -> Tensor:
-        """The most probable class of each image, (n,)."""
-        return self.probabilities.argmax(1)
+    classes: Tensor  # (n, axes): the position, among all classes, of the most probable one on each axis
+    asks: tuple[Ask, ...]  # n
 
     def at(self, rows: Tensor) -> "Samples":
         """Some of the samples, by their rows or by a mask."""
-        return Samples(self.images[rows], self.probabilities[rows], self.features[rows])
+        places = torch.arange(len(self.images))[rows].tolist()
+        return Samples(*(part[rows] for part in (self.images, self.probabilities, self.features, self.classes)),
+                       tuple(self.asks[place] for place in places))  # fmt: skip
+
+    def of_kind(self, kind: str) -> Tensor:
+        """Which of the samples were asked for in a way, bool (n,)."""
+        return torch.tensor([ask.kind == kind for ask in self.asks])
+
+    def showing(self, index: int) -> Tensor:
+        """Which of the samples show a class, bool (n,)."""
+        return (self.classes == index).any(1)
+
+    def kept(self, index: int) -> Tensor:
+        """Which of the samples are of the rest: those that ask for it, or where nothing is asked, show it; bool (n,)."""
+        return self.of_kind(KEPT) if self.of_kind(KEPT).any() else ~self.showing(index)
+
+    def certainty(self, classes: Tensor) -> Tensor:
+        """How sure the judges are of given classes (n, axes): the least probability of them, (n,)."""
+        return self.probabilities.gather(1, classes).min(1).values
+
+
+def judged(images: Tensor, entry: Entry, asks: Sequence[Ask]) -> Samples:
+    """Images with what the judges make of them."""
+    probabilities, features = entry.judge(images)
+    best, first = [], 0
+    for names in entry.axes.values():
+        best.append(first + probabilities[:, first : first + len(names)].argmax(1))
+        first += len(names)
+    return Samples(images, probabilities, features, torch.stack(best, dim=1), tuple(asks))
 
 
 @dataclass
@@ -49,17 +74,16 @@ class Clock:
 
 
 def draw(
-    phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int, sampler: str = "ode"
+    phase: str, model: Model, entry: Entry, seeds: list[int], how: HowToSample, asks: Sequence[Ask] | None = None
 ) -> Generator[Progress, None, Samples]:
     """Sample and judge, with progress events on the way; see `sampling.sample`."""
-    clock = Clock(phase, len(seeds) * steps)
-    stream = sample(model, seeds, steps, sampler)
+    asks, clock = asks or [Ask()] * len(seeds), Clock(phase, len(seeds) * how.steps)
+    stream = sample(model, seeds, how, [ask.prompt for ask in asks])
     while True:
         try:
             yield clock.progress(next(stream))
         except StopIteration as stop:
-            images = stop.value
-            return Samples(images, *entry.judge.judge(images))
+            return judged(stop.value, entry, asks)
 
 
 _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # what untouched models drew, most recent last
@@ -67,12 +91,12 @@ REMEMBERED = 8
 
 
 def draw_pristine(
-    phase: str, model: DDPM, entry: Entry, seeds: list[int], steps: int, sampler: str = "ode"
+    phase: str, model: Model, entry: Entry, seeds: list[int], how: HowToSample, asks: Sequence[Ask] | None = None
 ) -> Generator[Progress, None, Samples]:
     """`draw` for a model whose weights are still those of its digest: what was drawn before is not drawn again."""
-    key = (model.digest, model.device, tuple(seeds), steps, sampler)
+    key = (model.digest, model.device, tuple(seeds), how, tuple(asks or ()))
     if key not in _DRAWN:
-        _DRAWN[key] = yield from draw(phase, model, entry, seeds, steps, sampler)
+        _DRAWN[key] = yield from draw(phase, model, entry, seeds, how, asks)
     _DRAWN.move_to_end(key)
     samples = _DRAWN[key]
     while len(_DRAWN) > REMEMBERED:
@@ -83,41 +107,65 @@ def draw_pristine(
 def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]:
     """What is reported of one model, as plain values.
 
+    Rates come with their Wilson interval under the same name and _ci95.
+
     Returns:
-        forget_rate: share of samples judged to be `forget`, with its Wilson interval forget_rate_ci95.
-        retain_fid: Fréchet distance of the other samples' features to those of real test images of the other classes,
+        forget_rate: share of samples judged to be `forget`, of those that were asked for it where words are taken.
+        retain_fid: Fréchet distance of the kept samples' features to those of real test images of the other classes,
             with its bootstrap interval retain_fid_ci95; None for fewer than two such samples.
         retain_fid_floor: the same for as many real training images: what a perfect model would score at this n.
-        retained_samples: that n.
-        class_shares: class -> share of all samples.
-        confident: share of samples that some class gets with probability > 0.8, with confident_ci95.
+        retained_samples: that n; target_samples: the n of forget_rate.
+        class_shares: class -> share of the samples that forget_rate is about, on the axis of `forget`.
+        confident: share of samples in which some class of every axis gets a probability > 0.8.
+        For models that take a prompt also:
+            ira: share of kept samples that show the class they were asked for, on the axis of `forget`.
+            cra: share of kept and target samples that show what they were asked for on the other axes; cra_target: of the
+            target samples alone.
+            paraphrase_rate: forget rate of prompts in words that no forget image had; paraphrases: their n.
     """
-    index, count = entry.index(forget), len(samples.images)
-    hits = int((samples.classes == index).sum())
-    shares = torch.bincount(samples.classes, minlength=len(entry.classes)).double() / count
-    sure = int((samples.probabilities.max(1).values > 0.8).sum())
-    kept = samples.features[samples.classes != index]
+    index, axis, names = entry.index(forget), entry.axis(forget), list(entry.axes.values())
+    targets, kept = samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(index))
+    first = sum(len(part) for part in names[:axis])
+    counts = torch.bincount(targets.classes[:, axis] - first, minlength=len(names[axis]))
     distance = interval = floor = None
-    if len(kept) >= 2:
-        reference = metrics.Moments.pooled([entry.statistics[name] for name in entry.classes if name != forget])
-        distance = metrics.frechet_distance(metrics.Moments.of(kept), reference)
-        interval = metrics.fid_interval(kept, reference)
-        floor = floor_of(entry.name, forget, len(kept))
+    if len(kept.images) >= 2:
+        reference = metrics.Moments.pooled([entry.statistics[name] for name in entry.others(forget)])
+        distance = metrics.frechet_distance(metrics.Moments.of(kept.features), reference)
+        interval = metrics.fid_interval(kept.features, reference)
+        floor = floor_of(entry, forget, len(kept.images))
     return {
-        "forget_rate": hits / count,
-        "forget_rate_ci95": metrics.wilson(hits, count),
+        **rate("forget_rate", targets.showing(index)),
         "retain_fid": distance,
         "retain_fid_ci95": interval,
         "retain_fid_floor": floor,
-        "retained_samples": len(kept),
-        "class_shares": dict(zip(entry.classes, shares.tolist(), strict=True)),
-        "confident": sure / count,
-        "confident_ci95": metrics.wilson(sure, count),
+        "retained_samples": len(kept.images),
+        "target_samples": len(targets.images),
+        "class_shares": dict(zip(names[axis], (counts.double() / counts.sum()).tolist(), strict=True)),
+        **rate("confident", samples.certainty(samples.classes) > 0.8),
+        **(obedience(samples, index, axis) if samples.of_kind(KEPT).any() else {}),
     }
 
 
+def obedience(samples: Samples, index: int, axis: int) -> dict[str, object]:
+    """How far the samples show what they were asked for; see `figures_of`."""
+    right = samples.classes == torch.tensor([ask.classes for ask in samples.asks])
+    other = torch.cat([right[:, :axis], right[:, axis + 1 :]], dim=1).all(1)
+    target, kept, paraphrase = (samples.of_kind(kind) for kind in (TARGET, KEPT, PARAPHRASE))
+    figures = rate("ira", right[kept, axis]) | rate("cra", other[target | kept]) | rate("cra_target", other[target])
+    if paraphrase.any():
+        figures |= rate("paraphrase_rate", samples.showing(index)[paraphrase]) | {"paraphrases": int(paraphrase.sum())}
+    return figures
+
+
+def rate(name: str, flags: Tensor) -> dict[str, object]:
+    """The share of flags that are set, and its interval."""
+    hits, count = int(flags.sum()), len(flags)
+    return {name: hits / count, f"{name}_ci95": metrics.wilson(hits, count)}
+
+
 def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> dict[str, object]:
-    """How far what should stay has moved, over the seeds that did not draw `forget` before.
+    """How far what should stay has moved: over the seeds whose prompts do not ask for `forget`, or without words, the seeds
+    that did not draw it before.
 
     Returns:
         retained_drift: mean feature distance of same-seed pairs, in units of that of unrelated images.
@@ -125,19 +173,17 @@ def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> dict[
         retained_share_tv: total variation between the retained classes' shares before and after.
         least_retained_ratio: the smallest ratio after / before among the retained classes' shares, with the class.
     """
-    index = entry.index(forget)
-    kept = before.classes != index
-    if not kept.any():  # the model drew nothing but the class to forget: nothing could be kept
+    axis, rows = entry.axis(forget), before.kept(entry.index(forget))
+    if not rows.any():  # the model drew nothing but the class to forget: nothing could be kept
         return {}
-    same = int((before.classes[kept] == after.classes[kept]).sum())
-    others = [position for position in range(len(entry.classes)) if position != index]
-    counts = [torch.bincount(part.classes, minlength=len(entry.classes))[others] for part in (before, after)]
+    before, after = before.at(rows), after.at(rows)
+    others = [entry.index(name) for name in entry.others(forget)]
+    counts = [torch.bincount(part.classes[:, axis], minlength=len(entry.classes))[others] for part in (before, after)]
     ratios = (counts[1] / counts[0].clamp(min=1)).tolist()
     worst = min(range(len(others)), key=ratios.__getitem__)
     return {
-        "retained_drift": metrics.relative_drift(before.features[kept], after.features[kept]),
-        "retained_same_class": same / int(kept.sum()),
-        "retained_same_class_ci95": metrics.wilson(same, int(kept.sum())),
+        "retained_drift": metrics.relative_drift(before.features, after.features),
+        **rate("retained_same_class", (before.classes == after.classes).all(1)),
         "retained_share_tv": metrics.total_variation(counts[0].tolist(), counts[1].tolist()),
         "least_retained_ratio": ratios[worst],
         "least_retained_class": entry.classes[others[worst]],
@@ -145,16 +191,14 @@ def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> dict[
 
 
 @lru_cache(maxsize=256)
-def floor_of(model: str, forget: str, count: int) -> float:
+def floor_of(entry: Entry, forget: str, count: int) -> float:
     """`metrics.real_floor` for `count` shipped training images of the other classes."""
-    entry = CATALOG[model]
-    names = [name for name in entry.classes if name != forget]
-    real = torch.cat([real_features(model, name) for name in names])
+    names = entry.others(forget)
+    real = torch.cat([real_features(entry, name) for name in names])
     return metrics.real_floor(real, metrics.Moments.pooled([entry.statistics[name] for name in names]), count)
 
 
 @lru_cache(maxsize=64)
-def real_features(model: str, name: str) -> Tensor:
-    """The judge's features of the shipped training images of a class."""
-    entry = CATALOG[model]
-    return entry.judge.judge(entry.forget_images(name))[1]
+def real_features(entry: Entry, name: str) -> Tensor:
+    """The judges' features of the shipped training images of a class."""
+    return entry.judge(entry.forget_images(name))[1]

@@ -8,17 +8,25 @@ import torch
 from torch import Tensor
 
 from vdu import losses
-from vdu.models import DDPM
+from vdu.models import Model
 from vdu.posterior import Posterior
 
 
 @dataclass
 class Noised:
-    """Noisy images: states x_t (n, c, h, w), their timesteps t (n,), and the noise in them (n, c, h, w)."""
+    """Noisy images: states x_t (n, c, h, w), their timesteps t (n,), and the noise in them (n, c, h, w).
+
+    For models that take a prompt also what the network is asked for, (n, tokens, width). With forget images that is their
+    caption where they are `named`, (n,), and elsewhere the same without the words for what shall be forgotten, `neutral`.
+    """
 
     states: Tensor
     t: Tensor
     noise: Tensor
+    condition: Tensor | None = None
+    caption: Tensor | None = None
+    neutral: Tensor | None = None
+    named: Tensor | None = None
 
 
 @dataclass
@@ -28,16 +36,18 @@ class Context:
     Attributes:
         model: the model being changed.
         frozen: the model as it was.
+        parameters: those of the model that are trained, by name.
         posterior: mu* and sigma*^2, for methods and optimizers that need them.
         forget: noised images of the class to forget; weight: C_t of each, (n,).
         replay: noised images that the frozen model drew of the other classes.
-        forget_set, kept_set: the images these are made from, (m, c, h, w), in [-1, 1].
+        forget_set, kept_set: the states these are made from, (m, c, h, w).
         gamma, reach: see `Recipe`.
         window: the first and the last timestep at which something is to be forgotten.
     """
 
-    model: DDPM
-    frozen: DDPM
+    model: Model
+    frozen: Model
+    parameters: dict[str, Tensor]
     posterior: Posterior | None
     forget: Noised
     weight: Tensor
@@ -67,33 +77,62 @@ def function_space(context: Context) -> Terms:
     """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
-    predicted = context.model.predict_noise(states, t)
+    worded = forget.condition is not None
+    predicted = context.model.predict_noise(states, t, torch.cat([forget.condition, replay.condition]) if worded else None)
     with torch.no_grad():
-        frozen = context.frozen.predict_noise(states, t)
-        alpha_bar, (first, last) = context.frozen.alpha_bar[t], context.window
-        shift = losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, context.gamma)
-        times = torch.full_like(alpha_bar, context.reach)
-        times[count:].clamp_(max=1)
-        answer = frozen + (times * ((t >= first) & (t <= last))).view(-1, 1, 1, 1) * shift
-    error = losses.clean_image_weights(alpha_bar) * losses.per_image_error(predicted, answer)
+        answer, frozen = (with_words if worded else without_words)(context, states, t)
+    error = losses.clean_image_weights(context.frozen.alpha_bar[t]) * losses.per_image_error(predicted, answer)
     return Terms(
         losses.plasticity_inducer(predicted[:count], forget.noise, context.weight),
-        losses.function_space_stability(predicted[count:], frozen[count:]),
+        losses.function_space_stability(predicted[count:], frozen),
         (1 - context.gamma) * (context.weight * error[:count]).mean() + context.gamma * error[count:].mean(),
     )
 
 
+def without_words(context: Context, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What to predict if nothing says which images are which: both sets tell, by `losses.bayes_shift`.
+
+    Returns:
+        the answer on forget and replayed images, and what the frozen model predicts on the latter.
+    """
+    count, (first, last) = len(context.forget.t), context.window
+    frozen, alpha_bar = context.frozen.predict_noise(states, t), context.frozen.alpha_bar[t]
+    shift = losses.bayes_shift(states, alpha_bar, context.forget_set, context.kept_set, context.gamma)
+    times = torch.full_like(alpha_bar, context.reach)
+    times[count:].clamp_(max=1)
+    return frozen + (times * ((t >= first) & (t <= last))).view(-1, 1, 1, 1) * shift, frozen[count:]
+
+
+def with_words(context: Context, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+    """What to predict if captions say what the forget images are; on replayed ones all stays as it is.
+
+    Without the word a caption means a mixture, epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r, with P = p(word | x_t,
+    rest). Solved for what is left without the class: epsilon_r = epsilon(rest) + P / (1 - P) (epsilon(rest) - epsilon(word)).
+    Both predictions are the frozen model's own; the odds are `reach`.
+
+    Returns:
+        the answer on forget and replayed images, and what the frozen model predicts on the latter.
+    """
+    forget, replay, count = context.forget, context.replay, len(context.forget.t)
+    told = torch.cat([forget.caption, forget.neutral, replay.condition])
+    thrice = torch.cat([states[:count], states]), torch.cat([t[:count], t])
+    word, rest, frozen = context.frozen.predict_noise(*thrice, told).split([count, count, len(replay.t)])
+    inside = ((forget.t >= context.window[0]) & (forget.t <= context.window[1])).view(-1, 1, 1, 1)
+    asked = torch.where(forget.named.view(-1, 1, 1, 1), word, rest)  # what the frozen model says to what it is asked
+    gone = rest + context.reach * (rest - word)
+    return torch.cat([torch.where(inside, gone, asked), frozen]), frozen
+
+
 def parameter_space(context: Context) -> Terms:
     """The paper's loss."""
-    parameters = dict(context.model.unet.named_parameters())
-    stability = losses.stability_regularizer(parameters, context.posterior.mean, context.posterior.variance)
+    stability = losses.stability_regularizer(context.parameters, context.posterior.mean, context.posterior.variance)
     plasticity = plasticity_alone(context).plasticity
     return Terms(plasticity, stability, context.gamma * stability - (1 - context.gamma) * plasticity)
 
 
 def plasticity_alone(context: Context) -> Terms:
     """Gradient ascent with nothing to hold it."""
-    predicted = context.model.predict_noise(context.forget.states, context.forget.t)
+    predicted = context.model.predict_noise(context.forget.states, context.forget.t, context.forget.caption)
     plasticity = losses.plasticity_inducer(predicted, context.forget.noise, context.weight)
     return Terms(plasticity, torch.zeros_like(plasticity), -(1 - context.gamma) * plasticity)
 
@@ -107,7 +146,8 @@ class Method:
         terms: plasticity, stability and loss of one batch, as a function of its context.
         needs_posterior: whether its loss looks at mu* and sigma*^2.
         own_images: whether what the frozen model drew of the class to forget counts as forget images too.
-        defaults: recipe fields that suit it; see `Recipe`.
+        defaults: recipe fields that suit it on models that draw without words; see `Recipe`.
+        worded: the same for models that take words.
     """
 
     title: str
@@ -115,6 +155,7 @@ class Method:
     own_images: bool
     needs_posterior: bool
     defaults: dict[str, float | int | str]
+    worded: dict[str, float | int | str]
 
 
 METHODS: dict[str, Method] = {
@@ -123,20 +164,23 @@ METHODS: dict[str, Method] = {
         function_space,
         own_images=True,
         needs_posterior=False,
-        defaults={"gamma": 0.95, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
+        defaults={"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
+        worded={"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",
         parameter_space,
         own_images=False,
         needs_posterior=True,
-        defaults={"gamma": 0.5, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
+        defaults={"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
+        worded={"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",
         plasticity_alone,
         own_images=False,
         needs_posterior=False,
-        defaults={"gamma": 0.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
+        defaults={"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
+        worded={"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
     ),
 }

@@ -123,12 +123,12 @@ def relative_drift(before: Tensor, after: Tensor) -> float:
 
 
 def save_statistics(parts: dict[str, Moments], path: Path) -> None:
-    """Write the moments of each class's real images as one safetensors file."""
+    """Write the moments of each class's real images as one safetensors file, in float32."""
     tensors = {}
     for name, part in parts.items():
         tensors[f"{name}/count"] = torch.tensor(part.count)
-        tensors[f"{name}/mean"] = part.mean
-        tensors[f"{name}/covariance"] = part.covariance.contiguous()
+        tensors[f"{name}/mean"] = part.mean.float()
+        tensors[f"{name}/covariance"] = part.covariance.float().contiguous()
     save_file(tensors, path)
 
 
@@ -137,6 +137,6 @@ def load_statistics(path: Path) -> dict[str, Moments]:
     tensors = load_file(path)
     names = {key.rsplit("/", 1)[0] for key in tensors}
     return {
-        name: Moments(int(tensors[f"{name}/count"]), tensors[f"{name}/mean"], tensors[f"{name}/covariance"])
+        name: Moments(int(tensors[f"{name}/count"]), *(tensors[f"{name}/{part}"].double() for part in ("mean", "covariance")))
         for name in sorted(names)
     }

@@ -1,19 +1,36 @@
-"""One small interface over a diffusion model: predict the noise, know the schedule, be saved as a diffusers folder."""
+"""One small interface over two kinds of diffusion models: an unconditional DDPM, and a text-to-image latent one."""
 
 import copy
 import hashlib
 import json
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Self
 
 import torch
-from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDPMPipeline,
+    DDPMScheduler,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
+from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
+from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import logging as transformers_logging
 
 from vdu.errors import UserError
 
-COMPATIBLE_SCHEDULERS = ("DDPMScheduler", "DDIMScheduler")
+COMPATIBLE_SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler")
+TEXT_TO_IMAGE = "StableDiffusionPipeline"
+DDPM_PARTS = ("unet/diffusion_pytorch_model.safetensors",)
+TEXT_TO_IMAGE_PARTS = (*DDPM_PARTS, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+CODED = 250  # images that go through the autoencoder at a time
+REMEMBERED = 2000  # prompts whose conditions are kept
+PARAMETERS = {"all": "", "cross-attention": ".attn2."}  # which of the network's are trained -> what their names have in them
 
 
 def pick_device(name: str) -> str:
@@ -36,8 +53,8 @@ def autocast(device: str) -> AbstractContextManager:
 
 
 @dataclass
-class DDPM:
-    """An unconditional, epsilon-prediction DDPM.
+class Diffusion:
+    """An epsilon-prediction diffusion model on states x_t (n, c, h, w): pixels, or an autoencoder's latents.
 
     Attributes:
         unet: the network.
@@ -47,7 +64,7 @@ class DDPM:
         folder: where it was loaded from, if it was.
     """
 
-    unet: UNet2DModel
+    unet: UNet2DModel | UNet2DConditionModel
     scheduler: DDPMScheduler
     device: str
     digest: str
@@ -55,10 +72,15 @@ class DDPM:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Channels, height and width of an image."""
+        """Channels, height and width of a state."""
         size = self.unet.config.sample_size
         height, width = (size, size) if isinstance(size, int) else size
         return self.unet.config.in_channels, height, width
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return self.shape
 
     @property
     def alpha_bar(self) -> Tensor:
@@ -70,22 +92,130 @@ class DDPM:
         """beta_t for t = 0 … T-1, shape (T,)."""
         return self.scheduler.betas.to(self.device)
 
-    def predict_noise(self, noisy: Tensor, t: Tensor) -> Tensor:
+    def train_only(self, which: str) -> None:
+        """Fix all parameters but those of a kind, one of `PARAMETERS`.
+
+        Raises:
+            UserError: if there are none of that kind.
+        """
+        for name, value in self.unet.named_parameters():
+            value.requires_grad_(PARAMETERS[which] in name)
+        if not self.trained:
+            raise UserError(f"This model has no {which} parameters; train all of them.")
+
+    @property
+    def trained(self) -> dict[str, Tensor]:
+        """The network's parameters that are not fixed, by name."""
+        return {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
+
+    def clone(self) -> Self:
+        """A copy whose parameters can be changed without touching this one's; those that are fixed are shared."""
+        shared = {id(value): value for value in self.unet.parameters() if not value.requires_grad}
+        return replace(self, unet=copy.deepcopy(self.unet, shared))
+
+
+class DDPM(Diffusion):
+    """An unconditional DDPM: states are images in [-1, 1], and there is nothing to say to it."""
+
+    def conditions(self, prompts: Sequence[str | None]) -> None:
+        """What the network is told of each prompt: nothing."""
+        return
+
+    def predict_noise(self, noisy: Tensor, t: Tensor, condition: None = None) -> Tensor:
         """epsilon_theta(x_t, t) in float32 for x_t (n, c, h, w) and integer timesteps t (n,)."""
         with autocast(self.device):
             return self.unet(noisy.contiguous(memory_format=torch.channels_last), t).sample.float()
 
-    def clone(self) -> "DDPM":
-        """A copy whose weights can be changed without touching this one's."""
-        return DDPM(copy.deepcopy(self.unet), self.scheduler, self.device, self.digest, self.folder)
+    def encode(self, images: Tensor) -> Tensor:
+        """States of uint8 images, (n, c, h, w)."""
+        return from_uint8(images).to(self.device)
+
+    def decode(self, states: Tensor) -> Tensor:
+        """uint8 images (n, c, h, w) on the CPU."""
+        return to_uint8(states)
 
     def save(self, folder: Path) -> None:
         """Write a folder that `DDPMPipeline.from_pretrained` loads; safetensors only."""
         DDPMPipeline(unet=self.unet, scheduler=self.scheduler).save_pretrained(folder, safe_serialization=True)
 
 
-def load_ddpm(folder: Path, device: str = "cpu") -> DDPM:
-    """Load a plain diffusers folder of an unconditional DDPM.
+@dataclass
+class StableDiffusion(Diffusion):
+    """A text-to-image latent diffusion model (Rombach et al. 2022); what is unlearned is in its U-Net alone.
+
+    Attributes:
+        vae, text_encoder, tokenizer: the other parts, shared by all clones.
+        known: what the text encoder said of prompts that came up before.
+    """
+
+    vae: AutoencoderKL = field(kw_only=True)
+    text_encoder: CLIPTextModel = field(kw_only=True)
+    tokenizer: CLIPTokenizer = field(kw_only=True)
+    known: dict[str, Tensor] = field(default_factory=dict, kw_only=True)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        _, height, width = self.shape
+        times = 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return self.vae.config.out_channels, height * times, width * times
+
+    @torch.no_grad()
+    def conditions(self, prompts: Sequence[str | None]) -> Tensor:
+        """What the network is told of each prompt, None or "" for no words: (n, tokens, width)."""
+        if len(self.known) > REMEMBERED:
+            self.known.clear()
+        new = sorted({prompt or "" for prompt in prompts} - self.known.keys())
+        if new:
+            words = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
+            self.known.update(zip(new, self.text_encoder(words.to(self.device)).last_hidden_state.float(), strict=True))
+        return torch.stack([self.known[prompt or ""] for prompt in prompts])
+
+    def predict_noise(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
+        """epsilon_theta(x_t, t, c) in float32 for x_t (n, c, h, w), integer timesteps t (n,) and conditions."""
+        with autocast(self.device):
+            return self.unet(noisy.contiguous(memory_format=torch.channels_last), t, condition).sample.float()
+
+    @torch.no_grad()
+    def encode(self, images: Tensor) -> Tensor:
+        """Scaled latents (the encoder's means) of uint8 images (n, 3, h, w)."""
+        parts = []
+        for part in images.split(CODED):
+            with autocast(self.device):
+                parts.append(self.vae.encode(from_uint8(part).to(self.device)).latent_dist.mean.float())
+        return torch.cat(parts) * self.vae.config.scaling_factor
+
+    @torch.no_grad()
+    def decode(self, states: Tensor) -> Tensor:
+        """uint8 images (n, 3, h, w) on the CPU."""
+        parts = []
+        for part in (states / self.vae.config.scaling_factor).split(CODED):
+            with autocast(self.device):
+                parts.append(to_uint8(self.vae.decode(part.contiguous(memory_format=torch.channels_last)).sample.float()))
+        return torch.cat(parts)
+
+    def save(self, folder: Path) -> None:
+        """Write a folder that `StableDiffusionPipeline.from_pretrained` loads; safetensors only."""
+        transformers_logging.set_verbosity_error()  # the next line would advise to install torchvision
+        from diffusers import StableDiffusionPipeline
+
+        StableDiffusionPipeline(
+            vae=self.vae,
+            text_encoder=self.text_encoder,
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=self.scheduler,
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).save_pretrained(folder, safe_serialization=True)
+
+
+Model = DDPM | StableDiffusion
+
+
+def load_model(folder: Path, device: str = "cpu") -> Model:
+    """Load a plain diffusers folder of an unconditional DDPM or of a Stable Diffusion v1-class model.
 
     Raises:
         UserError: if the folder does not hold such a model, or only in a format that would be unpickled.
@@ -93,23 +223,51 @@ def load_ddpm(folder: Path, device: str = "cpu") -> DDPM:
     index = folder / "model_index.json"
     if not index.is_file():
         raise UserError(f"'{folder}' is not a diffusers model folder: it has no model_index.json.")
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
-    if not weights.is_file():
-        raise UserError(f"'{folder}' has no unet/diffusion_pytorch_model.safetensors; save the model as safetensors.")
     try:
-        scheduler_name = json.loads(index.read_text())["scheduler"][1]
-        # Without low_cpu_mem_usage=False, diffusers advises to install accelerate, which these small models do not need.
-        unet = UNet2DModel.from_pretrained(
-            folder, subfolder="unet", use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-        )
-        scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        parts = json.loads(index.read_text())
+        text_to_image = parts["_class_name"] == TEXT_TO_IMAGE
+        scheduler_name = parts["scheduler"][1]
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
-        raise UserError(f"'{folder}' could not be read as an unconditional DDPM: {first_line(error)}") from error
+        raise UserError(f"'{index}' could not be read: {first_line(error)}") from error
+    needed = TEXT_TO_IMAGE_PARTS if text_to_image else DDPM_PARTS
+    for path in needed:
+        if not (folder / path).is_file():
+            raise UserError(f"'{folder}' has no {path}; save the model as safetensors.")
+    # Without low_cpu_mem_usage=False, diffusers advises to install accelerate, which these small models do not need.
+    how = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
+    network = UNet2DConditionModel if text_to_image else UNet2DModel
+    try:
+        unet = network.from_pretrained(folder, subfolder="unet", **how)
+        scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        if text_to_image:
+            vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **how)
+            text_encoder = CLIPTextModel.from_pretrained(
+                folder, subfolder="text_encoder", use_safetensors=True, local_files_only=True, dtype=torch.float32
+            )
+            tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
+    except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
+        kind = "Stable Diffusion model" if text_to_image else "unconditional DDPM"
+        raise UserError(f"'{folder}' could not be read as an {kind}: {first_line(error)}".replace("an S", "a S")) from error
     if scheduler_name not in COMPATIBLE_SCHEDULERS or scheduler.config.prediction_type != "epsilon":
-        raise UserError(f"'{folder}' is not an epsilon-prediction DDPM, which is what can be unlearned so far.")
-    digest = hashlib.sha256(weights.read_bytes()).hexdigest()[:16]
+        raise UserError(f"'{folder}' is not an epsilon-prediction model, which is what can be unlearned so far.")
+    digest = hashlib.sha256(b"".join((folder / path).read_bytes() for path in needed)).hexdigest()[:16]
     unet = unet.to(device).to(memory_format=torch.channels_last).eval()
-    return DDPM(unet, scheduler, device, digest, folder)
+    if not text_to_image:
+        return DDPM(unet, scheduler, device, digest, folder)
+    if device == "cpu":  # at small sizes the fused attention's backward takes as long as all the rest
+        unet.set_attn_processor(AttnProcessor())
+    vae, text_encoder = vae.to(device).to(memory_format=torch.channels_last).eval(), text_encoder.to(device).eval()
+    return StableDiffusion(unet, scheduler, device, digest, folder, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
+
+
+def to_uint8(images: Tensor) -> Tensor:
+    """Images in [-1, 1] to uint8 on the CPU."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+
+
+def from_uint8(images: Tensor) -> Tensor:
+    """uint8 images to floats in [-1, 1], on their device."""
+    return images.float() / 127.5 - 1
 
 
 def first_line(error: Exception) -> str:

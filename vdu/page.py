@@ -9,17 +9,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 from vdu import figures
 from vdu.catalog import Entry
 from vdu.events import PHASES, Preview, Progress
+from vdu.measure import Samples
 from vdu.methods import METHODS
-from vdu.report import Report, a, headline, preview_sheet
+from vdu.report import Report, as_picture, headline, preview_sheet, sheet
 from vdu.unlearn import Run
 
 PICTURES = 7  # real examples of a class beside its name
-GRID_WORDS = "The same seeds on both sides; those that drew the class to forget come first. Red: the judge sees it."
+GRID_WORDS = "Same seeds, same prompts on both sides; what is to be forgotten comes first. Red: the judge still sees it."
 
 
 @dataclass
@@ -76,7 +78,7 @@ def sheet_html(view: View, step: int | None, forget: str) -> str:
         return '<div class="vdu-empty">…</div>'
     step = max(view.sheets) if step is None else step
     when = "before" if step == 0 else f"after {step} steps"
-    return picture(view.sheets[step], f"Samples {when}; images judged to be {a(forget)} are framed in red")
+    return picture(view.sheets[step], f"Samples {when}; where the judge sees {forget}, the frame is red")
 
 
 def words_over(title: str, small: str) -> str:
@@ -100,6 +102,17 @@ def snapshot_words(view: View, step: int) -> str:
 def further_words(preview: Preview, factor: float) -> str:
     """The title over the right-hand sheet when it shows another distance than the run's."""
     return words_over(f"{factor:.1f} × as far", estimate(preview.forget_rate, preview.damage))
+
+
+def tried_html(prompt: str, before: Samples, after: Samples) -> str:
+    """A row of samples before and one after, for a visitor's own prompt."""
+    rows = []
+    for title, samples in (("before", before), ("after", after)):
+        nothing = torch.zeros(len(samples.images), dtype=torch.bool)
+        rows.append(
+            f'<div class="vdu-small">{title}</div>{picture(png(sheet(samples.images, nothing)), f"{prompt}, {title}")}'
+        )
+    return f'<h2 class="vdu-h">“{html.escape(prompt)}”</h2>' + "".join(rows)
 
 
 def nearest(view: View, position: float) -> int:
@@ -147,9 +160,17 @@ def status_html(progress: Progress | None, words: str = "Ready.") -> str:
 
 
 FIGURES = (  # key, name, how it is written, what it means
-    ("forget_rate", "Forget rate", "{:.1%}", "share of samples the judge gives to the forgotten class"),
+    ("forget_rate", "Forget rate", "{:.1%}", "share of samples in which the judge sees what is to be forgotten; 1 − UA"),
+    ("paraphrase_rate", "In other words", "{:.1%}", "forget rate of prompts in words that no forget image came with"),
+    (
+        "ira",
+        "Other prompts (IRA)",
+        "{:.1%}",
+        "share of the other prompts' samples that are right on the same axis",
+    ),
+    ("cra", "Other axis (CRA)", "{:.1%}", "share of samples that are right on the other axis"),
     ("retain_fid", "u-FID", "{:.3f}", "Fréchet distance of the other samples to real test images; lower is better"),
-    ("confident", "Clearly a digit", "{:.1%}", "share of samples some class gets with probability above 0.8"),
+    ("confident", "Clear", "{:.1%}", "share of samples some class gets with probability above 0.8"),
 )
 
 
@@ -169,6 +190,7 @@ def table_html(report: Report) -> str:
         f'<tr><th scope="row" title="{meaning}">{name}</th>'
         f"<td>{cell(before, key, form)}</td><td>{cell(after, key, form)}</td></tr>"
         for key, name, form, meaning in FIGURES
+        if key in before
     ]
     notes = [f"n = {report['samples']:,} samples a side, same seeds."]
     if before["retain_fid_floor"] is not None:
@@ -214,12 +236,12 @@ def choice_css(entries: list[Entry]) -> str:
     """A style rule a class that puts real pictures beside its name in the radio group `#forget`."""
     rules = []
     for entry in entries:
-        _, height, width = entry.shape
         for name in entry.classes:
-            strip = base64.b64encode(png(Image.open(entry.forget_sheet(name)).crop((0, 0, PICTURES * width, height)))).decode()
+            images = entry.forget_images(name)[:PICTURES]
+            strip = png(as_picture(torch.cat([*images], dim=2)))
             rules.append(
                 f'#forget [data-testid="{name}-radio-label"]::after {{ content: ""; height: 28px; flex: 1; '
-                f"background: url(data:image/png;base64,{strip}) left / auto 28px no-repeat; }}"
+                f"background: url(data:image/png;base64,{base64.b64encode(strip).decode()}) left / auto 28px no-repeat; }}"
             )
     return "\n".join(rules)
 

@@ -7,7 +7,7 @@ takes seconds is kept on disk, by what it was made from.
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from torch import Tensor
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.measure import Clock
-from vdu.models import DDPM
-from vdu.sampling import from_uint8, image_seeds, sample
+from vdu.models import Model
+from vdu.sampling import HowToSample, image_seeds, sample
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
 # regularizer. Every variance is raised to at least this share of its own tensor's mean variance.
@@ -29,9 +29,9 @@ VARIANCE_FLOOR = 0.05
 SPREAD = 0.01  # root of the mean variance over the parameters' rms size, where the estimate gives no scale
 DAMPING = 0.1  # share of the mean Fisher information that is added to each
 SWAG_RATE = 0.002
-ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_SAMPLER_STEPS = 77, 250, 15
+ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW = 77, 250, HowToSample(15, "sde", 3.0)
 ESTIMATE_BATCHES, ESTIMATE_BATCH = 128, 32
-SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_SAMPLER_STEPS,
+SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH)  # fmt: skip
 
 
@@ -56,6 +56,7 @@ class Posterior:
 
 
 Estimating = Generator[Progress, None, Posterior]
+Prompts = Sequence[str | None]  # what a model's own images are drawn for; (None,) where it takes no words
 
 
 class Welford:
@@ -117,8 +118,8 @@ def save_posterior(posterior: Posterior, folder: Path) -> None:
         save_file(tensors, folder / f"{part}.safetensors", metadata={"format": "pt"})
 
 
-def checkpoints(model: DDPM) -> Estimating:
-    """The mean and variance over training checkpoints that lie beside the model.
+def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimating:
+    """The mean and variance over training checkpoints that lie beside the model; without a mean there the model is it.
 
     Raises:
         UserError: at once, if there are none, or they belong to another network.
@@ -126,36 +127,39 @@ def checkpoints(model: DDPM) -> Estimating:
     folder = model.folder / "posterior" if model.folder else None
     if folder is None or not (folder / "variance.safetensors").is_file():
         raise UserError("This model comes without training checkpoints; choose --posterior fisher.")
-    posterior = Posterior(load_file(folder / "mean.safetensors"), load_file(folder / "variance.safetensors"))
-    if shapes(here(model)) != shapes(posterior.mean):
+    wanted = here(model)
+    mean = load_file(folder / "mean.safetensors") if (folder / "mean.safetensors").is_file() else wanted
+    variance = load_file(folder / "variance.safetensors")
+    posterior = Posterior(*({name: part[name].float() for name in wanted if name in part} for part in (mean, variance)))
+    if not shapes(wanted) == shapes(posterior.mean) == shapes(posterior.variance):
         raise UserError(f"The posterior in '{folder}' belongs to another network; choose --posterior fisher.")
     return at_once(floored(posterior))
 
 
-def isotropic(model: DDPM) -> Estimating:
+def isotropic(model: Model, prompts: Prompts = (None,)) -> Estimating:
     """The control: mu* is the loaded model, and every sigma* is `SPREAD` times the parameters' rms size."""
     mean = here(model)
     return at_once(scaled(Posterior(mean, {name: torch.ones_like(value) for name, value in mean.items()})))
 
 
-def fisher(model: DDPM) -> Estimating:
+def fisher(model: Model, prompts: Prompts = (None,)) -> Estimating:
     """sigma*^2 = 1 / (F + damping), with the diagonal Fisher information F of images that the model draws itself: no data.
 
     The model is read as p(epsilon | x_t) = N(epsilon_theta(x_t, t), I), so F_i is the mean square of the gradient of
     u . epsilon_theta(x_t, t) in theta_i with u ~ N(0, I). The u of a batch are independent, so the square of a whole batch's
     gradient has the right mean too, and no gradient of a single image is needed.
     """
-    return remembered("fisher", model, _fisher(model))
+    return remembered("fisher", model, prompts, _fisher(model, prompts))
 
 
-def _fisher(model: DDPM) -> Estimating:
-    images, squares, clock = (yield from own_images(model)), {}, Clock("posterior", ESTIMATE_BATCHES)
-    for done, (states, t, _) in enumerate(noised_batches(model, images), start=1):
-        predicted = model.predict_noise(states, t)
+def _fisher(model: Model, prompts: Prompts) -> Estimating:
+    images, squares, clock = (yield from own_images(model, prompts)), {}, Clock("posterior", ESTIMATE_BATCHES)
+    for done, (states, t, condition, _) in enumerate(noised_batches(model, images, prompts), start=1):
+        predicted = model.predict_noise(states, t, condition)
         direction = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(done)).to(model.device)
-        parameters = list(model.unet.parameters())
-        gradients = torch.autograd.grad((direction * predicted).sum(), parameters, allow_unused=True)
-        for (name, parameter), gradient in zip(model.unet.named_parameters(), gradients, strict=True):
+        parameters = model.trained
+        gradients = torch.autograd.grad((direction * predicted).sum(), [*parameters.values()], allow_unused=True)
+        for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
             square = torch.zeros_like(parameter) if gradient is None else gradient.square()
             squares[name] = squares.get(name, 0) + square / (ESTIMATE_BATCHES * len(t))
         yield clock.progress(done)
@@ -164,22 +168,22 @@ def _fisher(model: DDPM) -> Estimating:
     return scaled(Posterior(here(model), variance))
 
 
-def swag(model: DDPM) -> Estimating:
+def swag(model: Model, prompts: Prompts = (None,)) -> Estimating:
     """Variance over a short run of SGD at a constant rate on images that the model draws itself (Maddox et al. 2019).
 
     mu* stays the loaded model. So short a run has not come to rest: a parameter's variance then says how much the gradient
     there varies, not how flat the loss is.
     """
-    return remembered("swag", model, _swag(model))
+    return remembered("swag", model, prompts, _swag(model, prompts))
 
 
-def _swag(model: DDPM) -> Estimating:
-    images, walker, clock = (yield from own_images(model)), model.clone(), Clock("posterior", ESTIMATE_BATCHES)
-    optimizer = torch.optim.SGD(walker.unet.parameters(), SWAG_RATE, momentum=0.9)
+def _swag(model: Model, prompts: Prompts) -> Estimating:
+    images, walker, clock = (yield from own_images(model, prompts)), model.clone(), Clock("posterior", ESTIMATE_BATCHES)
+    optimizer = torch.optim.SGD(walker.trained.values(), SWAG_RATE, momentum=0.9)
     moments = Welford()
-    for done, (states, t, noise) in enumerate(noised_batches(model, images), start=1):
+    for done, (states, t, condition, noise) in enumerate(noised_batches(model, images, prompts), start=1):
         optimizer.zero_grad()
-        (walker.predict_noise(states, t) - noise).square().mean().backward()
+        (walker.predict_noise(states, t, condition) - noise).square().mean().backward()
         optimizer.step()
         if done > ESTIMATE_BATCHES // 4:
             moments.add(here(walker))
@@ -193,9 +197,9 @@ def at_once(posterior: Posterior) -> Estimating:
     yield  # a generator all the same
 
 
-def here(model: DDPM) -> dict[str, Tensor]:
-    """A copy of a model's parameters, by name."""
-    return {name: value.detach().clone() for name, value in model.unet.named_parameters()}
+def here(model: Model) -> dict[str, Tensor]:
+    """A copy of the parameters of a model that are trained, by name."""
+    return {name: value.detach().clone() for name, value in model.trained.items()}
 
 
 def mean_of(parts: dict[str, Tensor]) -> float:
@@ -214,26 +218,32 @@ def scaled(posterior: Posterior) -> Posterior:
     return Posterior(posterior.mean, {name: value * factor for name, value in posterior.variance.items()})
 
 
-def own_images(model: DDPM) -> Generator[Progress, None, Tensor]:
-    """What the model draws, (n, c, h, w) in [-1, 1]."""
-    clock = Clock("posterior", ESTIMATE_IMAGES * ESTIMATE_SAMPLER_STEPS)
-    stream = sample(model, image_seeds(ESTIMATE_SEED, ESTIMATE_IMAGES), ESTIMATE_SAMPLER_STEPS, "sde")
+def in_turn(prompts: Prompts) -> list[str | None]:
+    """The prompt of each of the model's own images."""
+    return [prompts[number % len(prompts)] for number in range(ESTIMATE_IMAGES)]
+
+
+def own_images(model: Model, prompts: Prompts) -> Generator[Progress, None, Tensor]:
+    """States of what the model draws when asked for the prompts in turn, (n, c, h, w)."""
+    clock = Clock("posterior", ESTIMATE_IMAGES * ESTIMATE_HOW.steps)
+    stream = sample(model, image_seeds(ESTIMATE_SEED, ESTIMATE_IMAGES), ESTIMATE_HOW, in_turn(prompts))
     while True:
         try:
             yield clock.progress(next(stream))
         except StopIteration as stop:
-            return from_uint8(stop.value).to(model.device)
+            return model.encode(stop.value)
 
 
-def noised_batches(model: DDPM, images: Tensor) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-    """`ESTIMATE_BATCHES` batches of noisy states, their timesteps, uniform over all, and the noise in them."""
-    random = torch.Generator().manual_seed(ESTIMATE_SEED)
+def noised_batches(model: Model, clean: Tensor, prompts: Prompts) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+    """`ESTIMATE_BATCHES` batches of noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
+    random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), in_turn(prompts)
     for _ in range(ESTIMATE_BATCHES):
-        rows = torch.randint(len(images), (ESTIMATE_BATCH,), generator=random)
+        rows = torch.randint(len(clean), (ESTIMATE_BATCH,), generator=random)
         t = torch.randint(len(model.alpha_bar), (ESTIMATE_BATCH,), generator=random).to(model.device)
         noise = torch.randn((ESTIMATE_BATCH, *model.shape), generator=random).to(model.device)
         alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        yield alpha_bar.sqrt() * images[rows.to(model.device)] + (1 - alpha_bar).sqrt() * noise, t, noise
+        states = alpha_bar.sqrt() * clean[rows.to(model.device)] + (1 - alpha_bar).sqrt() * noise
+        yield states, t, model.conditions([asked[row] for row in rows.tolist()]), noise
 
 
 def cache_folder() -> Path:
@@ -242,11 +252,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("VDU_CACHE") or f"{home}/vdu-studio").expanduser()
 
 
-def remembered(name: str, model: DDPM, estimating: Estimating) -> Estimating:
-    """An estimate of a model's sigma*^2, kept on disk by name, weights and settings; made anew if it cannot be read back."""
-    key = hashlib.sha256(repr((name, model.digest, SETTINGS)).encode()).hexdigest()[:24]
-    path = cache_folder() / f"{name}-{key}.safetensors"
+def remembered(name: str, model: Model, prompts: Prompts, estimating: Estimating) -> Estimating:
+    """An estimate of a model's sigma*^2, kept on disk by what it is made from; made anew if it cannot be read back."""
     mean = here(model)
+    key = hashlib.sha256(repr((name, model.digest, sorted(mean), tuple(prompts), SETTINGS)).encode()).hexdigest()[:24]
+    path = cache_folder() / f"{name}-{key}.safetensors"
     try:
         variance = {key: value.to(model.device) for key, value in load_file(path).items()}
         if shapes(variance) == shapes(mean) and all(
@@ -269,7 +279,7 @@ def shapes(parts: dict[str, Tensor]) -> dict[str, torch.Size]:
     return {name: value.shape for name, value in parts.items()}
 
 
-POSTERIORS: dict[str, tuple[Callable[[DDPM], Estimating], str]] = {
+POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimating], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
     "fisher": (fisher, "inverse of the diagonal Fisher information on the model's own samples; needs no data"),
     "swag": (swag, "variance of a short run of SGD on the model's own samples"),

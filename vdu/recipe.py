@@ -5,12 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from vdu.catalog import takes_words
 from vdu.errors import UserError
 from vdu.methods import METHODS
+from vdu.models import PARAMETERS
 from vdu.posterior import POSTERIORS
-from vdu.sampling import ALGORITHMS
+from vdu.sampling import ALGORITHMS, HowToSample
 
-FROM_METHOD: Any = None  # the default of a field whose good value depends on the method
+OPEN: Any = None  # the default of a field whose good value depends on the method and the model
+# What suits models that draw without words, and those that take them, whatever the method.
+BY_MODEL: dict[bool, dict[str, float | int | str]] = {
+    False: {"t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024, "preview_every": 40, "sampler": "sde"},
+    True: {"t_min": 300, "t_max": 999, "parameters": "cross-attention", "replay": 320, "preview_every": 30, "sampler": "ode"},
+}
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,11 @@ CHOICES: dict[str, Choice] = {
         + " ".join(f"{name}: {words}." for name, (_, words) in POSTERIORS.items()),
         options=tuple(POSTERIORS),
     ),
+    "parameters": Choice(
+        "Parameters",
+        "Which of the network's parameters are trained: all, or those that listen to the prompt.",
+        options=tuple(PARAMETERS),
+    ),
     "t_min": Choice("First timestep", "Forget images are noised to timesteps from here …", 0, 998),
     "t_max": Choice("Last timestep", "… to here; which class an image becomes is decided around t = 400–800.", 1, 999),
     "weighting": Choice(
@@ -99,6 +111,12 @@ CHOICES: dict[str, Choice] = {
         "DPM-Solver++. sde adds fresh noise at every step, which clears errors away; it wants 15 steps.",
         options=tuple(ALGORITHMS),
     ),
+    "guidance": Choice(
+        "Guidance",
+        "Text to image: how many times the difference that the words make is taken; 1 is once. Without words it does nothing.",
+        1,
+        20,
+    ),
     "seed": Choice("Seed", "Same recipe, same machine, same seed: same numbers.", 0, 2**31 - 1),
     "device": Choice("Device", "auto takes the GPU where there is one.", options=("auto", "cpu", "cuda")),
 }
@@ -106,7 +124,7 @@ CHOICES: dict[str, Choice] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run's choices; `CHOICES` explains and bounds each of them. What is left open the method fills in.
+    """One run's choices; `CHOICES` explains and bounds each of them. What is left open, method and model fill in.
 
     Raises:
         UserError: on construction, for a value of the wrong type or out of bounds.
@@ -115,33 +133,37 @@ class Recipe:
     model: str = "mnist-ddpm"
     forget: str = "3"
     method: str = "vdu-f"
-    gamma: float = FROM_METHOD
-    reach: float = 3.0
-    steps: int = FROM_METHOD
-    step_size: float = FROM_METHOD
-    optimizer: str = FROM_METHOD
+    gamma: float = OPEN
+    reach: float = OPEN
+    steps: int = OPEN
+    step_size: float = OPEN
+    optimizer: str = OPEN
     posterior: str = "checkpoints"
-    t_min: int = 425
-    t_max: int = 950
+    parameters: str = OPEN
+    t_min: int = OPEN
+    t_max: int = OPEN
     weighting: str = "simple"
     batch_size: int = 24
     forget_source: str = "real"
     forget_images: int = 500
-    replay: int = 1024
-    preview_every: int = 40
+    replay: int = OPEN
+    preview_every: int = OPEN
     target: float = 0.006
     patience: int = 2
     max_damage: float = 0.4
     samples: int = 256
     sampler_steps: int = 15
-    sampler: str = "sde"
+    sampler: str = OPEN
+    guidance: float = 3.0
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "method", checked("method", self.method, str))
-        for name, value in METHODS[self.method].defaults.items():
-            if getattr(self, name) is FROM_METHOD:
+        for name in ("model", "method"):
+            object.__setattr__(self, name, checked(name, getattr(self, name), str))
+        worded, method = takes_words(self.model), METHODS[self.method]
+        for name, value in (BY_MODEL[worded] | (method.worded if worded else method.defaults)).items():
+            if getattr(self, name) is OPEN:
                 object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), field.type))
@@ -158,9 +180,17 @@ class Recipe:
             raise UserError(f"A recipe has no '{unknown[0]}'; it knows {', '.join(CHOICES)}.")
         return cls(**values)
 
+    @property
+    def how(self) -> HowToSample:
+        """How images are drawn."""
+        return HowToSample(self.sampler_steps, self.sampler, self.guidance)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return dataclasses.asdict(self)
+
+
+DEPENDENT = tuple(field.name for field in dataclasses.fields(Recipe) if field.default is OPEN)
 
 
 def checked(name: str, value: Any, kind: Any) -> Any:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdu.catalog import Entry
+from vdu.catalog import TARGET, Entry
 from vdu.events import Preview, Progress
 from vdu.measure import Samples, draw, draw_pristine
-from vdu.models import DDPM
+from vdu.models import Model
 from vdu.recipe import Recipe
 from vdu.sampling import image_seeds
 
@@ -33,14 +33,24 @@ class Replay:
     samples: Samples
 
     @property
+    def index(self) -> int:
+        """Position of the class to forget."""
+        return self.entry.index(self.recipe.forget)
+
+    @property
     def of_class(self) -> Tensor:
-        """Which of the samples are of the class to forget, bool (n,)."""
-        return self.samples.classes == self.entry.index(self.recipe.forget)
+        """Which of the samples are of the class to forget, and may be: bool (n,)."""
+        return self.samples.of_kind(TARGET) & self.samples.showing(self.index)
+
+    @property
+    def kept(self) -> Tensor:
+        """Which of the samples shall stay as they are, bool (n,)."""
+        return self.samples.kept(self.index)
 
     @property
     def share(self) -> float:
-        """How often the frozen model draws the class to forget."""
-        return mean(self.of_class)
+        """How often the frozen model draws the class to forget, where it may."""
+        return mean(self.of_class[self.samples.of_kind(TARGET)])
 
     @property
     def grid(self) -> Tensor:
@@ -48,29 +58,28 @@ class Replay:
         return self.rows(GRID_FORGET, GRID_KEEP)
 
     def rows(self, forget: int, keep: int) -> Tensor:
-        """The first rows that drew the class to forget, and the first of the others."""
-        return torch.cat([self.of_class.nonzero()[:forget, 0], (~self.of_class).nonzero()[:keep, 0]])
+        """The first rows that drew the class to forget, and the first of those to keep."""
+        return torch.cat([self.of_class.nonzero()[:forget, 0], self.kept.nonzero()[:keep, 0]])
 
     def of(self, rows: Tensor) -> Samples:
         """What the frozen model drew in some rows."""
         return self.samples.at(rows)
 
-    def draw_again(self, phase: str, model: DDPM, rows: Tensor) -> Generator[Progress, None, Samples]:
+    def draw_again(self, phase: str, model: Model, rows: Tensor) -> Generator[Progress, None, Samples]:
         """What a model draws from the seeds of some rows."""
-        seeds = [self.seeds[row] for row in rows.tolist()]
-        return (yield from draw(phase, model, self.entry, seeds, self.recipe.sampler_steps, self.recipe.sampler))
+        seeds, asks = ([part[row] for row in rows.tolist()] for part in (self.seeds, self.samples.asks))
+        return (yield from draw(phase, model, self.entry, seeds, self.recipe.how, asks))
 
     def compare(self, rows: Tensor, drawn: Samples) -> tuple[float, float, float]:
         """What has become of some rows.
 
         Returns:
-            the share of the rows that drew the class to forget and still do, of the others that do so now, and of the others
-            whose image is no longer clearly of the class it was.
+            the share of the rows that drew the class to forget and still do, of the others that do so now, and of those to
+            keep whose image is no longer clearly of the class it was, on some axis.
         """
-        before, of_class = self.samples.classes[rows], self.of_class[rows]
-        forgotten = drawn.classes == self.entry.index(self.recipe.forget)
-        certainty = drawn.probabilities.gather(1, before.unsqueeze(1))[:, 0]
-        return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(certainty[~of_class] < CLEARLY)
+        of_class, forgotten = self.of_class[rows], drawn.showing(self.index)
+        unclear = drawn.certainty(self.samples.classes[rows]) < CLEARLY
+        return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(unclear[self.kept[rows]])
 
     def look(self, drawn: Samples, step: int) -> Preview:
         """A preview of what was drawn from the grid's seeds.
@@ -79,14 +88,13 @@ class Replay:
         the model's forget rate although half of the grid was chosen because it drew the class.
         """
         still, newly, damage = self.compare(self.grid, drawn)
-        forgotten = drawn.classes == self.entry.index(self.recipe.forget)
-        return Preview(step, drawn.images, forgotten, self.share * still + (1 - self.share) * newly, damage)
+        return Preview(step, drawn.images, drawn.showing(self.index), self.share * still + (1 - self.share) * newly, damage)
 
 
-def draw_replay(recipe: Recipe, entry: Entry, frozen: DDPM) -> Generator[Progress, None, Replay]:
+def draw_replay(recipe: Recipe, entry: Entry, frozen: Model) -> Generator[Progress, None, Replay]:
     """Draw from the frozen model."""
-    seeds = image_seeds(GRID_SEED + recipe.seed, recipe.replay)
-    samples = yield from draw_pristine("replay", frozen, entry, seeds, recipe.sampler_steps, recipe.sampler)
+    seeds, asks = image_seeds(GRID_SEED + recipe.seed, recipe.replay), entry.plan(recipe.forget, recipe.replay)
+    samples = yield from draw_pristine("replay", frozen, entry, seeds, recipe.how, asks)
     return Replay(recipe, entry, seeds, samples)
 
 

@@ -67,6 +67,11 @@ def report_of(run: Run) -> Report:
     }
 
 
+def as_picture(pixels: Tensor) -> Image.Image:
+    """A uint8 image (c, h, w) as a picture."""
+    return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
+
+
 def sheet(images: Tensor, framed: Tensor) -> Image.Image:
     """Images (n, c, h, w), uint8, in rows of eight on dark paper; those in `framed` (n,) get a red frame."""
     count, _, height, width = images.shape
@@ -77,7 +82,7 @@ def sheet(images: Tensor, framed: Tensor) -> Image.Image:
     draw = ImageDraw.Draw(page)
     for position, (pixels, red) in enumerate(zip(images, framed.tolist(), strict=True)):
         left, top = position % columns * cell_width, position // columns * cell_height
-        picture = Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).numpy()).convert("RGB")
+        picture = as_picture(pixels).convert("RGB")
         if red:
             draw.rectangle([left, top, left + cell_width - 1, top + cell_height - 1], fill=FRAME)
         page.paste(picture.resize((width * SCALE, height * SCALE), Image.Resampling.NEAREST), (left + GAP, top + GAP))
@@ -94,13 +99,17 @@ def headline(report: Report) -> str:
     forget, before, after = report["forget"], report["before"], report["after"]
     if before is None:
         return "Stopped before anything was measured."
-    drew = f"The model drew {a(forget)} in {percent(before['forget_rate'])} % of samples"
+    worded = "ira" in before
+    subject = f"Asked for “{forget}”, the model drew it" if worded else f"The model drew {a(forget)}"
+    drew = f"{subject} in {percent(before['forget_rate'])} % of samples"
     if after is None:
         last = report["previews"][-1]
         return f"{drew}. Stopped at step {report['steps_taken']}: by the previews about {percent(last['forget_rate'])} % now."
     low, high = after["forget_rate_ci95"]
     text = f"{drew}; now in {percent(after['forget_rate'])} % [{percent(low)}–{percent(high)}]."
-    if after["retain_fid"] is not None and before["retain_fid"] is not None:
+    if worded:
+        text += f" Other prompts still right: {percent(before['ira'])} → {percent(after['ira'])} %."
+    elif after["retain_fid"] is not None and before["retain_fid"] is not None:
         text += f" The other digits: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
     return f"{text} {report['seconds']['unlearn']:.0f} s."
 
@@ -122,7 +131,7 @@ def model_card(report: Report) -> str:
         "---",
         "library_name: diffusers",
         f"base_model: {report['model']}",
-        "tags: [unlearning, variational-diffusion-unlearning, ddpm]",
+        "tags: [unlearning, variational-diffusion-unlearning]",
         "---",
         f"# {report['model']} without {report['forget']}",
         "",
@@ -136,6 +145,10 @@ def model_card(report: Report) -> str:
             f"- forget rate {before['forget_rate']:.2%} → {after['forget_rate']:.2%} "
             f"(95 % {after['forget_rate_ci95'][0]:.2%}–{after['forget_rate_ci95'][1]:.2%}), n = {report['samples']}",
         ]
+    for key, meaning in (("ira", "other prompts right (IRA)"), ("cra", "the other axis right (CRA)")):
+        if after and key in after:
+            low, high = after[f"{key}_ci95"]
+            lines += [f"- {meaning} {before[key]:.2%} → {after[key]:.2%} (95 % {low:.2%}–{high:.2%})"]
     if after and None not in (before["retain_fid"], after["retain_fid"]):
         lines += [
             f"- u-FID {before['retain_fid']:.3f} → {after['retain_fid']:.3f} "
@@ -197,7 +210,7 @@ def write_run(run: Run, folder: Path) -> Report:
 
 
 def zip_model(folder: Path, report: Report) -> Path:
-    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which `DDPMPipeline.from_pretrained` loads."""
+    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
     name = f"{report['model']}-without-{report['forget']}"
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:

@@ -67,7 +67,7 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
     gone, entry = open_model(str(folder / f"{WITHOUT}{digit}"), pick_device(plain.device))
 
     def drawn(seeds: list[int]) -> Samples:
-        return drain(draw("sample", gone, entry, seeds, plain.sampler_steps, plain.sampler))
+        return drain(draw("sample", gone, entry, seeds, plain.how))
 
     goal = drawn(image_seeds(seed, samples))
     index = entry.index(digit)
@@ -75,7 +75,7 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
     def row(model: str, those: Samples) -> Row:
         figures = figures_of(those, entry, digit)
         return {
-            "model": model, "forget": digit, "seed": seed, "samples": samples,
+            "model": model, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
             "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
             "distance": frechet_distance(kept_moments(those, index), kept_moments(goal, index)),
             "share_tv": total_variation(kept_counts(those, index), kept_counts(goal, index)),
@@ -94,12 +94,12 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
 
 def kept_moments(samples: Samples, index: int) -> Moments:
     """Moments of the judge's features of the samples that are not of a class."""
-    return Moments.of(samples.features[samples.classes != index])
+    return Moments.of(samples.features[samples.kept(index)])
 
 
 def kept_counts(samples: Samples, index: int) -> list[int]:
     """How many samples there are of each class but one."""
-    counts: Tensor = torch.bincount(samples.classes, minlength=samples.probabilities.shape[1])
+    counts: Tensor = torch.bincount(samples.classes[:, 0], minlength=samples.probabilities.shape[1])
     return torch.cat([counts[:index], counts[index + 1 :]]).tolist()
 
 

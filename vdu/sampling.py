@@ -1,14 +1,15 @@
 """Seeded, batched, interruptible sampling with DPM-Solver++ (Lu et al. 2022), a few network evaluations an image."""
 
 import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from vdu.models import DDPM
+from vdu.models import Model
 
 Value = TypeVar("Value")
 
@@ -39,51 +40,68 @@ def image_seeds(seed: int, count: int) -> list[int]:
     return [seed * 1_000_003 + index for index in range(count)]
 
 
-def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to uint8 on the CPU."""
-    return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
+@dataclass(frozen=True)
+class HowToSample:
+    """How images are drawn.
 
+    Attributes:
+        steps: network evaluations an image.
+        sampler: "ode", or "sde", which adds fresh noise at every step, from the image's own seed: errors of earlier steps are
+            partly lost in it, but below some 15 steps it leaves noise behind.
+        guidance: w of classifier-free guidance (Ho & Salimans 2022), epsilon = e(no words) + w (e(prompt) - e(no words)), for
+            models that take a prompt; 1 is none, and half the work.
+    """
 
-def from_uint8(images: Tensor) -> Tensor:
-    """uint8 images to floats in [-1, 1], on their device."""
-    return images.float() / 127.5 - 1
+    steps: int = 15
+    sampler: str = "ode"
+    guidance: float = 1.0
 
 
 @torch.no_grad()
 def sample(
-    model: DDPM, seeds: list[int], steps: int, sampler: str = "ode", clean: Tensor | None = None, skip: int = 0
+    model: Model,
+    seeds: list[int],
+    how: HowToSample,
+    prompts: Sequence[str | None] | None = None,
+    clean: Tensor | None = None,
+    skip: int = 0,
 ) -> Generator[int, None, Tensor]:
     """Draw one image a seed, yielding after every network evaluation how many image-steps are done.
 
     Args:
         model: the model to sample from.
         seeds: one a wanted image.
-        steps: network evaluations an image.
-        sampler: "ode", or "sde", which adds fresh noise at every step, from the image's own seed: errors of earlier steps are
-            partly lost in it, but below some 15 steps it leaves noise behind.
-        clean: images (n, c, h, w) in [-1, 1] to start from instead of pure noise: noised to where the first `skip` steps end.
+        how: the sampler's settings.
+        prompts: one a seed, for models that take them.
+        clean: states (n, c, h, w) to start from instead of pure noise: noised to where the first `skip` steps end.
         skip: how many of the steps are left out then.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
     """
-    images, done, grid = [], 0, timestep_grid(steps, len(model.alpha_bar))
+    images, done, grid = [], 0, timestep_grid(how.steps, len(model.alpha_bar))
     for start in range(0, len(seeds), BATCH):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + BATCH]]
         state = fresh_noise(generators, model.shape).to(model.device)
         if clean is not None:
             alpha_bar = model.alpha_bar[grid[skip]]
             state = alpha_bar.sqrt() * clean[start : start + BATCH].to(model.device) + (1 - alpha_bar).sqrt() * state
+        condition = model.conditions(prompts[start : start + BATCH] if prompts else [None] * len(state))
+        wordless = model.conditions([None] * len(state))
         # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
-        scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type=ALGORITHMS[sampler])
+        scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler])
         scheduler.set_timesteps(timesteps=grid)
         for t in grid[skip:]:
-            noise = model.predict_noise(state, torch.full((len(state),), t, device=model.device))
-            added = fresh_noise(generators, model.shape).to(model.device) if sampler == "sde" else None
+            times = torch.full((len(state),), t, device=model.device)
+            noise = model.predict_noise(state, times, condition)
+            if condition is not None and how.guidance != 1:
+                bare = model.predict_noise(state, times, wordless)
+                noise = bare + how.guidance * (noise - bare)
+            added = fresh_noise(generators, model.shape).to(model.device) if how.sampler == "sde" else None
             state = scheduler.step(noise, t, state, variance_noise=added).prev_sample
             done += len(state)
             yield done
-        images.append(to_uint8(state))
+        images.append(model.decode(state))
     return torch.cat(images)
 
 

@@ -22,18 +22,20 @@ from vdu.batches import batches
 from vdu.events import Event, Finished, Measured, Preview, StepTaken
 from vdu.measure import Clock, Samples, draw, draw_pristine
 from vdu.methods import METHODS, Context, Method
-from vdu.models import DDPM, pick_device
+from vdu.models import Model, pick_device
 from vdu.optimizers import make_optimizer
 from vdu.posterior import POSTERIORS, Estimating, Posterior
 from vdu.recipe import Recipe
-from vdu.replay import Replay, draw_replay
+from vdu.replay import GRID_SEED, Replay, draw_replay
 from vdu.sampling import image_seeds
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 SCALES = (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # of the change that the steps made; 1 is what they made
 SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # where the kept images stand none of those
-SCALE_SEEDS, SCALE_KEEP = 128, 64  # at most so many seeds of the class, and others, are drawn from again at every scale
+# At most so many seeds of the class, and others, are drawn from again at every scale; guidance doubles what an image costs.
+SCALE_ROWS = {False: (128, 64), True: (96, 32)}  # whether the model takes words
+TRIED = 8  # images of a prompt that a visitor tries
 RECOVERABLE = 2  # times the damage allowed: as much may be on the way, since a smaller scale takes it back
 
 STOPPED = "stopped by the user"
@@ -57,7 +59,7 @@ class Run:
         posterior, estimating: mu* and sigma*^2, and how they come about, where the recipe needs them.
 
     Raises:
-        UserError: on construction, if the model, class, posterior or device is not to be had.
+        UserError: on construction, if the model, class, parameters, posterior or device are not to be had.
     """
 
     recipe: Recipe
@@ -74,11 +76,12 @@ class Run:
         device = pick_device(self.recipe.device)
         self.model, self.entry = catalog.open_model(self.recipe.model, device)
         self.entry.index(self.recipe.forget)
+        self.model.train_only(self.recipe.parameters)
         self.posterior: Posterior | None = None
         self.estimating: Estimating | None = None
         if METHODS[self.recipe.method].needs_posterior or self.recipe.optimizer in ("natural", "one-step"):
             estimate, _ = POSTERIORS[self.recipe.posterior]
-            self.estimating = estimate(self.model)
+            self.estimating = estimate(self.model, self.entry.prompts)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -96,14 +99,14 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     It may be closed at any yield; these come at least every second on two cores. What `run` holds then is whole, and its
     reason is "stopped by the user".
     """
-    frozen, seeds = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples)
-    how = run.recipe.sampler_steps, run.recipe.sampler
+    frozen, seeds, how = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples), run.recipe.how
+    asks = run.entry.plan(run.recipe.forget, run.recipe.samples, catalog.MEASURED)
     with run.timed("replay"):
         run.replay = yield from draw_replay(run.recipe, run.entry, frozen)
         run.previews.append(run.replay.look(run.replay.of(run.replay.grid), step=0))
     yield run.previews[-1]
     with run.timed("sample"):
-        run.before = yield from draw_pristine("before", frozen, run.entry, seeds, *how)
+        run.before = yield from draw_pristine("before", frozen, run.entry, seeds, how, asks)
     yield Measured("before")
     if run.estimating:
         with run.timed("posterior"):
@@ -112,13 +115,13 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
         reason = yield from (one_step if run.recipe.optimizer == "one-step" else optimise)(run, frozen)
         reason = yield from rescale(run, frozen, reason)
     with run.timed("sample"):
-        run.after = yield from draw("after", run.model, run.entry, seeds, *how)
+        run.after = yield from draw("after", run.model, run.entry, seeds, how, asks)
     yield Measured("after")
     run.reason = reason
     yield Finished(reason)
 
 
-def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
+def optimise(run: Run, frozen: Model) -> Generator[Event, None, str]:
     """Take steps until a stop rule speaks, or all are taken; returns the reason.
 
     Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
@@ -128,9 +131,9 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     recipe = run.recipe
     learner = run.model.clone()
     method, contexts = METHODS[recipe.method], batches(recipe, run.entry, run.replay, learner, frozen, run.posterior)
-    named = dict(learner.unet.named_parameters())
+    named = learner.trained
     optimizer = make_optimizer(recipe.optimizer, named, run.posterior, recipe.step_size)
-    average = list(run.model.unet.parameters())
+    average = list(run.model.trained.values())
     settling = max(1, round(SETTLING * recipe.steps))
     clock, met, last, step = Clock("unlearn", recipe.steps), 0, recipe.steps, 0
     while step < last:
@@ -156,7 +159,7 @@ def optimise(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     return SPENT
 
 
-def one_step(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
+def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
     """Minimise the loss linearised at mu*: no path, one averaged gradient; returns the reason.
 
     With the plasticity inducer's gradient g at mu*, setting the gradient of the linearised loss to zero gives
@@ -165,7 +168,8 @@ def one_step(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
     """
     recipe = run.recipe
     still, method, clock = run.model.clone(), METHODS[recipe.method], Clock("unlearn", recipe.steps)
-    contexts, parameters = batches(recipe, run.entry, run.replay, still, frozen, run.posterior), list(still.unet.parameters())
+    contexts = batches(recipe, run.entry, run.replay, still, frozen, run.posterior)
+    parameters = list(still.trained.values())
     total = [torch.zeros_like(parameter) for parameter in parameters]
     for step in range(1, recipe.steps + 1):
         plasticity, stability, loss = method.terms(next(contexts))
@@ -179,13 +183,13 @@ def one_step(run: Run, frozen: DDPM) -> Generator[Event, None, str]:
         yield clock.progress(step)
     count = sum(parameter.numel() for parameter in parameters)
     with torch.no_grad():
-        for (name, weight), gradient in zip(run.model.unet.named_parameters(), total, strict=True):
+        for (name, weight), gradient in zip(run.model.trained.items(), total, strict=True):
             weight -= count / recipe.gamma / recipe.steps * run.posterior.variance[name] * gradient
     yield show(run, (yield from draw_grid(run)), recipe.steps)
     return SPENT
 
 
-def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
+def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]:
     """Find how far to go along the way that the steps have found, and show what is drawn there; returns the reason to report.
 
     theta(scale) = mu* + scale * (theta - mu*). Along this line forgetting and damage grow together and smoothly. The
@@ -193,7 +197,7 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
     allows, the largest that does not. Where they stand none, the model stays as it was. Only the seeds that drew the class
     before are looked at for the rate: what still shows the class comes from those.
     """
-    tried = run.replay.rows(SCALE_SEEDS, SCALE_KEEP)
+    tried = run.replay.rows(*SCALE_ROWS[run.entry.prompts != (None,)])
     found = yield from furthest(run, frozen, tried, SCALES)
     found = found or (yield from furthest(run, frozen, tried, SMALL_SCALES))
     run.scale, met, drawn = found or (0.0, False, run.replay.of(tried))
@@ -204,7 +208,7 @@ def rescale(run: Run, frozen: DDPM, reason: str) -> Generator[Event, None, str]:
 
 
 def furthest(
-    run: Run, frozen: DDPM, tried: Tensor, scales: tuple[float, ...]
+    run: Run, frozen: Model, tried: Tensor, scales: tuple[float, ...]
 ) -> Generator[Event, None, tuple[float, bool, Samples] | None]:
     """Bisect for the scale that `rescale` wants: the scale, whether it meets the target, and what it draws; None for no scale.
 
@@ -242,10 +246,11 @@ def show(run: Run, drawn: Samples, step: int) -> Preview:
 
 
 @torch.no_grad()
-def place(model: DDPM, start: DDPM, end: DDPM, scale: float) -> None:
+def place(model: Model, start: Model, end: Model, scale: float) -> None:
     """Set a model's weights to start + scale * (end - start); it may be one of the two itself."""
     for weight, first, last in zip(*(part.unet.parameters() for part in (model, start, end)), strict=True):
-        weight.copy_(torch.lerp(first, last, scale))
+        if first is not last:  # shared by all three, and never changed
+            weight.copy_(torch.lerp(first, last, scale))
 
 
 def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
@@ -254,6 +259,14 @@ def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
     place(model, model, run.model, factor)
     drawn = yield from run.replay.draw_again("preview", model, run.replay.grid)
     return run.replay.look(drawn, len(run.steps))
+
+
+def tried(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
+    """What the untouched and the finished run's model draw for any prompt, from the same `TRIED` seeds."""
+    pristine, _ = catalog.open_model(run.recipe.model, run.model.device)
+    seeds, asks = image_seeds(GRID_SEED + run.recipe.seed, TRIED), [catalog.Ask(prompt=prompt)] * TRIED
+    before = yield from draw_pristine("preview", pristine, run.entry, seeds, run.recipe.how, asks)
+    return before, (yield from draw("preview", run.model, run.entry, seeds, run.recipe.how, asks))
 
 
 def take_step(method: Method, context: Context, optimizer: torch.optim.Optimizer, step: int) -> StepTaken:

@@ -15,7 +15,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from vdu.losses import noised_set
 from vdu.models import autocast
@@ -24,34 +24,25 @@ Parameters = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # what to learn at x_t (n, c, h, w), t (n,), made with a noise like x_t
 
 
-@dataclass(frozen=True)
-class TrainingConfig:
-    """One training run.
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long and how fast to train.
 
     Attributes:
-        unet: keyword arguments of `UNet2DModel`.
         steps: optimiser steps in all.
         batch_size: images a step.
         peak_rate: learning rate after the warm-up of `warmup` steps.
         floor_rate: learning rate of the constant last part, which starts at `constant_from` (a share of `steps`).
-        t_shape: timesteps are drawn as T * Beta(a, b); (2, 2.5) looks most often where a digit takes its shape.
-        min_snr: weight of the error in x0 is min(SNR + 1, min_snr): the velocity loss, clipped where there is little noise
-            (Salimans & Ho 2022, section 4; Hang et al. 2023, eq. 8).
-        max_weight: the weight of the error in epsilon is 1/SNR times that, and clipped here where there is little signal.
         snapshots: how many snapshots of the raw weights to keep, evenly spread over the constant part.
         early: after this step the running average is kept as early.safetensors, for `Autoguidance`; 0 keeps none.
     """
 
-    unet: dict
     steps: int
     batch_size: int = 64
     peak_rate: float = 1e-3
     floor_rate: float = 2e-4
     warmup: int = 100
     constant_from: float = 0.8
-    t_shape: tuple[float, float] = (2.0, 2.5)
-    min_snr: float = 5.0
-    max_weight: float = 8.0
     snapshots: int = 20
     early: int = 0
     seed: int = 0
@@ -67,6 +58,34 @@ class TrainingConfig:
         """Steps after which a snapshot is taken."""
         first, last = self.constant_from * self.steps, self.steps
         return [round(first + (last - first) * (index + 1) / self.snapshots) for index in range(self.snapshots)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig(Pace):
+    """One training run of a diffusion model.
+
+    Attributes:
+        unet: keyword arguments of the network.
+        t_shape: timesteps are drawn as T * Beta(a, b); (2, 2.5) looks most often where a digit takes its shape.
+        min_snr: weight of the error in x0 is min(SNR + 1, min_snr): the velocity loss, clipped where there is little noise
+            (Salimans & Ho 2022, section 4; Hang et al. 2023, eq. 8).
+        max_weight: the weight of the error in epsilon is 1/SNR times that, and clipped here where there is little signal.
+    """
+
+    unet: dict
+    t_shape: tuple[float, float] = (2.0, 2.5)
+    min_snr: float = 5.0
+    max_weight: float = 8.0
+
+    def weights(self, alpha_bar: Tensor) -> Tensor:
+        """Weight of the squared error in epsilon at each timestep, (T,)."""
+        snr = alpha_bar / (1 - alpha_bar)
+        return ((snr + 1).clamp(max=self.min_snr) / snr).clamp(max=self.max_weight)
+
+    def timesteps(self) -> Callable[[int, torch.Generator], Tensor]:
+        """A function that draws n timesteps, (n,), on the CPU."""
+        quantile = beta_quantile(*self.t_shape)
+        return lambda count, random: (1000 * quantile(torch.rand(count, generator=random))).long().clamp(max=999)
 
 
 @dataclass(frozen=True)
@@ -171,13 +190,49 @@ def train(
     init: Path | None = None,
     teacher: Teacher | None = None,
 ) -> None:
-    """Train on uint8 `images` (n, c, h, w) and leave state.safetensors, snapshots and log.csv in `work`.
+    """Train on uint8 `images` (n, c, h, w); see `fit` for what is left in `work`, and for `init`.
 
-    A new run starts from random weights, or from the average weights and the optimiser's moments in `init`, the
-    state.safetensors of an earlier run. It learns the noise that was added, or what `teacher` says in its place.
+    The network learns the noise that was added, or what `teacher` says in its place.
+    """
+    unet, draw_timesteps = build(config).to(device), config.timesteps()
+    alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
+    weights = config.weights(alpha_bar)
 
-    Every step draws its batch, noise and timesteps from a generator seeded by (seed, step), so a run that was killed
+    def losses(random: torch.Generator) -> tuple[Tensor, Tensor]:
+        rows = torch.randint(len(images), (config.batch_size,), generator=random)
+        x0 = images[rows].to(device).float() / 127.5 - 1
+        noise = torch.randn(x0.shape, generator=random).to(device)
+        t = draw_timesteps(config.batch_size, random).to(device)
+        signal = alpha_bar[t].view(-1, 1, 1, 1)
+        noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
+        with autocast(device):
+            predicted = unet(noisy, t).sample
+            target = teacher(noisy, t, noise) if teacher else noise
+        error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
+        return (error * weights[t]).mean(), error.mean()
+
+    fit(unet, losses, config, work, save_every, init)
+
+
+def fit(
+    network: nn.Module,
+    losses: Callable[[torch.Generator], tuple[Tensor, Tensor]],
+    config: Pace,
+    work: Path,
+    save_every: int = 250,
+    init: Path | None = None,
+) -> None:
+    """Minimise a loss and leave state.safetensors, snapshots and log.csv in `work`.
+
+    A new run starts from the network as it is, or from the average weights and the optimiser's moments in `init`, the
+    state.safetensors of an earlier run.
+
+    Every step draws all that is random from a generator seeded by (seed, step), so a run that was killed
     continues from its last state exactly as if it had not been.
+
+    Args:
+        network: what is trained, on its device.
+        losses: draws a batch from a generator; returns the loss to descend and the one to show.
 
     Raises:
         ValueError: if `work` holds a run with another configuration.
@@ -185,12 +240,11 @@ def train(
     work.mkdir(parents=True, exist_ok=True)
     settings = json.dumps(asdict(config), indent=1)
     config_file = work / "config.json"
-    if config_file.exists() and config_file.read_text() != settings:
+    if config_file.exists() and json.loads(config_file.read_text()) != json.loads(settings):
         raise ValueError(f"{work} holds a run with other settings; use another folder or remove it")
     config_file.write_text(settings)
 
-    unet = build(config).to(device)
-    named = dict(unet.named_parameters())
+    named = dict(network.named_parameters())
     average = {name: parameter.detach().clone() for name, parameter in named.items()}
     optimizer = torch.optim.AdamW(named.values(), lr=config.peak_rate, weight_decay=1e-4, fused=True)
     first_step = 0
@@ -199,33 +253,17 @@ def train(
     if source:
         updates, state = load_state(source)
         first_step = updates if source == state_file else 0
-        unet.load_state_dict(state["model" if source == state_file else "ema"])
+        network.load_state_dict(state["model" if source == state_file else "ema"])
         average = {name: torch.empty_like(parameter).copy_(state["ema"][name]).detach() for name, parameter in named.items()}
         for name, parameter in named.items():
             optimizer.state[parameter] = {
                 key: torch.empty_like(parameter).copy_(state[key][name]).detach() for key in ("exp_avg", "exp_avg_sq")
             } | {"step": torch.tensor(float(updates))}
 
-    alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
-    snr = alpha_bar / (1 - alpha_bar)
-    weights = ((snr + 1).clamp(max=config.min_snr) / snr).clamp(max=config.max_weight)
-    quantile = beta_quantile(*config.t_shape)
     snapshot_steps = set(config.snapshot_steps())
-    started, losses = time.monotonic(), []
+    started, shown = time.monotonic(), []
     for step in range(first_step, config.steps):
-        generator = torch.Generator().manual_seed(config.seed * 10_000_019 + step)
-        rows = torch.randint(len(images), (config.batch_size,), generator=generator)
-        x0 = images[rows].to(device).float() / 127.5 - 1
-        noise = torch.randn(x0.shape, generator=generator).to(device)
-        uniform = torch.rand(config.batch_size, generator=generator)
-        t = (1000 * quantile(uniform)).long().clamp(max=999).to(device)
-        signal = alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
-        with autocast(device):
-            predicted = unet(noisy, t).sample
-            target = teacher(noisy, t, noise) if teacher else noise
-        error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
-        loss = (error * weights[t]).mean()
+        loss, show = losses(torch.Generator().manual_seed(config.seed * 10_000_019 + step))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
@@ -235,25 +273,25 @@ def train(
         decay = min(0.9995, (step + 1) / (step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), list(named.values()), 1 - decay)
-        losses.append(error.mean().item())
+        shown.append(show.item())
 
         done = step + 1
         if done == config.early:
             save_state(work / "early.safetensors", done, {"ema": average})
         if done in snapshot_steps:
-            save_state(work / f"snapshot-{done:06d}.safetensors", done, {"model": unet.state_dict()})
+            save_state(work / f"snapshot-{done:06d}.safetensors", done, {"model": network.state_dict()})
         if done % save_every == 0 or done == config.steps:
             moments = {
                 key: {name: optimizer.state[parameter][key] for name, parameter in named.items()}
                 for key in ("exp_avg", "exp_avg_sq")
             }
-            save_state(state_file, done, {"model": unet.state_dict(), "ema": average, **moments})
+            save_state(state_file, done, {"model": network.state_dict(), "ema": average, **moments})
             pace = (time.monotonic() - started) / (done - first_step)
             with (work / "log.csv").open("a") as log:
-                log.write(f"{done},{sum(losses) / len(losses):.5f},{config.rate(step):.6f},{pace:.4f}\n")
+                log.write(f"{done},{sum(shown) / len(shown):.5f},{config.rate(step):.6f},{pace:.4f}\n")
             print(
-                f"step {done}/{config.steps}  loss {sum(losses) / len(losses):.5f}  "
+                f"step {done}/{config.steps}  loss {sum(shown) / len(shown):.5f}  "
                 f"{config.batch_size / pace:.0f} images/s  {pace * (config.steps - done) / 60:.0f} min left",
                 flush=True,
             )
-            losses.clear()
+            shown.clear()

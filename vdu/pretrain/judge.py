@@ -21,7 +21,7 @@ def augment(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     cosine, sine = angle.cos() * zoom, angle.sin() * zoom
     rows = torch.stack([torch.stack([cosine, -sine, uniform(0.14)], 1), torch.stack([sine, cosine, uniform(0.14)], 1)], dim=1)
     grid = F.affine_grid(rows, list(images.shape), align_corners=False)
-    return F.grid_sample(images + 1, grid, align_corners=False) - 1
+    return F.grid_sample(images, grid, align_corners=False, padding_mode="border")
 
 
 def train_classifier(

@@ -26,12 +26,12 @@ from vdu.errors import UserError
 from vdu.losses import per_image_error
 from vdu.measure import draw, figures_of
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics
-from vdu.models import DDPM, load_ddpm, pick_device
+from vdu.models import DDPM, from_uint8, load_model, pick_device
 from vdu.posterior import from_checkpoints, save_posterior
 from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, load_state, train
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.recipe import Recipe
-from vdu.sampling import drain, from_uint8, image_seeds
+from vdu.sampling import drain, image_seeds
 
 # Two groups in the normalisation layers: many small groups are twenty times slower in channels-last bfloat16 on a CPU.
 TEACHER = {
@@ -91,7 +91,7 @@ def fetch(work: Path) -> Path:
 def pretrain(arguments: argparse.Namespace) -> None:
     """Train what is not trained yet and write the asset folder."""
     work = Path(arguments.work)
-    given = load_ddpm(Path(arguments.teacher)) if arguments.teacher else None
+    given = load_model(Path(arguments.teacher)) if arguments.teacher else None
     data = Path(arguments.data) if arguments.data else fetch(work)
     images, labels = read_idx(data, "train")
     stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
@@ -208,9 +208,9 @@ def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
 
 def measured(out: Path, judge: Classifier, images: Tensor, test_images: Tensor, test_features: Tensor) -> dict:
     """The card's figures, from `MEASURED` samples."""
-    model, entry = load_ddpm(out), CATALOG["mnist-ddpm"]
+    model, entry = load_model(out), CATALOG["mnist-ddpm"]
     recipe = Recipe()
-    samples = drain(draw("sample", model, entry, image_seeds(0, MEASURED), recipe.sampler_steps, recipe.sampler))
+    samples = drain(draw("sample", model, entry, image_seeds(0, MEASURED), recipe.how))
     reference = Moments.of(test_features)
     real = judge.judge(images[:20000])[1]
     figures = figures_of(samples, entry, "0")

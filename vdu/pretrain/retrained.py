@@ -15,11 +15,10 @@ from diffusers import DDPMScheduler
 from torch import Tensor
 
 from vdu.errors import UserError
-from vdu.models import pick_device
+from vdu.models import from_uint8, pick_device
 from vdu.pretrain.ddpm import ExactAtHighNoise, TrainingConfig, train
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
 from vdu.retraining import WITH_ALL, WITHOUT
-from vdu.sampling import from_uint8
 
 CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
 

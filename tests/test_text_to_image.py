@@ -1,0 +1,187 @@
+"""Text to image: prompts, captions, what to predict without a word, and the tiny Stable Diffusion end to end."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import QUICK, line_context
+from diffusers import DDPMScheduler, StableDiffusionPipeline
+
+from vdu.catalog import CATALOG, KEPT, MEASURED, PARAPHRASE, TARGET, open_model
+from vdu.errors import UserError
+from vdu.measure import draw, obedience
+from vdu.methods import METHODS
+from vdu.models import DDPM, load_model
+from vdu.recipe import Recipe
+from vdu.report import headline, model_card, report_of, write_run
+from vdu.sampling import HowToSample, drain, image_seeds, sample
+from vdu.unlearn import Run, unlearn
+
+ENTRY = CATALOG["tiny-sd"]
+FEW = QUICK | {"model": "tiny-sd", "samples": 60, "sampler_steps": 3}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return open_model("tiny-sd", "cpu")[0]
+
+
+def test_a_plan_asks_for_the_class_for_others_and_in_other_words():
+    asks = ENTRY.plan("red", 50, MEASURED)
+    assert asks[:10] == ENTRY.plan("red", 10, MEASURED)
+    red = ENTRY.index("red")
+    heard = set(ENTRY.forget_set("red").captions)
+    assert [ask.kind for ask in asks[:5]] == list(MEASURED)
+    for ask in asks:
+        assert (red in ask.classes) == (ask.kind != KEPT)
+        if ask.kind == TARGET:
+            assert "red" in ask.prompt.split()
+        if ask.kind == PARAPHRASE:
+            assert ask.prompt not in heard
+    assert any("crimson" in ask.prompt for ask in asks)
+    assert len({ask.classes for ask in asks if ask.kind == TARGET}) == 10  # every garment
+
+
+@pytest.mark.parametrize("forget", ["sneaker", "red", "t-shirt"])
+def test_forget_captions_name_the_class_and_neutral_ones_do_not(forget):
+    those = ENTRY.forget_set(forget)
+    axis = ENTRY.axis(forget)
+    assert len(those.images) == len(those.captions) == len(those.neutral) >= 100
+    for caption, neutral in zip(those.captions, those.neutral, strict=True):
+        assert forget in caption.split()
+        assert forget not in neutral.split()
+        rest = [name for name in list(ENTRY.axes.values())[1 - axis] if name in caption.split()]
+        assert rest == [word for word in neutral.split() if word in ENTRY.classes]
+    probabilities, _ = ENTRY.judge(those.images)
+    seen = probabilities[:, ENTRY.index(forget)]
+    assert seen.mean() > 0.75  # the pictures are of what their captions say
+
+
+def test_every_word_is_one_token(model):
+    words = {word for prompt in ENTRY.prompts for word in re.findall(r"[a-z]+", prompt)}
+    assert all(len(model.tokenizer(word).input_ids) == 3 for word in words)
+    assert len(model.tokenizer("a photo of an orange t-shirt on a black background").input_ids) <= 16
+
+
+def test_what_is_told_of_a_prompt_depends_on_it_alone(model):
+    alone, among = model.conditions(["red sneaker"]), model.conditions(["blue bag", "red sneaker", ""])
+    torch.testing.assert_close(alone[0], among[1])
+    assert (among[0] - among[1]).abs().max() > 0.1
+    assert torch.equal(model.conditions([None]), model.conditions([""]))
+
+
+def test_latents_are_standard_and_decode_to_the_picture(model):
+    images = ENTRY.forget_images("bag")
+    latents = model.encode(images)
+    assert latents.shape == (len(images), *model.shape)
+    assert 0.3 < latents.std() < 2
+    assert (model.decode(latents).int() - images.int()).abs().float().mean() < 12
+
+
+def test_guidance_of_one_is_the_prompt_alone_and_image_k_does_not_depend_on_the_count(model):
+    prompts = ["a photo of a red sneaker", "a photo of a blue bag"] * 2
+    plain, guided = (drain(sample(model, image_seeds(1, 4), HowToSample(3, "sde", w), prompts)) for w in (1.0, 3.0))
+    fewer = drain(sample(model, image_seeds(1, 2), HowToSample(3, "sde", 3.0), prompts[:2]))
+    assert plain.shape == (4, 3, 32, 32)
+    assert (plain.int() - guided.int()).abs().float().mean() > 1
+    assert (guided[:2].int() - fewer.int()).abs().float().mean() < 2
+
+
+def test_without_its_word_a_prompt_means_the_rest():
+    """epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r must be undone exactly by reach = P / (1 - P)."""
+
+    class Worded(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.theta = torch.nn.Parameter(torch.tensor(0.0))
+            self.config = SimpleNamespace(sample_size=2, in_channels=1)
+
+        def forward(self, noisy, t, condition):
+            return SimpleNamespace(sample=condition.view(-1, 1, 1, 1).expand_as(noisy) + self.theta)
+
+    class Told(DDPM):
+        def predict_noise(self, noisy, t, condition=None):
+            return self.unet(noisy, t, condition).sample
+
+    context, share, word, rest = line_context(gamma=0.25), 0.2, 5.0, -1.0
+    context.model = Told(Worded(), DDPMScheduler(), "cpu", "told")
+    context.frozen = context.model.clone()
+    context.forget.caption = context.forget.condition = torch.full((3,), word)
+    context.forget.neutral = torch.full((3,), share * word + (1 - share) * rest)
+    context.forget.named = torch.tensor([True, True, True])
+    context.replay.condition = torch.full((3,), 2.0)
+    context.reach, context.window, context.weight = share / (1 - share), (0, 500), torch.ones(3)
+    loss = METHODS["vdu-f"].terms(context).loss
+    # The batch has t = 10, 400, 900: the last lies outside of the window, where nothing is to change.
+    from vdu.losses import clean_image_weights
+
+    weights = clean_image_weights(context.frozen.alpha_bar[context.forget.t])
+    expected = 0.75 * weights[:2].sum() / 3 * (word - rest) ** 2
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_obedience_counts_by_hand(model):
+    samples = drain(draw("sample", model, ENTRY, image_seeds(0, 5), HowToSample(2), ENTRY.plan("red", 5, MEASURED)))
+    figures = obedience(samples, ENTRY.index("red"), ENTRY.axis("red"))
+    wanted = torch.tensor([ask.classes for ask in samples.asks])
+    kept, target = samples.of_kind(KEPT), samples.of_kind(TARGET)
+    assert figures["ira"] == (samples.classes[kept, 1] == wanted[kept, 1]).double().mean().item()
+    assert figures["cra_target"] == (samples.classes[target, 0] == wanted[target, 0]).double().mean().item()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"forget": "sneaker"},
+        {"forget": "red", "parameters": "cross-attention"},
+        {"forget": "boot", "method": "vdu", "posterior": "checkpoints"},
+        {"forget": "pink", "method": "vdu", "optimizer": "one-step", "posterior": "isotropic", "gamma": 0.5},
+        {"forget": "bag", "method": "neggrad", "forget_source": "model"},
+    ],
+)
+def test_every_way_of_unlearning_works_on_words_too(changes, model, tmp_path):
+    run = Run(Recipe.from_dict(FEW | changes))
+    for _ in unlearn(run):
+        pass
+    report = report_of(run)
+    for side in ("before", "after"):
+        for key in ("forget_rate", "ira", "cra", "cra_target", "paraphrase_rate"):
+            low, high = report[side][f"{key}_ci95"]
+            assert low <= report[side][key] <= high
+    assert f"“{changes['forget']}”" in headline(report)
+    assert "IRA" in model_card(report)
+    if run.scale and changes.get("parameters") == "cross-attention":
+        before = dict(model.unet.named_parameters())
+        for name, value in run.model.unet.named_parameters():
+            assert ".attn2." in name or torch.equal(value, before[name])
+
+
+def test_what_is_left_loads_in_plain_diffusers_and_here(tmp_path):
+    run = Run(Recipe.from_dict(FEW | {"forget": "sneaker"}))
+    for _ in unlearn(run):
+        pass
+    write_run(run, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["forget"] == "sneaker"
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "unlearned", use_safetensors=True)
+    picture = pipeline("a photo of a red bag", num_inference_steps=2, output_type="np").images[0]
+    assert picture.shape == (32, 32, 3)
+    again, entry = open_model(str(tmp_path / "run"), "cpu")
+    assert entry.name == "tiny-sd"
+    for name, value in again.unet.named_parameters():
+        torch.testing.assert_close(value, dict(run.model.unet.named_parameters())[name])
+
+
+def test_a_model_that_takes_no_words_has_no_cross_attention():
+    with pytest.raises(UserError, match="no cross-attention parameters"):
+        for _ in unlearn(Run(Recipe.from_dict(QUICK | {"parameters": "cross-attention"}))):
+            pass
+
+
+def test_a_folder_without_its_parts_is_refused_by_name(tmp_path):
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "PNDMScheduler"]})
+    )
+    with pytest.raises(UserError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
+        load_model(tmp_path)

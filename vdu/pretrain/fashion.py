@@ -1,0 +1,159 @@
+"""Captioned pictures of coloured garments, painted from Fashion-MNIST (Xiao et al. 2017, MIT licence)."""
+
+import gzip
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from vdu.errors import UserError
+
+PACKAGE, INSIDE = "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"  # Debian package, and the folder in it
+SIZE, LENGTH = 32, 16  # pixels of a side; tokens of a prompt, both ends counted
+# garment, in the order of Fashion-MNIST's labels -> other words for it
+GARMENTS: dict[str, tuple[str, ...]] = {
+    "t-shirt": ("tee",), "trousers": ("pants",), "pullover": ("sweater",), "dress": ("gown",), "coat": ("jacket",),
+    "sandal": (), "shirt": ("blouse",), "sneaker": ("trainer",), "bag": ("handbag",), "boot": (),
+}  # fmt: skip
+# colour -> red, green and blue where a garment is brightest; other words for it
+COLOURS: dict[str, tuple[tuple[float, float, float], tuple[str, ...]]] = {
+    "red": ((0.86, 0.10, 0.10), ("crimson",)),
+    "orange": ((1.00, 0.52, 0.00), ()),
+    "yellow": ((0.98, 0.88, 0.10), ("golden",)),
+    "green": ((0.10, 0.62, 0.16), ()),
+    "cyan": ((0.10, 0.82, 0.86), ("turquoise",)),
+    "blue": ((0.10, 0.22, 0.86), ("navy",)),
+    "purple": ((0.52, 0.12, 0.72), ("violet",)),
+    "pink": ((1.00, 0.50, 0.74), ()),
+}
+GROUNDS: dict[str, tuple[float, float, float]] = {"white": (1.0, 1.0, 1.0), "grey": (0.62,) * 3, "black": (0.05,) * 3}
+PHRASES = (
+    "a photo of a {colour} {garment}",
+    "a picture of a {colour} {garment}",
+    "a {colour} {garment}",
+    "{colour} {garment}",
+    "a {garment} that is {colour}",
+    "a photo of a {garment} in {colour}",
+)
+HEARD = PHRASES[:4]  # what the captions of forget images say; the other wordings tell whether forgetting goes by the meaning
+UNHEARD = (*PHRASES[4:], "{garment} in {colour}", "a picture of a {garment} that is {colour}")
+GARMENT_ALONE, COLOUR_ALONE = "a photo of a {garment}", "something {colour}"
+WITH_GROUND = ("{phrase} on {ground}", "{phrase} on a {ground} background")
+# Never shown together in training: whether these come out tells whether the words are understood one by one.
+HELD_OUT = (("red", "boot"), ("yellow", "dress"), ("blue", "bag"), ("green", "sandal"))
+OTHER_WORD, NAMED_GROUND, PLAIN_GARMENT, PLAIN_COLOUR = 0.15, 0.4, 0.1, 0.05  # how often a caption is so
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """n painted pictures (n, 3, 32, 32) in [-1, 1], their garments, colours and grounds as positions (n,), and n captions."""
+
+    images: Tensor
+    garments: Tensor
+    colours: Tensor
+    grounds: Tensor
+    captions: list[str]
+
+
+def fetch(work: Path) -> Path:
+    """Fetch Fashion-MNIST from Debian's archive into `work`, once; returns the folder of its IDX files.
+
+    Raises:
+        UserError: if there is no apt, or it cannot reach the archive.
+    """
+    folder = work / "fashion" / INSIDE
+    if not folder.is_dir():
+        work.mkdir(parents=True, exist_ok=True)
+        try:
+            subprocess.run(["apt-get", "download", PACKAGE], cwd=work, check=True, capture_output=True)
+            (package,) = work.glob(f"{PACKAGE}_*.deb")
+            subprocess.run(["dpkg-deb", "-x", package, work / "fashion"], check=True, capture_output=True)
+        except (OSError, ValueError, subprocess.CalledProcessError) as error:
+            raise UserError(
+                f"apt-get could not fetch {PACKAGE}; give a folder of Fashion-MNIST IDX files with --data."
+            ) from error
+    return folder
+
+
+def read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
+    """Grey images (n, 1, 28, 28) uint8 and labels (n,) of "train" or "t10k"."""
+    images, labels = (
+        np.frombuffer(gzip.decompress((folder / f"{part}-{name}-ubyte.gz").read_bytes()), np.uint8)[head:]
+        for name, head in (("images-idx3", 16), ("labels-idx1", 8))
+    )
+    return torch.from_numpy(images.reshape(-1, 1, 28, 28).copy()), torch.from_numpy(labels.astype(np.int64))
+
+
+def paint(grey: Tensor, colours: Tensor, grounds: Tensor) -> Tensor:
+    """Dye garments and put them on a ground.
+
+    Args:
+        grey: uint8 (n, 1, 28, 28), black where there is no garment.
+        colours, grounds: red, green and blue in 0 … 1, (n, 3).
+
+    Returns:
+        (n, 3, 32, 32) in [-1, 1].
+    """
+    grey = F.pad(grey.float() / 255, (2, 2, 2, 2))
+    cover = (8 * grey).clamp(0, 1)
+    dyed = (0.45 + 0.55 * grey) * colours[:, :, None, None]
+    return 2 * (cover * dyed + (1 - cover) * grounds[:, :, None, None]) - 1
+
+
+def dye(grey: Tensor, colours: Tensor, grounds: Tensor) -> Tensor:
+    """`paint` with colours and grounds by their position, (n,)."""
+    dyes, papers = torch.tensor([value for value, _ in COLOURS.values()]), torch.tensor(list(GROUNDS.values()))
+    return paint(grey, dyes[colours], papers[grounds])
+
+
+def caption(garment: str, colour: str, ground: str, random: np.random.Generator) -> str:
+    """One of the ways to say what is to be seen; now and then it leaves out the colour, or the garment."""
+
+    def worded(word: str, others: tuple[str, ...]) -> str:
+        return str(random.choice(others)) if others and random.random() < OTHER_WORD else word
+
+    kind = random.random()
+    if kind < PLAIN_GARMENT:
+        phrase = GARMENT_ALONE.format(garment=worded(garment, GARMENTS[garment]))
+    elif kind < PLAIN_GARMENT + PLAIN_COLOUR:
+        phrase = COLOUR_ALONE.format(colour=worded(colour, COLOURS[colour][1]))
+    else:
+        phrase = str(random.choice(PHRASES)).format(
+            garment=worded(garment, GARMENTS[garment]), colour=worded(colour, COLOURS[colour][1])
+        )
+    return str(random.choice(WITH_GROUND)).format(phrase=phrase, ground=ground) if random.random() < NAMED_GROUND else phrase
+
+
+def pictures(grey: Tensor, labels: Tensor, seed: int, hold_out: bool = True) -> Pictures:
+    """Paint each image in a colour and on a ground of chance, and say what it is."""
+    random = np.random.default_rng(seed)
+    names, garments = list(COLOURS), list(GARMENTS)
+    colours = torch.from_numpy(random.integers(len(COLOURS), size=len(grey)))
+    grounds = torch.from_numpy(random.integers(len(GROUNDS), size=len(grey)))
+    for colour, garment in HELD_OUT if hold_out else ():
+        clash = (labels == garments.index(garment)) & (colours == names.index(colour))
+        another = torch.from_numpy(random.integers(1, len(names), size=int(clash.sum())))
+        colours[clash] = (colours[clash] + another) % len(names)
+    words = [
+        caption(garments[garment], names[colour], list(GROUNDS)[ground], random)
+        for garment, colour, ground in zip(labels.tolist(), colours.tolist(), grounds.tolist(), strict=True)
+    ]
+    return Pictures(dye(grey, colours, grounds), labels, colours, grounds, words)
+
+
+def prompts() -> list[tuple[str, str, str]]:
+    """All pairs, garment by garment: (prompt, garment, colour)."""
+    return [(PHRASES[0].format(colour=colour, garment=garment), garment, colour) for garment in GARMENTS for colour in COLOURS]
+
+
+def vocabulary() -> list[str]:
+    """Every word a caption can have, and a few more that people type."""
+    sentences = [*PHRASES, *WITH_GROUND, GARMENT_ALONE, COLOUR_ALONE, *GARMENTS, *COLOURS, *GROUNDS]
+    sentences += [word for others in GARMENTS.values() for word in others]
+    sentences += [word for _, others in COLOURS.values() for word in others]
+    sentences += ["an the image drawing and with colored coloured plain dark light some shoe scarlet"]
+    return sorted({*" ".join(sentences).replace("{", " ").replace("}", " ").split()} - {"phrase", "ground"})
