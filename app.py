@@ -306,7 +306,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 info="After a run: its change, taken so many times. 0 is the untouched model, 1 where the run went; "
                 "drawn at once, no training.",
             )
-            with gr.Column(visible=False) as words:
+            with gr.Column(visible=False, min_width=200) as words:
                 prompt = gr.Textbox(
                     label="Try any prompt",
                     info="After a run: the same seeds, before and after. Synonyms, other colours, nothing at all …",

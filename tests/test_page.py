@@ -144,6 +144,33 @@ def test_a_run_from_click_to_downloads(browser, address):
     page.context.close()
 
 
+def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
+    page = visit(browser, address, 390)
+    page.get_by_label("Model", exact=True).first.click()
+    page.get_by_role("option", name="Garments in colours").click()
+    expect(page.locator("#headline")).to_contain_text("Asked for “red”")
+    expect(page.locator("#headline")).to_contain_text("example")
+    page.wait_for_timeout(500)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.get_by_text("Everything else").click()
+    page.wait_for_timeout(1000)
+    assert page.locator("#recipe-step_size input").input_value() == "0.002"
+    for name, value in QUICK.items():
+        page.locator(f"#recipe-{name} input").fill(str(value))
+        page.locator(f"#recipe-{name} input").press("Tab")
+    choose(page, "boot")
+    page.get_by_role("button", name="Unlearn", exact=True).click()
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("Asked for “boot”")
+    expect(page.locator("#table")).to_contain_text("Other axis (CRA)")
+    prompt = page.locator("#prompt textarea")
+    prompt.fill("crimson trainer")
+    prompt.press("Enter")
+    expect(page.locator("#answer")).to_contain_text("crimson trainer", timeout=LONG)
+    expect(page.locator("#answer img")).to_have_count(2)
+    page.context.close()
+
+
 def test_stop_keeps_what_there_is(browser, address):
     page = visit(browser, address, **QUICK | {"steps": 2000})
     page.get_by_role("button", name="Unlearn", exact=True).click()

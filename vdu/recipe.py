@@ -51,7 +51,7 @@ CHOICES: dict[str, Choice] = {
     ),
     "reach": Choice(
         "Reach",
-        "vdu-f: how many times Bayes' correction is aimed at on forget images. Few leave it unsure of the class.",
+        "vdu-f: how many times Bayes' correction is taken on forget images; for models that take words, the odds in it.",
         0,
         10,
     ),
