@@ -175,7 +175,7 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
     """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
     view = EXAMPLES[name]
     choices = gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"])
-    worded = gr.update(visible=CATALOG[name].prompts != (None,))
+    worded = gr.update(visible=CATALOG[name].takes_words)
     return {forget: choices, words: worded} | defaults_for(name, method) | ({} if session else whole(view, example=True))
 
 
@@ -213,7 +213,7 @@ def show_prompt(session: Session | None, prompt: str) -> str:
     """What the model before and after a visitor's run draws for their own prompt."""
     if session is None or session.run.after is None:
         raise gr.Error("Press Unlearn first; then the models before and after can be compared.", print_exception=False)
-    if session.run.entry.prompts == (None,):
+    if not session.run.entry.takes_words:
         raise gr.Error("The model of your last run draws without words.", print_exception=False)
     return page.tried_html(prompt, *drain(tried(session.run, prompt)))
 

@@ -140,6 +140,11 @@ class Entry:
         """What to ask for to see all that the model draws."""
         return (None,)
 
+    @property
+    def takes_words(self) -> bool:
+        """Whether the model is asked for what to draw."""
+        return self.prompts != (None,)
+
     @cached_property
     def judges(self) -> list[Classifier]:
         """The classifiers that judge this model's samples, one an axis."""
@@ -273,7 +278,7 @@ CATALOG: dict[str, Entry] = {
 def takes_words(name: str) -> bool:
     """Whether a model, a catalog name or a folder, is asked for what to draw; False also where there is no such model."""
     if name in CATALOG:
-        return isinstance(CATALOG[name], Painted)
+        return CATALOG[name].takes_words
     with suppress(OSError, ValueError, TypeError, KeyError):
         return json.loads((model_folder(name) / "model_index.json").read_text())["_class_name"] == TEXT_TO_IMAGE
     return False
@@ -307,7 +312,7 @@ def open_model(name: str, device: str) -> tuple[Model, Entry]:
         raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)} or a local diffusers folder.")
     model = _cached(folder, device)
     for entry in CATALOG.values():
-        if entry.shape == model.image_shape and isinstance(entry, Painted) == isinstance(model, StableDiffusion):
+        if entry.shape == model.image_shape and entry.takes_words == isinstance(model, StableDiffusion):
             return model, entry
     raise UserError(f"Nothing in the catalog can judge images of shape {model.image_shape}, which '{name}' draws.")
 

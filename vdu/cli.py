@@ -132,7 +132,7 @@ def run_sample(arguments: argparse.Namespace) -> None:
     """Write a sheet of samples, and the samples themselves if asked."""
     model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
     ticker = Ticker()
-    if arguments.prompt is not None and entry.prompts == (None,):
+    if arguments.prompt is not None and not entry.takes_words:
         raise UserError(f"'{arguments.model}' draws without words; leave --prompt out.")
     words = itertools.cycle(entry.prompts if arguments.prompt is None else [arguments.prompt])
     asks = [Ask(prompt=prompt) for prompt, _ in zip(words, range(arguments.n), strict=False)]

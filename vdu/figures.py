@@ -134,7 +134,8 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         axes = figure.subplots()
         for number, (name, runs) in enumerate(points.items()):
             rates, ratios = zip(*runs, strict=True)
-            axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, color=f"C{number}", label=name)
+            look = {"color": f"C{number}", "marker": "os^D"[number // 10 % 4]}  # there are ten colours
+            axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, label=name, **look)
         axes.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
         axes.set(xlabel="forget rate after, %", ylabel="u-FID after ÷ before", yscale="log")
         axes.set_xlim(left=0)

@@ -197,7 +197,7 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     allows, the largest that does not. Where they stand none, the model stays as it was. Only the seeds that drew the class
     before are looked at for the rate: what still shows the class comes from those.
     """
-    tried = run.replay.rows(*SCALE_ROWS[run.entry.prompts != (None,)])
+    tried = run.replay.rows(*SCALE_ROWS[run.entry.takes_words])
     found = yield from furthest(run, frozen, tried, SCALES)
     found = found or (yield from furthest(run, frozen, tried, SMALL_SCALES))
     run.scale, met, drawn = found or (0.0, False, run.replay.of(tried))
