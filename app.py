@@ -1,25 +1,29 @@
 """VDU Studio: one page on which a pretrained diffusion model forgets. Layout and wiring only; the engine is vdu/.
 
-python app.py
+python app.py [--any-model]
 """
 
 import dataclasses
 import shutil
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from vdu import page
-from vdu.catalog import CATALOG
+from vdu import hub, page
+from vdu.catalog import CATALOG, kind_of
+from vdu.data import MOST_PICTURES, UNREADABLE, read_picture
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
+from vdu.judges import CLIP, NUDENET
+from vdu.models import FULL_SIZE, pick_device
 from vdu.recipe import CHOICES, DEPENDENT, Recipe
 from vdu.report import preview_sheet, report_of, write_run, zip_model
 from vdu.sampling import drain
@@ -29,10 +33,15 @@ from vdu.worker import on_worker
 EXAMPLES = {name: page.saved_view(entry.folder / "example") for name, entry in CATALOG.items()}
 EXAMPLE = next(iter(EXAMPLES.values()))
 DEFAULT = Recipe(model=EXAMPLE.report["model"], forget=EXAMPLE.report["forget"])
-PLAIN = ("model", "forget", "forget_images", "max_damage")  # on the left; everything else is folded away
+# On the left; everything else is folded away. "typed" stands for what is to be forgotten in place of the choice above it.
+PLAIN = ("model", "forget", "typed", "keep", "pictures", "judge", "forget_images", "max_damage")
 FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting",
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
+ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
+MODELS = [(entry.title, entry.name) for entry in CATALOG.values()] + [
+    (f"{title} · from the hub, for a GPU", name) for name, title in hub.LISTED.items()
+]
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -47,7 +56,7 @@ class Session:
 
     run: Run
     view: page.View
-    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="vdu-run-")))
+    folder: Path
 
     def downloads(self) -> list[str]:
         """Write report, sheet and model; paths in the order of the download buttons."""
@@ -63,13 +72,61 @@ def forget_session(session: Session | None) -> None:
         shutil.rmtree(session.folder, ignore_errors=True)
 
 
-def recipe_of(*values: Any) -> Recipe:
-    """The recipe that the page's inputs describe."""
+def permitted(model: str, judge: str, pictures: str = "") -> None:
+    """Refuse what a visitor may not ask of this machine: models, judges and folders beyond those offered.
+
+    Raises:
+        UserError: for those, and for full-size models where they would take hours.
+    """
+    if ANY_MODEL:
+        return
+    offered = [*CATALOG, *hub.LISTED]
+    if model not in offered:
+        raise UserError(f"There is no model '{model}'; choose one of {', '.join(offered)}.")
+    if judge not in ("", CLIP, NUDENET) or pictures:
+        raise UserError("Judges and folders of this machine's own can be named only on the command line.")
+    if kind_of(model) == FULL_SIZE and pick_device("auto") == "cpu":
+        raise UserError(f"'{model}' needs a GPU, and there is none here; the models in the box are {', '.join(CATALOG)}.")
+
+
+def recipe_of(*values: Any, folder: str = "") -> Recipe:
+    """The recipe that the page's inputs describe, with a visitor's pictures in a folder."""
     choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
-    if choices["model"] not in CATALOG:
-        raise UserError(f"There is no model '{choices['model']}'; choose one of {', '.join(CATALOG)}.")
-    CATALOG[choices["model"]].index(choices["forget"])
+    typed, uploaded = choices.pop("typed"), choices.pop("pictures")
+    if choices["model"] in CATALOG:
+        entry = CATALOG[choices["model"]]
+        said = {"forget": typed.strip() or choices["forget"]} if entry.takes_words else {"keep": ""}
+        choices |= {"judge": ""} | said
+        entry.concept(choices["forget"])
+    else:
+        choices |= {"forget": typed, "pictures": folder}
+        if len(uploaded or ()) > MOST_PICTURES:
+            raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
+        if not typed.strip():
+            raise UserError("Write what the model shall forget, in the words that one would ask it for it.")
+    permitted(choices["model"], choices["judge"])
     return Recipe.from_dict(choices)
+
+
+def keep_pictures(uploaded: list[str] | None, folder: Path) -> str:
+    """Copy what a visitor uploaded and can be read into a folder of their session; "" if they uploaded nothing.
+
+    Raises:
+        UserError: if none of it can be read.
+    """
+    if not uploaded:
+        return ""
+    (target := folder / "pictures").mkdir()
+    for number, path in enumerate(map(Path, uploaded)):
+        try:
+            read_picture(path, (3, 8, 8))
+        except UNREADABLE as error:
+            gr.Warning(f"{path.name} is left out: {error}")
+            continue
+        shutil.copy(path, target / f"{number:03d}{path.suffix}")
+    if not any(target.iterdir()):
+        raise UserError("None of these files is a picture that can be read; upload PNG or JPEG.")
+    return str(target)
 
 
 STOPS: dict[str, threading.Event] = {}  # by visitor: set when theirs, waiting or under way, shall end
@@ -93,8 +150,14 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
         if stop_asked.is_set():
             yield {status: page.status_html(None, "Stopped before it began.")}
             return
-        run = Run(recipe_of(*values))
-        session, progress, shown = Session(run, page.live_view(run, {})), None, 0.0
+        yield {status: page.status_html(None, "Loading the model …")}
+        folder = Path(tempfile.mkdtemp(prefix="vdu-run-"))
+        try:
+            run = Run(recipe_of(*values, folder=keep_pictures(values[PLAIN.index("pictures")], folder)))
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        session, progress, shown = Session(run, page.live_view(run, {}), folder), None, 0.0
         yield {
             state: session,
             status: page.status_html(None, "Starting …"),
@@ -117,7 +180,7 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
                 elif isinstance(event, Preview):
                     session.view = page.live_view(run, session.view.sheets)
                     yield {
-                        **pictures(session.view, run.recipe.forget),
+                        **sheets(session.view, run.entry.shown(run.recipe.forget)),
                         headline: page.working_html(run),
                         status: page.status_html(progress),
                     }
@@ -149,7 +212,7 @@ def leave(request: gr.Request) -> None:
     end_run(request)
 
 
-def pictures(view: page.View, forget: str) -> dict[Any, Any]:
+def sheets(view: page.View, forget: str) -> dict[Any, Any]:
     """Sheets, curves and snapshot slider."""
     last = max(view.sheets)
     return {
@@ -164,7 +227,7 @@ def pictures(view: page.View, forget: str) -> dict[Any, Any]:
 def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
     """All that the page shows of a finished run."""
     return {
-        **pictures(view, view.report["forget"]),
+        **sheets(view, view.report["forget"]),
         headline: page.headline_html(view.report, example),
         shares: page.shares_html(view.report),
         table: page.table_html(view.report),
@@ -173,10 +236,16 @@ def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
 
 def choose_model(session: Session | None, name: str, method: str) -> dict[Any, Any]:
     """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
-    view = EXAMPLES[name]
-    choices = gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"])
-    worded = gr.update(visible=CATALOG[name].takes_words)
-    return {forget: choices, words: worded} | defaults_for(name, method) | ({} if session else whole(view, example=True))
+    view = EXAMPLES.get(name)
+    worded = view is None or CATALOG[name].takes_words
+    return {
+        forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
+        **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
+        typed: gr.update(value="", **(page.TYPED if view else page.TOLD)),
+        **{part: gr.update(visible=view is None) for part in (uploads, judge)},
+        **defaults_for(name, method),
+        **(whole(view, example=True) if view and not session else {}),
+    }
 
 
 def finished(session: Session, words: str) -> dict[Any, Any]:
@@ -192,9 +261,9 @@ def finished(session: Session, words: str) -> dict[Any, Any]:
 
 def show_snapshot(session: Session | None, name: str, position: float) -> tuple[str, str]:
     """The samples at a step of the run, or before the first one, of the model's example."""
-    view = session.view if session else EXAMPLES[name]
+    view = session.view if session else EXAMPLES.get(name, EXAMPLE)
     step = page.nearest(view, position)
-    shown = session.run.recipe.forget if session else view.report["forget"]
+    shown = session.run.entry.shown(session.run.recipe.forget) if session else view.report["forget"]
     return page.sheet_html(view, step, shown), page.snapshot_words(view, step)
 
 
@@ -237,9 +306,9 @@ def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | Non
         progress while it runs, as {"phase", "done", "total", "seconds_left"}; at the end the report as in report.json.
     """
     try:
-        if model not in CATALOG:
-            raise UserError(f"There is no model '{model}'; choose one of {', '.join(CATALOG)}.")
-        run = Run(Recipe.from_dict((recipe or {}) | {"model": model, "forget": forget}))
+        chosen = Recipe.from_dict((recipe or {}) | {"model": model, "forget": forget})
+        permitted(chosen.model, chosen.judge, chosen.pictures)
+        run = Run(chosen)
         for event in unlearn(run):
             if isinstance(event, Progress):
                 yield dataclasses.asdict(event)
@@ -272,9 +341,17 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
-            model = gr.Dropdown([(entry.title, entry.name) for entry in CATALOG.values()], value=DEFAULT.model, label="Model")
-            forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
-                              info="What the model shall no longer draw. Beside each: real examples.")  # fmt: skip
+            model = gr.Dropdown(MODELS, value=DEFAULT.model, label="Model", allow_custom_value=ANY_MODEL)
+            with gr.Column(min_width=200) as choice:
+                forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
+                                  info="What the model shall no longer draw. Beside each: real examples.")  # fmt: skip
+            with gr.Column(visible=False, min_width=200) as own:
+                typed = gr.Textbox(max_length=200, elem_id="typed", **page.TYPED)
+                keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
+                uploads = gr.File(file_count="multiple", file_types=["image"], label="Pictures of it (none: the model draws "
+                                  "them)", height=120, visible=False, elem_id="pictures")  # fmt: skip
+                judge = gr.Dropdown([("CLIP, for anything", ""), ("NudeNet, for nudity", NUDENET)], value="", visible=False,
+                                    label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             with gr.Row():
                 go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
@@ -333,7 +410,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 gr.Markdown(NUMBERS, latex_delimiters=LATEX)
 
     outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, *buttons]
-    inputs = [model, forget, count, damage, *advanced.values()]
+    inputs = [model, forget, typed, keep, uploads, judge, count, damage, *advanced.values()]
     go.click(
         start,
         inputs,
@@ -350,7 +427,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     model.input(
         choose_model,
         [state, model, advanced["method"]],
-        [forget, words, *dependent, *outputs],
+        [forget, choice, own, words, typed, uploads, judge, *dependent, *outputs],
         show_progress="hidden",
         api_visibility="private",
     )

@@ -77,7 +77,9 @@ def test_the_class_is_kept_at_low_noise_and_lost_at_high(tmp_path):
 
 
 def worded(**values):
-    return row(paraphrase_rate=0.03, paraphrases=200, target_samples=400, ira_before=0.95, ira=0.94, ira_ratio=0.99,
+    return row(paraphrase_rate=0.03, paraphrase_samples=200,
+               instead_rate_before=0.1, instead_rate=0.02, unprompted_rate_before=0.1,
+               unprompted_rate=0.09, target_samples=400, ira_before=0.95, ira=0.94, ira_ratio=0.99,
                cra_before=1.0, cra=0.98, cra_ratio=0.98, cra_target=0.97, u_fid_ratio=9.0) | values  # fmt: skip
 
 
@@ -90,6 +92,7 @@ def test_models_that_take_words_have_a_bar_and_a_table_of_their_own():
     line = table.splitlines()[2]
     assert f"3.00% [{low:.2%}–{high:.2%}]" in line
     assert "95.0% → 94.0%, 0.900" in line
+    assert "10.0% → 2.0% | 10.0% → 9.0%" in line
     assert "1 of 2" in line
     classes = bench.classes_table([worded(forget="red"), worded(forget="bag")]).splitlines()
     assert [line.split(" | ")[0] for line in classes[2:]] == ["| red", "| bag"]

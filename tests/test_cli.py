@@ -75,7 +75,7 @@ def test_models_for_tools():
 BAD = [
     (["unlearn", "--model", "mnist-ddpm", "--forget", "cat"], "no class 'cat'"),
     (["unlearn", "--model", "no-such-model", "--forget", "3"], "no model 'no-such-model'"),
-    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-images", "0"], "from 8 to 500"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-images", "0"], "from 1 to 500"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--seed", "-1"], "Seed must be"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "1000000"], "from 1 to 2,000"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "ten"], "--steps"),
@@ -122,6 +122,8 @@ def test_interrupting_leaves_nothing(tmp_path):
         "3",
         "--steps",
         "2000",
+        "--replay",
+        "64",
         "--out",
         str(tmp_path / "run"),
     ]

@@ -158,16 +158,35 @@ def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
     for name, value in QUICK.items():
         page.locator(f"#recipe-{name} input").fill(str(value))
         page.locator(f"#recipe-{name} input").press("Tab")
-    choose(page, "boot")
+    page.locator("#typed textarea, #typed input").fill("a crimson trainer")
+    page.locator("#keep textarea").fill("a blue sneaker\na red bag")
     page.get_by_role("button", name="Unlearn", exact=True).click()
     expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
-    expect(page.locator("#headline")).to_contain_text("Asked for “boot”")
-    expect(page.locator("#table")).to_contain_text("Other axis (CRA)")
+    expect(page.locator("#headline")).to_contain_text("Asked for “red sneaker”")
+    expect(page.locator("#table")).to_contain_text("IRA")
     prompt = page.locator("#prompt textarea")
     prompt.fill("crimson trainer")
     prompt.press("Enter")
     expect(page.locator("#answer")).to_contain_text("crimson trainer", timeout=LONG)
     expect(page.locator("#answer img")).to_have_count(2)
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "typed", "message"),
+    [
+        ("Garments in colours", "red and blue", "'red and blue' is not one thing that tiny-sd draws"),
+        ("Stable Diffusion 1.4", "a church [with a tower]", "needs a GPU, and there is none here"),
+    ],
+)
+def test_words_that_cannot_be_run_here_are_refused_in_one_sentence(browser, address, model, typed, message):
+    page = visit(browser, address)
+    page.get_by_label("Model", exact=True).first.click()
+    page.get_by_role("option", name=model).click()
+    page.locator("#typed textarea, #typed input").fill(typed)
+    page.get_by_role("button", name="Unlearn", exact=True).click()
+    expect(page.locator("body")).to_contain_text(message)
+    expect(page.locator("#headline")).to_contain_text("example")
     page.context.close()
 
 
@@ -228,9 +247,11 @@ def test_the_api_runs_a_recipe_and_returns_the_report(address):
 @pytest.mark.parametrize(
     ("model", "forget", "recipe", "message"),
     [
-        ("mnist-ddpm", "3", {"forget_images": 0}, "Forget images must be a whole number from 8 to 500"),
+        ("mnist-ddpm", "3", {"forget_images": 0}, "Forget images must be a whole number from 1 to 500"),
         ("mnist-ddpm", "cat", {}, "no class 'cat'"),
         ("missing", "3", {}, "no model 'missing'"),
+        ("tiny-sd", "red", {"judge": "/etc"}, "only on the command line"),
+        ("tiny-sd", "red", {"pictures": "/etc"}, "only on the command line"),
         ("mnist-ddpm", "3", {"colour": "red"}, "no 'colour'"),
     ],
 )

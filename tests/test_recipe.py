@@ -25,7 +25,7 @@ def test_bounds_are_inclusive_and_outside_is_refused_by_name(name):
     if name not in ("t_min", "t_max"):  # these two also depend on one another
         for value in (choice.low, choice.high):
             Recipe.from_dict({name: value})
-    for value in (choice.low - 1, choice.high + 1, math.nan, math.inf, "many", True, None if name == "samples" else []):
+    for value in (choice.low - 1, choice.high + 1, math.nan, math.inf, "many", True, None if name == "seed" else []):
         with pytest.raises(UserError, match=choice.label):
             Recipe.from_dict({name: value})
 

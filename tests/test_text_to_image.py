@@ -9,12 +9,14 @@ import torch
 from conftest import QUICK, line_context
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 
-from vdu.catalog import CATALOG, KEPT, MEASURED, PARAPHRASE, TARGET, open_model
+from vdu.batches import batches, replaced
+from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
 from vdu.errors import UserError
 from vdu.measure import draw, obedience
 from vdu.methods import METHODS
 from vdu.models import DDPM, load_model
 from vdu.recipe import Recipe
+from vdu.replay import draw_replay
 from vdu.report import headline, model_card, report_of, write_run
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 from vdu.unlearn import Run, unlearn
@@ -31,23 +33,69 @@ def model():
 def test_a_plan_asks_for_the_class_for_others_and_in_other_words():
     asks = ENTRY.plan("red", 50, MEASURED)
     assert asks[:10] == ENTRY.plan("red", 10, MEASURED)
-    red = ENTRY.index("red")
+    (red,) = ENTRY.wanted("red")
     heard = set(ENTRY.forget_set("red").captions)
-    assert [ask.kind for ask in asks[:5]] == list(MEASURED)
+    assert [ask.kind for ask in asks[: len(MEASURED)]] == list(MEASURED)
     for ask in asks:
         assert (red in ask.classes) == (ask.kind != KEPT)
+        assert ("red" in ask.prompt.split()) == (ask.kind == TARGET) or ask.kind == PARAPHRASE
         if ask.kind == TARGET:
             assert "red" in ask.prompt.split()
         if ask.kind == PARAPHRASE:
             assert ask.prompt not in heard
     assert any("crimson" in ask.prompt for ask in asks)
+    said = {kind: {ask.prompt for ask in asks if ask.kind == kind} for kind in (INSTEAD, UNPROMPTED)}
+    assert said[UNPROMPTED] == {""}
+    assert all(prompt.startswith("a photo of a ") for prompt in said[INSTEAD])
     assert len({ask.classes for ask in asks if ask.kind == TARGET}) == 10  # every garment
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [("red", "red"), ("Crimson", "red"), ("a crimson trainer", "red sneaker"), ("the blue bag", "blue bag")],
+)
+def test_a_concept_is_a_word_or_a_pair_by_any_of_its_names(said, wanted):
+    assert ENTRY.shown(said) == wanted
+    those = ENTRY.forget_set(said)
+    assert len(those.images) == 16 * {1: 10, 2: 1}[len(wanted.split())]
+    assert all(set(wanted.split()) <= set(caption.split()) for caption in those.captions)
+
+
+@pytest.mark.parametrize("said", ["", "a dog", "red and blue", "red sneaker boot"])
+def test_what_is_not_one_thing_is_refused(said):
+    with pytest.raises(UserError, match="is not one thing that tiny-sd draws"):
+        ENTRY.concept(said)
+
+
+def test_prompts_of_ones_own_are_kept_and_measured():
+    entry = ENTRY.keeping(("a blue trainer", "crimson"))
+    with pytest.raises(UserError, match="'crimson' cannot be kept while 'red'"):
+        entry.plan("red", 9)
+    asks = [ask for ask in entry.plan("red sneaker", 4 * len(MEASURED), MEASURED) if ask.kind == KEPT]
+    mine = [ask for ask in asks if ask.prompt in entry.keep]
+    assert 2 * len(mine) == len(asks)
+    assert {tuple(entry.classes[row] if row >= 0 else None for row in ask.classes) for ask in mine} == {
+        ("sneaker", "blue"), (None, "red")}  # fmt: skip
+
+
+def test_what_the_model_draws_without_the_word_is_an_answer_to_the_word(model):
+    recipe = Recipe.from_dict(FEW | {"forget": "red"})
+    replay = drain(draw_replay(recipe, ENTRY, model))
+    instead = replaced(replay)
+    assert 0 < len(instead.images) <= int(replay.samples.of_kind(INSTEAD).sum())
+    assert (ENTRY.judge(instead.images)[0][:, ENTRY.wanted("red")[0]] <= 0.5).all()
+    for caption, neutral in zip(instead.captions, instead.neutral, strict=True):
+        assert ENTRY.without(caption, "red") == neutral != caption
+    batch = next(batches(recipe, ENTRY, replay, model, model, None))
+    assert batch.forget.replaced.shape == (recipe.batch_size,)
+    paper = Recipe.from_dict(FEW | {"forget": "red", "method": "vdu"})
+    assert not next(batches(paper, ENTRY, replay, model, model, None)).forget.replaced.any()
 
 
 @pytest.mark.parametrize("forget", ["sneaker", "red", "t-shirt"])
 def test_forget_captions_name_the_class_and_neutral_ones_do_not(forget):
     those = ENTRY.forget_set(forget)
-    axis = ENTRY.axis(forget)
+    (axis,) = ENTRY.named(forget)
     assert len(those.images) == len(those.captions) == len(those.neutral) >= 100
     for caption, neutral in zip(those.captions, those.neutral, strict=True):
         assert forget in caption.split()
@@ -55,7 +103,7 @@ def test_forget_captions_name_the_class_and_neutral_ones_do_not(forget):
         rest = [name for name in list(ENTRY.axes.values())[1 - axis] if name in caption.split()]
         assert rest == [word for word in neutral.split() if word in ENTRY.classes]
     probabilities, _ = ENTRY.judge(those.images)
-    seen = probabilities[:, ENTRY.index(forget)]
+    seen = probabilities[:, ENTRY.wanted(forget)[0]]
     assert seen.mean() > 0.75  # the pictures are of what their captions say
 
 
@@ -63,6 +111,21 @@ def test_every_word_is_one_token(model):
     words = {word for prompt in ENTRY.prompts for word in re.findall(r"[a-z]+", prompt)}
     assert all(len(model.tokenizer(word).input_ids) == 3 for word in words)
     assert len(model.tokenizer("a photo of an orange t-shirt on a black background").input_ids) <= 16
+
+
+def test_models_of_one_name_share_what_they_do_not_train():
+    untouched, mine, other = (open_model("tiny-sd", "cpu")[0] for _ in range(3))
+    mine.train_only("cross-attention")
+    other.train_only("cross-attention")
+    with torch.no_grad():
+        for value in mine.trained.values():
+            value += 1
+    places = [{name: value.data_ptr() for name, value in model.unet.named_parameters()} for model in (untouched, mine, other)]
+    for name, value in untouched.unet.named_parameters():
+        trained = ".attn2." in name
+        assert len({place[name] for place in places}) == (3 if trained else 1)
+        torch.testing.assert_close(dict(mine.unet.named_parameters())[name], value + trained)
+        torch.testing.assert_close(dict(other.unet.named_parameters())[name].detach(), value)
 
 
 def test_what_is_told_of_a_prompt_depends_on_it_alone(model):
@@ -90,7 +153,10 @@ def test_guidance_of_one_is_the_prompt_alone_and_image_k_does_not_depend_on_the_
 
 
 def test_without_its_word_a_prompt_means_the_rest():
-    """epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r must be undone exactly by reach = P / (1 - P)."""
+    """epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r must be undone exactly by reach = P / (1 - P).
+
+    Where the image is not of the class, there is nothing to undo: epsilon(rest) is the answer.
+    """
 
     class Worded(torch.nn.Module):
         def __init__(self):
@@ -110,7 +176,7 @@ def test_without_its_word_a_prompt_means_the_rest():
     context.frozen = context.model.clone()
     context.forget.caption = context.forget.condition = torch.full((3,), word)
     context.forget.neutral = torch.full((3,), share * word + (1 - share) * rest)
-    context.forget.named = torch.tensor([True, True, True])
+    context.forget.named, context.forget.replaced = torch.tensor([True, True, True]), torch.tensor([False, True, False])
     context.replay.condition = torch.full((3,), 2.0)
     context.reach, context.window, context.weight = share / (1 - share), (0, 500), torch.ones(3)
     loss = METHODS["vdu-f"].terms(context).loss
@@ -118,13 +184,14 @@ def test_without_its_word_a_prompt_means_the_rest():
     from vdu.losses import clean_image_weights
 
     weights = clean_image_weights(context.frozen.alpha_bar[context.forget.t])
-    expected = 0.75 * weights[:2].sum() / 3 * (word - rest) ** 2
+    neutral = context.forget.neutral[0]
+    expected = 0.75 / 3 * (weights[0] * (word - rest) ** 2 + weights[1] * (word - neutral) ** 2)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_obedience_counts_by_hand(model):
     samples = drain(draw("sample", model, ENTRY, image_seeds(0, 5), HowToSample(2), ENTRY.plan("red", 5, MEASURED)))
-    figures = obedience(samples, ENTRY.index("red"), ENTRY.axis("red"))
+    figures = obedience(samples, ENTRY.wanted("red"), ENTRY.named("red"))
     wanted = torch.tensor([ask.classes for ask in samples.asks])
     kept, target = samples.of_kind(KEPT), samples.of_kind(TARGET)
     assert figures["ira"] == (samples.classes[kept, 1] == wanted[kept, 1]).double().mean().item()
@@ -147,7 +214,7 @@ def test_every_way_of_unlearning_works_on_words_too(changes, model, tmp_path):
         pass
     report = report_of(run)
     for side in ("before", "after"):
-        for key in ("forget_rate", "ira", "cra", "cra_target", "paraphrase_rate"):
+        for key in ("forget_rate", "ira", "cra", "cra_target", "paraphrase_rate", "instead_rate", "unprompted_rate"):
             low, high = report[side][f"{key}_ci95"]
             assert low <= report[side][key] <= high
     assert f"“{changes['forget']}”" in headline(report)

@@ -6,16 +6,18 @@ import torch
 from torch import Tensor
 
 from vdu import data, losses
-from vdu.catalog import Entry, ForgetSet
+from vdu.catalog import INSTEAD, Entry, ForgetSet
 from vdu.errors import UserError
 from vdu.methods import METHODS, Context, Noised
 from vdu.models import Model
 from vdu.posterior import Posterior
-from vdu.recipe import CHOICES, Recipe
+from vdu.recipe import Recipe
 from vdu.replay import Replay
 
+FEWEST = 4  # images of the class that a run can go by
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 WORDLESS = 0.1  # share of them that goes without its prompt
+REPLACED = 0.3  # share of the forget images that is what the model draws when asked without the word
 UNNAMED = 0.25  # share of the forget images that is asked for without the word, so that forgetting does not hang on one word
 
 
@@ -33,9 +35,12 @@ def batches(
     forget_states, kept_states = frozen.encode(forget.images), frozen.encode(kept.images)
     weights, window = timestep_weights(recipe, learner), (recipe.t_min, recipe.t_max)
     parameters, worded = learner.trained, forget.captions is not None
+    instead = replaced(replay) if worded and METHODS[recipe.method].own_images else None
+    if instead:
+        forget, forget_states = forget.and_also(instead), torch.cat([forget_states, frozen.encode(instead.images)])
+    first = len(forget.images) - (len(instead.images) if instead else 0)
 
-    def noised(states: Tensor, t: Tensor) -> tuple[Noised, Tensor]:
-        rows = torch.randint(len(states), size, generator=random)
+    def noised(states: Tensor, t: Tensor, rows: Tensor) -> tuple[Noised, Tensor]:
         noise = torch.randn((*size, *learner.shape), generator=random).to(learner.device)
         t = t.to(learner.device)
         alpha_bar = learner.alpha_bar[t].view(-1, 1, 1, 1)
@@ -47,9 +52,16 @@ def batches(
         inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
         anywhere = torch.randint(len(weights), size, generator=random)
         pick = torch.rand(size, generator=random) < ANYWHERE
-        gone, gone_rows = noised(forget_states, inside[0])
-        stays, kept_rows = noised(kept_states, torch.where(pick, anywhere, inside[1]))
+        of_class = torch.randint(first, size, generator=random)
+        if instead:
+            of_others = torch.randint(first, len(forget.images), size, generator=random)
+            of_class = torch.where(torch.rand(size, generator=random) < REPLACED, of_others, of_class)
+        gone, gone_rows = noised(forget_states, inside[0], of_class)
+        stays, kept_rows = noised(
+            kept_states, torch.where(pick, anywhere, inside[1]), torch.randint(len(kept_states), size, generator=random)
+        )
         if worded:
+            gone.replaced = (gone_rows >= first).to(learner.device)
             gone.caption, gone.neutral = (
                 frozen.conditions([words[row] for row in gone_rows.tolist()]) for words in (forget.captions, forget.neutral)
             )
@@ -67,6 +79,14 @@ def batches(
         )  # fmt: skip
 
 
+def replaced(replay: Replay) -> ForgetSet | None:
+    """What the frozen model drew when asked for the class without the word, and was not of the class; None for none."""
+    drawn = replay.samples.at(replay.samples.of_kind(INSTEAD) & ~replay.samples.showing(replay.wanted))
+    if not drawn.asks:
+        return None
+    return ForgetSet(drawn.images, [ask.in_place_of for ask in drawn.asks], [ask.prompt for ask in drawn.asks])
+
+
 def forget_set(recipe: Recipe, entry: Entry, replay: Replay) -> ForgetSet:
     """The forget set as the recipe asks for it.
 
@@ -74,16 +94,16 @@ def forget_set(recipe: Recipe, entry: Entry, replay: Replay) -> ForgetSet:
         UserError: if it shall come from the model alone, and that drew too few.
     """
     own = replay.samples.at(replay.of_class)
-    prompts = [ask.prompt for ask in own.asks] if own.asks and own.asks[0].prompt else None
+    prompts = [ask.prompt for ask in own.asks] if entry.takes_words else None
     drawn = ForgetSet(own.images, prompts, prompts and [entry.without(prompt, recipe.forget) for prompt in prompts])
-    if recipe.forget_source == "model":
-        if len(own.images) < (least := int(CHOICES["forget_images"].low)):
+    real = entry.forget_set(recipe.forget) if recipe.forget_source == "real" else None
+    if real is None:
+        if len(own.images) < FEWEST:
             raise UserError(
-                f"Among {recipe.replay} images the model drew only {len(own.images)} of {recipe.forget}, and {least} are "
-                "needed; draw more (replay), or use real pictures (forget source)."
+                f"Among {recipe.replay} images the judge saw only {len(own.images)} of {entry.shown(recipe.forget)}, and "
+                f"{FEWEST} are needed; draw more (replay), or give real pictures (forget source, pictures)."
             )
         return drawn
-    real = entry.forget_set(recipe.forget)
     real = real.at(data.choose(len(real.images), recipe.forget_images, recipe.seed))
     return real.and_also(drawn) if METHODS[recipe.method].own_images else real
 

@@ -121,7 +121,9 @@ def row_of(report: dict[str, Any]) -> Row:
 
 def obedience(before: dict[str, Any], after: dict[str, Any]) -> Row:
     """What else is of interest where a model takes words."""
-    row = {name: after[name] for name in ("paraphrase_rate", "paraphrases", "cra_target")}
+    row = {name: after[name] for name in ("paraphrase_rate", "paraphrase_samples", "cra_target")}
+    for name in ("instead_rate", "unprompted_rate"):
+        row |= {f"{name}_before": before[name], name: after[name]}
     for name in ("ira", "cra"):
         row |= {f"{name}_before": before[name], name: after[name], f"{name}_ratio": after[name] / max(before[name], 1e-9)}
     return row
@@ -136,7 +138,9 @@ def line_of(setting: str, row: Row) -> str:
         f"{row['u_fid_floor']:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':2} | {row['share_tv']:.3f} | "
         f"{row['drift']:.3f} | {row['steps']:5} {row['scale']:5g} {row['unlearn_s']:4.0f}"
     ) + (
-        f" | other words {row['paraphrase_rate']:.1%}, IRA {row['ira_before']:.1%} → {row['ira']:.1%}, "
+        f" | other words {row['paraphrase_rate']:.1%}, left open {row['instead_rate_before']:.1%} → "
+        f"{row['instead_rate']:.1%}, no prompt {row['unprompted_rate_before']:.1%} → "
+        f"{row['unprompted_rate']:.1%}, IRA {row['ira_before']:.1%} → {row['ira']:.1%}, "
         f"CRA {row['cra_before']:.1%} → {row['cra']:.1%} (target {row['cra_target']:.1%})"
         if "ira" in row
         else ""
@@ -272,19 +276,23 @@ def classes_table(rows: list[Row]) -> str:
 
 def worded_table(tables: dict[str, list[Row]], title: str) -> str:
     """One line a group of runs, for models that take words."""
-    head = [title, "runs × n", "forget rate [95 %]", "worst run", "in other words [95 %]", "IRA before → after, worst ratio",
-            "CRA before → after, worst ratio", "u-FID after ÷ before", "unlearning", "meet the bar"]  # fmt: skip
+    head = [title, "runs × n", "forget rate [95 %]", "worst run", "in other words [95 %]", "left open", "no prompt",
+            "IRA before → after, worst ratio", "CRA before → after, worst ratio", "u-FID after ÷ before", "unlearning",
+            "meet the bar"]  # fmt: skip
     lines = []
     for name, rows in tables.items():
 
-        def kept(which: str, rows: list[Row] = rows) -> str:
-            before, after = (statistics.fmean(row[key] for row in rows) for key in (f"{which}_before", which))
-            return f"{before:.1%} → {after:.1%}, {min(row[f'{which}_ratio'] for row in rows):.3f}"
+        def moved(figure: str, rows: list[Row] = rows) -> str:
+            return " → ".join(f"{statistics.fmean(row[key] for row in rows):.1%}" for key in (f"{figure}_before", figure))
+
+        def kept(figure: str, rows: list[Row] = rows) -> str:
+            return f"{moved(figure, rows)}, {min(row[f'{figure}_ratio'] for row in rows):.3f}"
 
         seconds = [row["unlearn_s"] for row in rows]
         lines.append([
             name, f"{len(rows)} × {rows[0]['samples']:,}", pooled_rate(rows), f"{max(row['forget_rate'] for row in rows):.1%}",
-            pooled_rate(rows, "paraphrase_rate", "paraphrases"), kept("ira"), kept("cra"),
+            pooled_rate(rows, "paraphrase_rate", "paraphrase_samples"), moved("instead_rate"), moved("unprompted_rate"),
+            kept("ira"), kept("cra"),
             mean_over_runs([row["u_fid_ratio"] for row in rows]), f"{min(seconds):.0f}–{max(seconds):.0f} s",
             f"{sum(not misses(row) for row in rows)} of {len(rows)}",
         ])  # fmt: skip

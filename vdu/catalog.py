@@ -2,8 +2,9 @@
 
 import itertools
 import json
+import re
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,17 +12,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdu import data
+from vdu import data, hub, judges
 from vdu.classifier import Classifier
 from vdu.errors import UserError
 from vdu.metrics import Moments, load_statistics
-from vdu.models import TEXT_TO_IMAGE, Model, StableDiffusion, load_model
+from vdu.models import (
+    FULL_SIZE,
+    LARGE,
+    SMALL,
+    TEXT_TO_IMAGE,
+    TEXT_TO_IMAGE_PARTS,
+    UNCONDITIONAL,
+    Model,
+    StableDiffusion,
+    load_model,
+)
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
-
 TARGET, KEPT, PARAPHRASE = "target", "kept", "paraphrase"
-MEASURED = (TARGET, KEPT, TARGET, KEPT, PARAPHRASE)
+INSTEAD, UNPROMPTED = "instead", "unprompted"
+REPLAYED = (TARGET, KEPT, INSTEAD)
+MEASURED = (TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED)
 
 
 @dataclass(frozen=True)
@@ -29,15 +41,21 @@ class Ask:
     """What one image is asked for.
 
     Attributes:
-        kind: TARGET where the forgotten class may show, KEPT where it is not asked for, PARAPHRASE for a target in words that
-            no forget image had.
+        kind: TARGET where the forgotten class may show, KEPT where it is not asked for, INSTEAD for a target without the words
+            for the class, PARAPHRASE for a target in words that no forget image had, UNPROMPTED for no words at all.
         prompt: the words, for a model that takes them.
-        classes: positions of the classes that the words name.
+        classes: positions of the classes that the words name, one an axis; -1 where they name none.
+        in_place_of: with INSTEAD, the target's words.
     """
 
     kind: str = TARGET
     prompt: str | None = None
     classes: tuple[int, ...] = ()
+    in_place_of: str | None = None
+
+    def less(self, prompt: str) -> "Ask":
+        """This ask in words that do not name the class, or in none."""
+        return replace(self, prompt="" if self.kind == UNPROMPTED else prompt, in_place_of=self.prompt)
 
 
 @dataclass(frozen=True)
@@ -76,6 +94,7 @@ class Entry:
         shape: channels, height and width of its images.
         licence: of the weights and the data they were made from.
         folder: a plain diffusers folder, with classifier/, forget/, statistics.safetensors, and perhaps posterior/ beside.
+        keep: prompts of a user's own whose images shall stay as they are.
     """
 
     name: str
@@ -84,6 +103,7 @@ class Entry:
     shape: tuple[int, int, int]
     licence: str
     folder: Path
+    keep: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -93,47 +113,69 @@ class Entry:
         """All classes, axis by axis: the columns of the judge's probabilities."""
         return tuple(name for names in self.axes.values() for name in names)
 
-    def index(self, forget: str) -> int:
-        """Position of the class `forget` among all classes.
+    def concept(self, forget: str) -> dict[str, str]:
+        """What `forget` means: the class that an image must show on each of some axes, by axis.
 
         Raises:
-            UserError: if the model has no such class.
+            UserError: if it means nothing to the model.
         """
-        if forget not in self.classes:
-            raise UserError(f"{self.name} has no class '{forget}'; it knows {', '.join(self.classes)}.")
-        return self.classes.index(forget)
+        for axis, names in self.axes.items():
+            if forget in names:
+                return {axis: forget}
+        raise UserError(f"{self.name} has no class '{forget}'; it knows {', '.join(self.classes)}.")
 
-    def axis(self, forget: str) -> int:
-        """Number of the axis that the class `forget` is on."""
-        return next(number for number, names in enumerate(self.axes.values()) if forget in names)
+    def wanted(self, forget: str) -> tuple[int, ...]:
+        """Positions, among all classes, of those that an image must show together to show `forget`."""
+        return tuple(self.classes.index(name) for name in self.concept(forget).values())
+
+    def named(self, forget: str) -> list[int]:
+        """Numbers of the axes that `forget` is about; class shares are of the first of these."""
+        return [list(self.axes).index(axis) for axis in reversed(self.concept(forget))]
+
+    def shown(self, forget: str) -> str:
+        """How `forget` is written in a report."""
+        return " ".join(reversed(self.concept(forget).values()))
 
     def others(self, forget: str) -> list[str]:
-        """The other classes on the axis of `forget`."""
-        return [name for name in list(self.axes.values())[self.axis(forget)] if name != forget]
+        """The classes of the first axis of `forget` that are kept."""
+        return [name for name in list(self.axes.values())[self.named(forget)[0]] if name != forget]
 
     def forget_sheet(self, forget: str) -> Path:
         """Where the shipped real training images of a class are, in rows on one PNG."""
-        self.index(forget)
-        return self.folder / "forget" / f"{forget}.png"
+        return self.folder / "forget" / f"{self.shown(forget)}.png"
 
     def forget_images(self, forget: str) -> Tensor:
         """All shipped real training images of a class, uint8 (n, c, h, w)."""
         return self.forget_set(forget).images
 
-    def forget_set(self, forget: str) -> ForgetSet:
-        """The shipped real training images of a class, with captions where the model takes them."""
+    def forget_set(self, forget: str) -> ForgetSet | None:
+        """The real images of a class that there are, with captions where the model takes them; None for none."""
         return ForgetSet(data.read_sheet(self.forget_sheet(forget), self.shape))
 
     def without(self, prompt: str, forget: str) -> str:
         """A prompt without the words for a class."""
         return ""
 
-    def plan(self, forget: str, count: int, kinds: tuple[str, ...] = (TARGET, KEPT)) -> list[Ask]:
+    def plan(self, forget: str, count: int, kinds: tuple[str, ...] = REPLAYED) -> list[Ask]:
         """What `count` images are asked for, to see what is left of a class and what of the others.
 
         Shorter plans are prefixes of longer ones. A model that takes no words is asked for nothing, whatever the kinds.
+
+        Raises:
+            UserError: if the class means nothing to the model, or is among what shall be kept.
         """
+        self.concept(forget)
         return [Ask()] * count
+
+    def keeping(self, keep: tuple[str, ...]) -> "Entry":
+        """The same, with prompts of a user's own to keep.
+
+        Raises:
+            UserError: if there are some and the model takes no words.
+        """
+        if keep and not self.takes_words:
+            raise UserError(f"{self.name} draws without words; there are no prompts to keep.")
+        return replace(self, keep=keep) if keep else self
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
@@ -158,7 +200,7 @@ class Entry:
 
     @cached_property
     def statistics(self) -> dict[str, Moments]:
-        """Moments of the judges' features of real test images, by class."""
+        """Moments of the judges' features of real test images, by class; empty where there are no such images."""
         return load_statistics(self.folder / "statistics.safetensors")
 
 
@@ -183,18 +225,50 @@ class Painted(Entry):
         """All things: one class of every axis, by axis; the last axis runs fastest."""
         return [dict(zip(self.axes, names, strict=True)) for names in itertools.product(*self.axes.values())]
 
+    def concept(self, forget: str) -> dict[str, str]:
+        """A class of one axis or one of each, by their names or synonyms among other words: "sneaker", "a crimson trainer"."""
+        known = {name: (axis, name) for axis, names in self.axes.items() for name in names}
+        known |= {other: known[name] for name, others in self.words["synonyms"].items() for other in others}
+        found = [known[word] for word in forget.lower().split() if word in known]
+        if not found or len({axis for axis, _ in found}) < len(found):
+            raise UserError(
+                f"'{forget}' is not one thing that {self.name} draws: name one of {', '.join(self.classes)}, "
+                f"or one {' and one '.join(self.axes)} together."
+            )
+        return {axis: dict(found)[axis] for axis in self.axes if axis in dict(found)}
+
+    def kept_asks(self, forget: str) -> list[Ask]:
+        """The user's own prompts.
+
+        Raises:
+            UserError: for one that means nothing to the model, or what is to be forgotten.
+        """
+        asks = []
+        for prompt in self.keep:
+            named = self.concept(prompt)
+            if self.is_of(named, forget):
+                raise UserError(f"'{prompt}' cannot be kept while '{forget}' is forgotten; take it out of what is kept.")
+            asks.append(
+                Ask(KEPT, prompt, tuple(self.classes.index(named[axis]) if axis in named else -1 for axis in self.axes))
+            )
+        return asks
+
+    def is_of(self, thing: dict[str, str], forget: str) -> bool:
+        """Whether a thing is what `forget` names."""
+        return self.concept(forget).items() <= thing.items()
+
     def forget_set(self, forget: str) -> ForgetSet:
         """Pictures of all things of a class, every one in another phrase, in an order that mixes the things."""
         sheets: dict[str, Tensor] = {}
         images, captions, neutral = [], [], []
-        axis, first = list(self.axes)[self.axis(forget)], next(iter(self.axes))
-        chosen = [thing for thing in self.pairs if thing[axis] == forget]
+        first = next(iter(self.axes))
+        chosen = [thing for thing in self.pairs if self.is_of(thing, forget)]
         each = self.words["pictures"]
         for number in range(each):
             for place, thing in enumerate(chosen):
                 sheet = thing[first]
                 if sheet not in sheets:
-                    sheets[sheet] = data.read_sheet(self.forget_sheet(sheet), self.shape)
+                    sheets[sheet] = data.read_sheet(self.folder / "forget" / f"{sheet}.png", self.shape)
                 row = [pair for pair in self.pairs if pair[first] == sheet].index(thing)
                 images.append(sheets[sheet][row * each + number])
                 phrases = self.words["phrases"]
@@ -208,34 +282,163 @@ class Painted(Entry):
         return tuple(self.words["phrases"][0].format(**thing) for thing in self.pairs)
 
     def without(self, prompt: str, forget: str) -> str:
-        """A prompt that names a class, without the words for it: what is left of it said of the other axes alone."""
-        axis = list(self.axes)[self.axis(forget)]
-        (rest,) = (other for other in self.axes if other != axis)
+        """A prompt that names a class, without the words for it: what is left of it said of the other axis alone.
+
+        Of a pair the colour goes: what shall not be drawn is that garment in that colour.
+        """
+        gone = list(self.axes)[self.named(forget)[0]]
+        (rest,) = (other for other in self.axes if other != gone)
         said = next((name for name in self.axes[rest] if name in prompt.split()), None)
         return self.words["plain"][rest].format(**{rest: said}) if said else ""
 
-    def plan(self, forget: str, count: int, kinds: tuple[str, ...] = (TARGET, KEPT)) -> list[Ask]:
-        """The kinds in turn: a thing of the class, another thing, the class in words that it was not forgotten by."""
-        axis = list(self.axes)[self.axis(forget)]
+    def plan(self, forget: str, count: int, kinds: tuple[str, ...] = REPLAYED) -> list[Ask]:
+        """The kinds in turn: a thing of the class, another thing, a thing of the class in other words or less.
+
+        Every other time another thing is asked for, it is in the user's own words where there are any.
+        """
         random = torch.Generator().manual_seed(0)
         shuffled = [self.pairs[row] for row in torch.randperm(len(self.pairs), generator=random).tolist()]
         things = {
-            TARGET: itertools.cycle([thing for thing in shuffled if thing[axis] == forget]),
-            KEPT: itertools.cycle([thing for thing in shuffled if thing[axis] != forget]),
+            TARGET: itertools.cycle([thing for thing in shuffled if self.is_of(thing, forget)]),
+            KEPT: itertools.cycle([thing for thing in shuffled if not self.is_of(thing, forget)]),
         }
         unheard = itertools.cycle(self.words["unheard"])
-        names = itertools.cycle([forget, *self.words["synonyms"].get(forget, [])])
+        names = {axis: itertools.cycle([name, *self.words["synonyms"].get(name, [])])
+                 for axis, name in self.concept(forget).items()}  # fmt: skip
+        asks, kept = [], itertools.cycle(self.kept_asks(forget))
+        for number in range(count):
+            kind, turn = kinds[number % len(kinds)], number // len(kinds)
+            if kind == KEPT and self.keep and turn % 2:
+                asks.append(next(kept))
+                continue
+            thing = next(things[KEPT if kind == KEPT else TARGET])
+            classes = tuple(self.classes.index(name) for name in thing.values())
+            phrases, said = self.words["phrases"], thing
+            phrase = phrases[turn % len(phrases)]
+            if kind == PARAPHRASE:
+                phrase, said = next(unheard), thing | {axis: next(others) for axis, others in names.items()}
+            ask = Ask(kind, phrase.format(**said), classes)
+            asks.append(ask.less(self.without(ask.prompt, forget)) if kind in (INSTEAD, UNPROMPTED) else ask)
+        return asks
+
+
+@dataclass(frozen=True)
+class Words:
+    """What a user says of a concept that no catalog knows.
+
+    Attributes:
+        forget: a prompt for it. What stands in brackets are the words to forget; without brackets they all are.
+        keep: prompts whose images shall stay as they are.
+        pictures: a folder of pictures of it, or "" to go by what the model itself draws.
+        judge: who sees it: a CLIP model, by a hub id or folder, or "nudenet"; "" for the usual one.
+    """
+
+    forget: str
+    keep: tuple[str, ...] = ()
+    pictures: str = ""
+    judge: str = ""
+
+
+# What is kept where a user names nothing: as different from each other as a few prompts can be.
+KEEP = ("a photo of a dog", "a portrait of a woman", "a city street with cars", "a bowl of fruit on a table",
+        "a mountain lake", "an oil painting of flowers", "a white church in a village", "a man riding a bicycle")  # fmt: skip
+OTHERWISE = "something else"
+
+
+@dataclass(frozen=True)
+class Told(Entry):
+    """A concept in a user's own words, for a text-to-image model that the catalog does not know.
+
+    Attributes:
+        caption, neutral: the prompt, and without the words to forget.
+        pictures, judge_name: see `Words`.
+    """
+
+    caption: str
+    neutral: str
+    pictures: str
+    judge_name: str
+
+    PHRASES = ("{}", "an image of {}", "a picture showing {}")
+    UNHEARD = ("a depiction of {}", "{}, highly detailed", "here one can see {}")
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @classmethod
+    def of(cls, name: str, shape: tuple[int, int, int], folder: Path, words: Words) -> "Told":
+        """An entry for a model and what a user says.
+
+        Raises:
+            UserError: if nothing is left to forget.
+        """
+        caption, neutral = (" ".join(text.split()) for text in split_words(words.forget))
+        if caption == neutral:
+            raise UserError("Name something to forget; in a prompt with brackets, [the words] inside them.")
+        keep, judge = tuple(dict.fromkeys(words.keep)) or KEEP, words.judge or judges.CLIP
+        classes = (caption, OTHERWISE) if judge == judges.NUDENET else (caption, *keep, OTHERWISE)
+        if len(set(classes)) < len(classes):
+            raise UserError(f"'{caption}' cannot be forgotten and kept at once; take it out of what is kept.")
+        return cls(name, name, {"concept": classes}, shape, "see its model card", folder, caption, neutral, words.pictures,
+                   judge, keep=keep)  # fmt: skip
+
+    def concept(self, forget: str) -> dict[str, str]:
+        """Itself: an entry is made for one concept."""
+        return {"concept": self.caption}
+
+    def others(self, forget: str) -> list[str]:
+        """What is kept, and all else."""
+        return list(self.classes[1:])
+
+    def forget_set(self, forget: str) -> ForgetSet | None:
+        """The user's pictures, in the phrases in turn; None where there are none."""
+        if not self.pictures:
+            return None
+        images = data.read_pictures(Path(self.pictures), self.shape)
+        captions = [self.PHRASES[row % len(self.PHRASES)].format(self.caption) for row in range(len(images))]
+        return ForgetSet(images, captions, [self.without(caption, forget) for caption in captions])
+
+    def without(self, prompt: str, forget: str) -> str:
+        """The neutral words in the same phrase; nothing where none are left."""
+        return prompt.replace(self.caption, self.neutral) if self.neutral else ""
+
+    def plan(self, forget: str, count: int, kinds: tuple[str, ...] = REPLAYED) -> list[Ask]:
+        """The kinds in turn, each with its phrases, or what is kept, in turn."""
         asks = []
         for number in range(count):
-            kind = kinds[number % len(kinds)]
-            thing = next(things[KEPT if kind == KEPT else TARGET])
-            classes = tuple(self.index(name) for name in thing.values())
-            phrases, said = self.words["phrases"], thing
-            phrase = phrases[number // len(kinds) % len(phrases)]
-            if kind == PARAPHRASE:
-                phrase, said = next(unheard), thing | {axis: next(names)}
-            asks.append(Ask(kind, phrase.format(**said), classes))
+            kind, turn = kinds[number % len(kinds)], number // len(kinds)
+            if kind == KEPT:
+                prompt = self.keep[turn % len(self.keep)]
+                asks.append(Ask(kind, prompt, (self.classes.index(prompt if prompt in self.classes else OTHERWISE),)))
+                continue
+            phrases = self.UNHEARD if kind == PARAPHRASE else self.PHRASES
+            ask = Ask(kind, phrases[turn % len(phrases)].format(self.caption), (0,))
+            asks.append(ask.less(self.without(ask.prompt, forget)) if kind in (INSTEAD, UNPROMPTED) else ask)
         return asks
+
+    @property
+    def prompts(self) -> tuple[str | None, ...]:
+        """The concept, and what is kept."""
+        return (self.caption, *self.keep)
+
+    @cached_property
+    def judges(self) -> list[Any]:
+        """The judge of the user's words."""
+        if self.judge_name == judges.NUDENET:
+            return [judges.NudeNet()]
+        return [judges.Clip(self.judge_name, [self.caption, *self.keep, self.neutral or OTHERWISE])]
+
+    @property
+    def statistics(self) -> dict[str, Moments]:
+        """None: there are no real images."""
+        return {}
+
+
+def split_words(forget: str) -> tuple[str, str]:
+    """A prompt without its brackets, and without what stands in them: "a hat [of straw]" -> "a hat of straw", "a hat "."""
+    if "[" not in forget:
+        return forget, ""
+    return re.sub(r"[\[\]]", "", forget), re.sub(r"\[[^\]]*\]?", "", forget)
 
 
 CATALOG: dict[str, Entry] = {
@@ -275,13 +478,20 @@ CATALOG: dict[str, Entry] = {
 }
 
 
-def takes_words(name: str) -> bool:
-    """Whether a model, a catalog name or a folder, is asked for what to draw; False also where there is no such model."""
+def kind_of(name: str) -> str:
+    """Which of the three kinds of models a recipe has defaults for is meant by a catalog name, a folder or a hub id.
+
+    Nothing is fetched: what is not here is taken for full-size if it can be on the hub.
+    """
     if name in CATALOG:
-        return CATALOG[name].takes_words
+        return SMALL if CATALOG[name].takes_words else UNCONDITIONAL
     with suppress(OSError, ValueError, TypeError, KeyError):
-        return json.loads((model_folder(name) / "model_index.json").read_text())["_class_name"] == TEXT_TO_IMAGE
-    return False
+        folder = model_folder(name)
+        if json.loads((folder / "model_index.json").read_text())["_class_name"] != TEXT_TO_IMAGE:
+            return UNCONDITIONAL
+        size = json.loads((folder / "unet" / "config.json").read_text())["sample_size"]
+        return FULL_SIZE if size >= LARGE else SMALL
+    return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
 
 
 def model_folder(name: str) -> Path:
@@ -292,29 +502,41 @@ def model_folder(name: str) -> Path:
 
 @lru_cache(maxsize=4)
 def _pristine(folder: Path, device: str, changed: float) -> Model:
-    return load_model(folder, device)
+    model = load_model(folder, device)
+    model.unet.requires_grad_(False)
+    return model
 
 
-def open_model(name: str, device: str) -> tuple[Model, Entry]:
-    """A private copy of a model, and the catalog entry whose judge and forget images fit it.
+def open_model(name: str, device: str, words: Words | None = None) -> tuple[Model, Entry]:
+    """A model, and the entry whose judge and forget images fit it.
+
+    It shares its weights with all others of its name, until `train_only` gives it its own of those that shall change.
 
     Args:
-        name: a catalog name, a local diffusers folder, or a folder that `unlearn --out` left.
+        name: a catalog name, a local diffusers folder, a folder that `unlearn --out` left, or a hub id.
+        words: what is to be forgotten, for a model that takes words and that nothing in the catalog fits; with a judge or
+            pictures of a user's own they come before the catalog.
 
     Raises:
-        UserError: if there is no such model, or nothing in the catalog can judge it.
+        UserError: if there is no such model, or nothing can judge it.
     """
-    if name in CATALOG:
-        entry = CATALOG[name]
-        return _cached(entry.folder, device), entry
-    folder = model_folder(name)
+    own, keep = words is not None and bool(words.judge or words.pictures), words.keep if words else ()
+    if name in CATALOG and not own:
+        return _cached(CATALOG[name].folder, device), CATALOG[name].keeping(keep)
+    folder = CATALOG[name].folder if name in CATALOG else model_folder(name)
     if not folder.is_dir():
-        raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)} or a local diffusers folder.")
+        if not hub.is_id(name):
+            raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)}, a diffusers folder or a hub id.")
+        folder = hub.fetch(name, TEXT_TO_IMAGE_PARTS)
     model = _cached(folder, device)
+    worded = isinstance(model, StableDiffusion)
     for entry in CATALOG.values():
-        if entry.shape == model.image_shape and entry.takes_words == isinstance(model, StableDiffusion):
-            return model, entry
-    raise UserError(f"Nothing in the catalog can judge images of shape {model.image_shape}, which '{name}' draws.")
+        if not own and entry.shape == model.image_shape and entry.takes_words == worded:
+            return model, entry.keeping(keep)
+    if worded and words:
+        return model, Told.of(name, model.image_shape, folder, words)
+    what = "takes no words" if own else f"draws images of shape {model.image_shape}, which nothing in the catalog can judge"
+    raise UserError(f"'{name}' {what}; choose one of {', '.join(CATALOG)}.")
 
 
 def _cached(folder: Path, device: str) -> Model:

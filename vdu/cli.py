@@ -2,8 +2,8 @@
 
 import argparse
 import dataclasses
-import itertools
 import json
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,16 +14,15 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from vdu import bench, catalog, retraining
+from vdu import bench, catalog, full_size, retraining
 from vdu.bench import COMPARED, SETTINGS
-from vdu.catalog import Ask
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
-from vdu.measure import draw, figures_of
+from vdu.measure import Clock, draw, figures_of
 from vdu.models import pick_device
-from vdu.recipe import BY_MODEL, CHOICES, Recipe
+from vdu.recipe import CHOICES, Recipe
 from vdu.report import headline, sheet, write_run
-from vdu.sampling import HowToSample, drain, image_seeds
+from vdu.sampling import drain, image_seeds, sample
 from vdu.unlearn import Run, unlearn
 
 ALL = "ablation"  # stands for all settings of the ablation
@@ -108,11 +107,9 @@ def run_models(arguments: argparse.Namespace) -> None:
 
 def run_unlearn(arguments: argparse.Namespace) -> None:
     """Run a recipe and leave its folder."""
-    given = {name: value for name, value in vars(arguments).items() if name in CHOICES and value is not None}
-    recipe = Recipe.from_dict(given)
-    folder = new_folder(
-        arguments.out or f"runs/{recipe.model.replace('/', '-')}-{recipe.forget}-{recipe.method}-seed{recipe.seed}"
-    )
+    recipe = recipe_of(arguments)
+    name = re.sub(r"[^\w.-]+", "-", f"{recipe.model}-{recipe.forget}-{recipe.method}-seed{recipe.seed}")
+    folder = new_folder(arguments.out or f"runs/{name}")
     ticker = Ticker()
     run = Run(recipe)
     for event in unlearn(run):
@@ -122,42 +119,42 @@ def run_unlearn(arguments: argparse.Namespace) -> None:
     print(folder / "report.json")
 
 
-def how_of(arguments: argparse.Namespace) -> HowToSample:
-    """How to sample, from `add_drawing`'s arguments."""
-    sampler = arguments.sampler or BY_MODEL[catalog.takes_words(arguments.model)]["sampler"]
-    return HowToSample(arguments.sampler_steps, sampler, arguments.guidance)
+def recipe_of(arguments: argparse.Namespace) -> Recipe:
+    """The recipe that a command's arguments are part of; what suits the model elsewhere."""
+    return Recipe.from_dict({name: value for name, value in vars(arguments).items() if name in CHOICES and value is not None})
 
 
 def run_sample(arguments: argparse.Namespace) -> None:
     """Write a sheet of samples, and the samples themselves if asked."""
-    model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
-    ticker = Ticker()
+    recipe = recipe_of(arguments)
+    # Nobody judges here: any words will do for a model that the catalog does not know.
+    model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), catalog.Words(arguments.prompt or "anything"))
     if arguments.prompt is not None and not entry.takes_words:
-        raise UserError(f"'{arguments.model}' draws without words; leave --prompt out.")
-    words = itertools.cycle(entry.prompts if arguments.prompt is None else [arguments.prompt])
-    asks = [Ask(prompt=prompt) for prompt, _ in zip(words, range(arguments.n), strict=False)]
-    seeds = image_seeds(arguments.seed, arguments.n)
-    samples = drain(draw("sample", model, entry, seeds, how_of(arguments), asks), ticker.show)
+        raise UserError(f"'{recipe.model}' draws without words; leave --prompt out.")
+    prompts = [arguments.prompt] if arguments.prompt is not None else entry.prompts
+    prompts = [prompts[number % len(prompts)] for number in range(arguments.n)]
+    ticker, clock = Ticker(), Clock("sample", arguments.n * recipe.sampler_steps)
+    stream = sample(model, image_seeds(recipe.seed, arguments.n), recipe.how, prompts)
+    images = drain(stream, lambda done: ticker.show(clock.progress(done)))
     for path in filter(None, (arguments.out, arguments.npz)):
         Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sheet(samples.images, torch.zeros(arguments.n, dtype=torch.bool)).save(arguments.out)
+    sheet(images, torch.zeros(arguments.n, dtype=torch.bool)).save(arguments.out)
     if arguments.npz:
-        np.savez_compressed(arguments.npz, images=samples.images.permute(0, 2, 3, 1).numpy())
+        np.savez_compressed(arguments.npz, images=images.permute(0, 2, 3, 1).numpy())
     print(arguments.out)
 
 
 def run_evaluate(arguments: argparse.Namespace) -> None:
     """Print a model's figures as JSON."""
-    model, entry = catalog.open_model(arguments.model, pick_device(arguments.device))
-    entry.index(arguments.forget)
-    ticker = Ticker()
-    seeds = image_seeds(arguments.seed, arguments.samples)
-    asks = entry.plan(arguments.forget, arguments.samples, catalog.MEASURED)
-    samples = drain(draw("sample", model, entry, seeds, how_of(arguments), asks), ticker.show)
+    recipe = recipe_of(arguments)
+    model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), recipe.words)
+    ticker, seeds = Ticker(), image_seeds(recipe.seed, recipe.samples)
+    asks = entry.plan(recipe.forget, recipe.samples, catalog.MEASURED)
+    samples = drain(draw("sample", model, entry, seeds, recipe.how, asks), ticker.show)
     ticker.line("")
-    figures = figures_of(samples, entry, arguments.forget)
-    print(json.dumps({"model": arguments.model, "forget": arguments.forget, "seed": arguments.seed,
-                      "samples": arguments.samples, **figures}, indent=1))  # fmt: skip
+    figures = figures_of(samples, entry, recipe.forget)
+    print(json.dumps({"model": recipe.model, "forget": entry.shown(recipe.forget), "seed": recipe.seed,
+                      "samples": recipe.samples, **figures}, indent=1))  # fmt: skip
 
 
 def run_quality(arguments: argparse.Namespace) -> None:
@@ -176,6 +173,11 @@ def run_retrained(arguments: argparse.Namespace) -> None:
 def run_timesteps(arguments: argparse.Namespace) -> None:
     """Print, write and draw how much of the class is left at each timestep."""
     bench.timesteps(arguments.model, arguments.images, Path(arguments.out), print, arguments.plots)
+
+
+def run_memory(arguments: argparse.Namespace) -> None:
+    """Print and write what steps on a model of full size cost."""
+    full_size.memory(arguments.model, arguments.batch_size, arguments.steps, Path(arguments.work), Path(arguments.out), print)
 
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
@@ -204,7 +206,7 @@ def build_parser() -> argparse.ArgumentParser:
             continue
         choice = CHOICES[field.name]
         command.add_argument(
-            "--" + field.name.replace("_", "-"), type=str if choice.options else number, help=choice.explanation
+            "--" + field.name.replace("_", "-"), type=str if choice.low is None else number, help=choice.explanation
         )
     command.add_argument("--out", help="folder to leave the run in; a new one under runs/ by default")
     command.set_defaults(run=run_unlearn)
@@ -220,8 +222,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("evaluate", help="measure any model folder")
     command.add_argument("--model", required=True, help=CHOICES["model"].explanation)
-    command.add_argument("--forget", required=True, help="the class whose rate is measured")
-    command.add_argument("--samples", type=whole(50, 20000), default=1000)
+    command.add_argument("--forget", required=True, help="the class or words whose rate is measured")
+    for name in ("keep", "judge"):
+        command.add_argument(f"--{name}", help=CHOICES[name].explanation)
+    command.add_argument("--samples", type=number, default=1000)
     add_drawing(command)
     command.set_defaults(run=run_evaluate)
 
@@ -259,6 +263,14 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--out", default="timesteps.json", help="JSON to write")
     command.set_defaults(run=run_timesteps)
 
+    command = kinds.add_parser("memory", help="time and peak memory of steps on a Stable Diffusion of full size")
+    command.add_argument("--model", help="a folder of one; the architecture of SD v1 with random weights by default")
+    command.add_argument("--batch-size", nargs="+", type=whole(1, 64), default=[1, 4], help="forget images a step")
+    command.add_argument("--steps", type=whole(2, 1000), default=6)
+    command.add_argument("--work", default="random-sd", help="folder for the random weights, 4 GB")
+    command.add_argument("--out", default="memory.json", help="JSON to write")
+    command.set_defaults(run=run_memory)
+
     command = commands.add_parser("pretrain", help="make what assets/ holds, or retrain without a digit")
     command.add_argument(
         "what", choices=["mnist", "tiny-sd", "retrained"], help="assets/mnist-ddpm, assets/tiny-sd; retrained: without a digit"
@@ -275,11 +287,11 @@ def build_parser() -> argparse.ArgumentParser:
 
 def add_drawing(command: argparse.ArgumentParser) -> None:
     """Arguments of every command that samples."""
-    command.add_argument("--seed", type=whole(0, 2**31 - 1), default=0)
-    command.add_argument("--sampler-steps", type=whole(2, 100), default=Recipe().sampler_steps)
-    command.add_argument("--sampler", choices=CHOICES["sampler"].options, help="what suits the model by default")
-    command.add_argument("--guidance", type=number, default=Recipe().guidance, help=CHOICES["guidance"].explanation)
-    command.add_argument("--device", choices=CHOICES["device"].options, default="auto")
+    for name in ("seed", "sampler_steps", "sampler", "guidance", "device"):
+        choice = CHOICES[name]
+        command.add_argument(
+            "--" + name.replace("_", "-"), type=str if choice.low is None else number, help=choice.explanation
+        )
 
 
 def main(argv: list[str] | None = None) -> int:

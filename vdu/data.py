@@ -1,13 +1,19 @@
 """Forget images: real pictures of the class to forget."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
+from vdu.errors import UserError
+
 SHEET_COLUMNS = 25
+MOST_PICTURES = 64
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
 
 def write_sheet(images: Tensor, path: Path, columns: int = SHEET_COLUMNS) -> None:
@@ -30,3 +36,47 @@ def read_sheet(path: Path, shape: tuple[int, int, int]) -> Tensor:
 def choose(available: int, count: int, seed: int) -> list[int]:
     """`count` of so many rows, chosen by seed; a smaller count chooses a subset of a larger one's."""
     return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count].tolist()
+
+
+def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
+    """The pictures in a folder, in the order of their names, as a model of images of a shape (c, h, w) sees them.
+
+    Returns:
+        uint8 (n, c, h, w). A file that cannot be used is left out, with a warning that names it.
+
+    Raises:
+        UserError: if there is no such folder, no usable picture in it, or more than `MOST_PICTURES`.
+    """
+    if not folder.is_dir():
+        raise UserError(f"There is no folder of pictures '{folder}'.")
+    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    if len(paths) > MOST_PICTURES:
+        raise UserError(f"'{folder}' holds {len(paths)} files; put at most {MOST_PICTURES} pictures there.")
+    pictures = []
+    for path in paths:
+        try:
+            pictures.append(read_picture(path, shape))
+        except UNREADABLE as error:
+            warnings.warn(f"'{path.name}' is left out: {error}", stacklevel=2)
+    if not pictures:
+        raise UserError(f"There is no picture in '{folder}' that can be read.")
+    return torch.stack(pictures)
+
+
+def read_picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """One picture, turned as its camera was held, on white where it is transparent, its centre cropped, uint8 (c, h, w).
+
+    Raises:
+        UNREADABLE: for files that are no pictures or broken ones, and for those that are too large to be meant.
+    """
+    channels, height, width = shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = ImageOps.exif_transpose(Image.open(path, formats=FORMATS))
+        if image.mode.startswith("I;16"):  # Pillow would clip it to 255
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.has_transparency_data:
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+        image = image.convert("L" if channels == 1 else "RGB")
+    fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.asarray(fitted).copy()).reshape(height, width, channels).permute(2, 0, 1)

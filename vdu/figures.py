@@ -36,19 +36,23 @@ def svg(figure: Figure, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{description}" style="width:100%;height:auto"', 1)
 
 
+LABEL = 20  # letters of a class's name under its bars
+
+
 def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: str) -> str:
     """Bars of each class's share of the samples, before and after; the forgotten class in red."""
-    names = list(before["class_shares"])
+    names, gone = list(before["class_shares"]), {forget, *forget.split()}  # of a pair, the class on the axis that is drawn
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 2.9))
         axes = figure.subplots()
         places = range(len(names))
         axes.bar([place - 0.2 for place in places], shares(before), 0.38, color=BEFORE, label="before")
         if after:
-            colours = [FORGOTTEN if name == forget else AFTER for name in names]
+            colours = [FORGOTTEN if name in gone else AFTER for name in names]
             axes.bar([place + 0.2 for place in places], shares(after), 0.38, color=colours, label="after")
         long = max(map(len, names)) > 3
-        axes.set_xticks(list(places), names, rotation=40 if long else 0, ha="right" if long else "center")
+        labels = [name if len(name) <= LABEL else f"{name[:LABEL]}…" for name in names]
+        axes.set_xticks(list(places), labels, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_ylabel("% of samples")
         handles = [matplotlib.patches.Patch(color=BEFORE, label="before")]
         if after:

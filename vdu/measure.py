@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vdu import metrics
-from vdu.catalog import KEPT, PARAPHRASE, TARGET, Ask, Entry
+from vdu.catalog import INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry
 from vdu.events import Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample
@@ -36,13 +36,13 @@ class Samples:
         """Which of the samples were asked for in a way, bool (n,)."""
         return torch.tensor([ask.kind == kind for ask in self.asks])
 
-    def showing(self, index: int) -> Tensor:
-        """Which of the samples show a class, bool (n,)."""
-        return (self.classes == index).any(1)
+    def showing(self, wanted: Sequence[int]) -> Tensor:
+        """Which of the samples show all of some classes, bool (n,)."""
+        return torch.stack([(self.classes == index).any(1) for index in wanted]).all(0)
 
-    def kept(self, index: int) -> Tensor:
+    def kept(self, wanted: Sequence[int]) -> Tensor:
         """Which of the samples are of the rest: those that ask for it, or where nothing is asked, show it; bool (n,)."""
-        return self.of_kind(KEPT) if self.of_kind(KEPT).any() else ~self.showing(index)
+        return self.of_kind(KEPT) if self.of_kind(KEPT).any() else ~self.showing(wanted)
 
     def certainty(self, classes: Tensor) -> Tensor:
         """How sure the judges are of given classes (n, axes): the least probability of them, (n,)."""
@@ -112,29 +112,31 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
     Returns:
         forget_rate: share of samples judged to be `forget`, of those that were asked for it where words are taken.
         retain_fid: Fréchet distance of the kept samples' features to those of real test images of the other classes,
-            with its bootstrap interval retain_fid_ci95; None for fewer than two such samples.
+            with its bootstrap interval retain_fid_ci95; None for fewer than two such samples, or without such images.
         retain_fid_floor: the same for as many real training images: what a perfect model would score at this n.
         retained_samples: that n; target_samples: the n of forget_rate.
-        class_shares: class -> share of the samples that forget_rate is about, on the axis of `forget`.
+        class_shares: class -> share of the samples that forget_rate is about, on the (first) axis of `forget`.
         confident: share of samples in which some class of every axis gets a probability > 0.8.
         For models that take a prompt also:
-            ira: share of kept samples that show the class they were asked for, on the axis of `forget`.
-            cra: share of kept and target samples that show what they were asked for on the other axes; cra_target: of the
-            target samples alone.
-            paraphrase_rate: forget rate of prompts in words that no forget image had; paraphrases: their n.
+            ira: share of kept samples that show what they were asked for on the axes that `forget` is about.
+            cra: share of kept and target samples that show what they were asked for on the other axes, where there are any;
+            cra_target: of the target samples alone.
+            paraphrase_rate: forget rate of prompts in words that no forget image had; paraphrase_samples: their n.
+            instead_rate: share of samples that show `forget` where the prompt leaves it open, as "a sneaker" does for "red".
+            unprompted_rate: the same without any prompt; instead_samples, unprompted_samples: their n.
     """
-    index, axis, names = entry.index(forget), entry.axis(forget), list(entry.axes.values())
-    targets, kept = samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(index))
+    wanted, named, names = entry.wanted(forget), entry.named(forget), list(entry.axes.values())
+    axis, targets, kept = named[0], samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(wanted))
     first = sum(len(part) for part in names[:axis])
     counts = torch.bincount(targets.classes[:, axis] - first, minlength=len(names[axis]))
     distance = interval = floor = None
-    if len(kept.images) >= 2:
+    if entry.statistics and len(kept.images) >= 2:
         reference = metrics.Moments.pooled([entry.statistics[name] for name in entry.others(forget)])
         distance = metrics.frechet_distance(metrics.Moments.of(kept.features), reference)
         interval = metrics.fid_interval(kept.features, reference)
         floor = floor_of(entry, forget, len(kept.images))
     return {
-        **rate("forget_rate", targets.showing(index)),
+        **rate("forget_rate", targets.showing(wanted)),
         "retain_fid": distance,
         "retain_fid_ci95": interval,
         "retain_fid_floor": floor,
@@ -142,18 +144,22 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
         "target_samples": len(targets.images),
         "class_shares": dict(zip(names[axis], (counts.double() / counts.sum()).tolist(), strict=True)),
         **rate("confident", samples.certainty(samples.classes) > 0.8),
-        **(obedience(samples, index, axis) if samples.of_kind(KEPT).any() else {}),
+        **(obedience(samples, wanted, named) if samples.of_kind(KEPT).any() else {}),
     }
 
 
-def obedience(samples: Samples, index: int, axis: int) -> dict[str, object]:
+def obedience(samples: Samples, wanted: Sequence[int], named: list[int]) -> dict[str, object]:
     """How far the samples show what they were asked for; see `figures_of`."""
-    right = samples.classes == torch.tensor([ask.classes for ask in samples.asks])
-    other = torch.cat([right[:, :axis], right[:, axis + 1 :]], dim=1).all(1)
-    target, kept, paraphrase = (samples.of_kind(kind) for kind in (TARGET, KEPT, PARAPHRASE))
-    figures = rate("ira", right[kept, axis]) | rate("cra", other[target | kept]) | rate("cra_target", other[target])
-    if paraphrase.any():
-        figures |= rate("paraphrase_rate", samples.showing(index)[paraphrase]) | {"paraphrases": int(paraphrase.sum())}
+    asked = torch.tensor([ask.classes for ask in samples.asks])
+    right = (samples.classes == asked) | (asked < 0)
+    target, kept = samples.of_kind(TARGET), samples.of_kind(KEPT)
+    figures = rate("ira", right[kept][:, named].all(1))
+    if others := [axis for axis in range(right.shape[1]) if axis not in named]:
+        other = right[:, others].all(1)
+        figures |= rate("cra", other[target | kept]) | rate("cra_target", other[target])
+    for kind in (PARAPHRASE, INSTEAD, UNPROMPTED):
+        if (those := samples.of_kind(kind)).any():
+            figures |= rate(f"{kind}_rate", samples.showing(wanted)[those]) | {f"{kind}_samples": int(those.sum())}
     return figures
 
 
@@ -173,11 +179,11 @@ def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> dict[
         retained_share_tv: total variation between the retained classes' shares before and after.
         least_retained_ratio: the smallest ratio after / before among the retained classes' shares, with the class.
     """
-    axis, rows = entry.axis(forget), before.kept(entry.index(forget))
+    axis, rows = entry.named(forget)[0], before.kept(entry.wanted(forget))
     if not rows.any():  # the model drew nothing but the class to forget: nothing could be kept
         return {}
     before, after = before.at(rows), after.at(rows)
-    others = [entry.index(name) for name in entry.others(forget)]
+    others = [entry.classes.index(name) for name in entry.others(forget)]
     counts = [torch.bincount(part.classes[:, axis], minlength=len(entry.classes))[others] for part in (before, after)]
     ratios = (counts[1] / counts[0].clamp(min=1)).tolist()
     worst = min(range(len(others)), key=ratios.__getitem__)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdu import losses
-from vdu.models import Model
+from vdu.models import FULL_SIZE, KINDS, SMALL, UNCONDITIONAL, Model
 from vdu.posterior import Posterior
 
 
@@ -18,6 +18,7 @@ class Noised:
 
     For models that take a prompt also what the network is asked for, (n, tokens, width). With forget images that is their
     caption where they are `named`, (n,), and elsewhere the same without the words for what shall be forgotten, `neutral`.
+    Where they are `replaced`, (n,), the image is not of the class: it was drawn for the neutral words.
     """
 
     states: Tensor
@@ -27,6 +28,7 @@ class Noised:
     caption: Tensor | None = None
     neutral: Tensor | None = None
     named: Tensor | None = None
+    replaced: Tensor | None = None
 
 
 @dataclass
@@ -119,7 +121,8 @@ def with_words(context: Context, states: Tensor, t: Tensor) -> tuple[Tensor, Ten
     word, rest, frozen = context.frozen.predict_noise(*thrice, told).split([count, count, len(replay.t)])
     inside = ((forget.t >= context.window[0]) & (forget.t <= context.window[1])).view(-1, 1, 1, 1)
     asked = torch.where(forget.named.view(-1, 1, 1, 1), word, rest)  # what the frozen model says to what it is asked
-    gone = rest + context.reach * (rest - word)
+    odds = torch.where(forget.replaced, 0.0, context.reach).view(-1, 1, 1, 1)
+    gone = rest + odds * (rest - word)
     return torch.cat([torch.where(inside, gone, asked), frozen]), frozen
 
 
@@ -146,16 +149,14 @@ class Method:
         terms: plasticity, stability and loss of one batch, as a function of its context.
         needs_posterior: whether its loss looks at mu* and sigma*^2.
         own_images: whether what the frozen model drew of the class to forget counts as forget images too.
-        defaults: recipe fields that suit it on models that draw without words; see `Recipe`.
-        worded: the same for models that take words.
+        defaults: recipe fields that suit it, by the kind of model; see `Recipe`.
     """
 
     title: str
     terms: Callable[[Context], Terms]
     own_images: bool
     needs_posterior: bool
-    defaults: dict[str, float | int | str]
-    worded: dict[str, float | int | str]
+    defaults: dict[str, dict[str, float | int | str]]
 
 
 METHODS: dict[str, Method] = {
@@ -164,23 +165,26 @@ METHODS: dict[str, Method] = {
         function_space,
         own_images=True,
         needs_posterior=False,
-        defaults={"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
-        worded={"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
+        defaults={
+            UNCONDITIONAL: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
+            SMALL: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
+            FULL_SIZE: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-5, "steps": 200},
+        },
     ),
     "vdu": Method(
         "VDU (2510.04058): stability in parameter space",
         parameter_space,
         own_images=False,
         needs_posterior=True,
-        defaults={"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
-        worded={"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40},
+        defaults={
+            kind: {"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40} for kind in KINDS
+        },
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",
         plasticity_alone,
         own_images=False,
         needs_posterior=False,
-        defaults={"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
-        worded={"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
+        defaults={kind: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40} for kind in KINDS},
     ),
 }

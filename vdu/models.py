@@ -3,8 +3,9 @@
 import copy
 import hashlib
 import json
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ from diffusers import (
     UNet2DModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors import safe_open
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers import logging as transformers_logging
@@ -25,10 +27,13 @@ from transformers import logging as transformers_logging
 from vdu.errors import UserError
 
 COMPATIBLE_SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler")
-TEXT_TO_IMAGE = "StableDiffusionPipeline"
+TEXT_TO_IMAGE, WORDLESS = "StableDiffusionPipeline", ("DDPMPipeline", "DDIMPipeline")
 DDPM_PARTS = ("unet/diffusion_pytorch_model.safetensors",)
 TEXT_TO_IMAGE_PARTS = (*DDPM_PARTS, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
-CODED = 250  # images that go through the autoencoder at a time
+CODED = 768_000  # numbers of images that go through the autoencoder at a time: 250 images of 32×32, one of 512×512
+# Kinds of models, by what suits them: those that take no words, and text-to-image ones of toy size and of full size.
+UNCONDITIONAL, SMALL, FULL_SIZE = KINDS = ("unconditional", "small", "full-size")
+LARGE = 32  # height and width of a full-size model's latents, at least: from there on memory decides how it is held
 REMEMBERED = 2000  # prompts whose conditions are kept
 PARAMETERS = {"all": "", "cross-attention": ".attn2."}  # which of the network's are trained -> what their names have in them
 
@@ -46,10 +51,28 @@ def pick_device(name: str) -> str:
     return name
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether the hardware computes bfloat16 natively."""
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.cpu._is_avx512_bf16_supported()
+
+
 def autocast(device: str) -> AbstractContextManager:
-    """bfloat16 where the hardware computes it natively, float32 elsewhere."""
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else torch.cpu._is_avx512_bf16_supported()
-    return torch.autocast(device, torch.bfloat16, enabled=native)
+    """bfloat16 where the hardware computes it natively; on other GPUs float16 where no gradient is asked for; else float32."""
+    native = has_bfloat16(device)
+    half = torch.bfloat16 if native or device == "cpu" else torch.float16
+    return torch.autocast(device, half, enabled=native or (device == "cuda" and not torch.is_grad_enabled()))
+
+
+@contextmanager
+def visiting(module: torch.nn.Module, device: str) -> Iterator[torch.nn.Module]:
+    """A module that is rarely needed, on a device for as long as that takes; it waits in main memory."""
+    module.to(device)
+    try:
+        yield module
+    finally:
+        module.to("cpu")
 
 
 @dataclass
@@ -93,15 +116,22 @@ class Diffusion:
         return self.scheduler.betas.to(self.device)
 
     def train_only(self, which: str) -> None:
-        """Fix all parameters but those of a kind, one of `PARAMETERS`.
+        """Fix all parameters but those of a kind, one of `PARAMETERS`; of these the model gets its own, in float32.
 
         Raises:
             UserError: if there are none of that kind.
         """
-        for name, value in self.unet.named_parameters():
-            value.requires_grad_(PARAMETERS[which] in name)
-        if not self.trained:
+        fixed = self.unet.requires_grad_(False)
+        named = {name: value.detach() for name, value in fixed.named_parameters() if PARAMETERS[which] in name}
+        if not named:
             raise UserError(f"This model has no {which} parameters; train all of them.")
+        if any(value.dtype != torch.float32 for value in named.values()):  # start from what is saved, which is more precise
+            with safe_open(self.folder / DDPM_PARTS[0], "pt", self.device) as saved:
+                named = {name: saved.get_tensor(name) for name in named}
+        for name, value in named.items():
+            module, _, leaf = name.rpartition(".")
+            own = torch.nn.Parameter(value.float().clone(memory_format=torch.preserve_format))
+            setattr(self.unet.get_submodule(module), leaf, own)
 
     @property
     def trained(self) -> dict[str, Tensor]:
@@ -160,6 +190,11 @@ class StableDiffusion(Diffusion):
         times = 2 ** (len(self.vae.config.block_out_channels) - 1)
         return self.vae.config.out_channels, height * times, width * times
 
+    @property
+    def coded(self) -> int:
+        """How many images go through the autoencoder at a time."""
+        return max(1, CODED // math.prod(self.image_shape))
+
     @torch.no_grad()
     def conditions(self, prompts: Sequence[str | None]) -> Tensor:
         """What the network is told of each prompt, None or "" for no words: (n, tokens, width)."""
@@ -168,7 +203,8 @@ class StableDiffusion(Diffusion):
         new = sorted({prompt or "" for prompt in prompts} - self.known.keys())
         if new:
             words = self.tokenizer(new, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            self.known.update(zip(new, self.text_encoder(words.to(self.device)).last_hidden_state.float(), strict=True))
+            with visiting(self.text_encoder, self.device) as text_encoder:
+                self.known.update(zip(new, text_encoder(words.to(self.device)).last_hidden_state.float(), strict=True))
         return torch.stack([self.known[prompt or ""] for prompt in prompts])
 
     def predict_noise(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
@@ -179,32 +215,32 @@ class StableDiffusion(Diffusion):
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
         """Scaled latents (the encoder's means) of uint8 images (n, 3, h, w)."""
-        parts = []
-        for part in images.split(CODED):
-            with autocast(self.device):
-                parts.append(self.vae.encode(from_uint8(part).to(self.device)).latent_dist.mean.float())
-        return torch.cat(parts) * self.vae.config.scaling_factor
+        with visiting(self.vae, self.device) as vae, autocast(self.device):
+            parts = [vae.encode(from_uint8(part).to(self.device)) for part in images.split(self.coded)]
+            return torch.cat([part.latent_dist.mean.float() for part in parts]) * vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, states: Tensor) -> Tensor:
         """uint8 images (n, 3, h, w) on the CPU."""
-        parts = []
-        for part in (states / self.vae.config.scaling_factor).split(CODED):
-            with autocast(self.device):
-                parts.append(to_uint8(self.vae.decode(part.contiguous(memory_format=torch.channels_last)).sample.float()))
-        return torch.cat(parts)
+        latents = (states / self.vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
+        with visiting(self.vae, self.device) as vae, autocast(self.device):
+            return torch.cat([to_uint8(vae.decode(part).sample.float()) for part in latents.split(self.coded)])
 
     def save(self, folder: Path) -> None:
-        """Write a folder that `StableDiffusionPipeline.from_pretrained` loads; safetensors only."""
+        """Write a folder that `StableDiffusionPipeline.from_pretrained` loads; safetensors only, in full precision."""
         transformers_logging.set_verbosity_error()  # the next line would advise to install torchvision
         from diffusers import StableDiffusionPipeline
 
+        whole = self
+        if self.folder and any(value.dtype != torch.float32 for value in self.unet.parameters()):
+            whole = load_model(self.folder, large=math.inf)  # what was fixed, as precise as it was
+            whole.unet.load_state_dict({name: value.cpu() for name, value in self.trained.items()}, strict=False)
         StableDiffusionPipeline(
-            vae=self.vae,
-            text_encoder=self.text_encoder,
-            tokenizer=self.tokenizer,
-            unet=self.unet,
-            scheduler=self.scheduler,
+            vae=whole.vae,
+            text_encoder=whole.text_encoder,
+            tokenizer=whole.tokenizer,
+            unet=whole.unet,
+            scheduler=whole.scheduler,
             safety_checker=None,
             feature_extractor=None,
             requires_safety_checker=False,
@@ -214,8 +250,11 @@ class StableDiffusion(Diffusion):
 Model = DDPM | StableDiffusion
 
 
-def load_model(folder: Path, device: str = "cpu") -> Model:
+def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model:
     """Load a plain diffusers folder of an unconditional DDPM or of a Stable Diffusion v1-class model.
+
+    A text-to-image network with latents of at least `large`² is held in bfloat16 where the hardware computes that natively
+    (but for what `train_only` frees), and its activations are computed again in the backward pass.
 
     Raises:
         UserError: if the folder does not hold such a model, or only in a format that would be unpickled.
@@ -225,15 +264,17 @@ def load_model(folder: Path, device: str = "cpu") -> Model:
         raise UserError(f"'{folder}' is not a diffusers model folder: it has no model_index.json.")
     try:
         parts = json.loads(index.read_text())
-        text_to_image = parts["_class_name"] == TEXT_TO_IMAGE
-        scheduler_name = parts["scheduler"][1]
+        name, scheduler_name = parts["_class_name"], parts["scheduler"][1]
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"'{index}' could not be read: {first_line(error)}") from error
+    text_to_image = name == TEXT_TO_IMAGE
+    if not text_to_image and name not in WORDLESS:
+        raise UserError(f"'{folder}' is a {name}; what can be unlearned are {', '.join((*WORDLESS, TEXT_TO_IMAGE))}.")
     needed = TEXT_TO_IMAGE_PARTS if text_to_image else DDPM_PARTS
     for path in needed:
         if not (folder / path).is_file():
             raise UserError(f"'{folder}' has no {path}; save the model as safetensors.")
-    # Without low_cpu_mem_usage=False, diffusers advises to install accelerate, which these small models do not need.
+    # Without low_cpu_mem_usage=False, diffusers advises to install accelerate, which is not needed.
     how = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
     network = UNet2DConditionModel if text_to_image else UNet2DModel
     try:
@@ -246,18 +287,38 @@ def load_model(folder: Path, device: str = "cpu") -> Model:
             )
             tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
-        kind = "Stable Diffusion model" if text_to_image else "unconditional DDPM"
-        raise UserError(f"'{folder}' could not be read as an {kind}: {first_line(error)}".replace("an S", "a S")) from error
+        kind = "a Stable Diffusion model" if text_to_image else "an unconditional DDPM"
+        raise UserError(f"'{folder}' could not be read as {kind}: {first_line(error)}") from error
     if scheduler_name not in COMPATIBLE_SCHEDULERS or scheduler.config.prediction_type != "epsilon":
         raise UserError(f"'{folder}' is not an epsilon-prediction model, which is what can be unlearned so far.")
-    digest = hashlib.sha256(b"".join((folder / path).read_bytes() for path in needed)).hexdigest()[:16]
-    unet = unet.to(device).to(memory_format=torch.channels_last).eval()
+    digest = digest_of([folder / path for path in needed])
     if not text_to_image:
-        return DDPM(unet, scheduler, device, digest, folder)
-    if device == "cpu":  # at small sizes the fused attention's backward takes as long as all the rest
+        return DDPM(unet.to(device).to(memory_format=torch.channels_last).eval(), scheduler, device, digest, folder)
+    told, seen = unet.config.cross_attention_dim, unet.config.in_channels
+    if (told, seen) != (text_encoder.config.hidden_size, vae.config.latent_channels):
+        raise UserError(
+            f"'{folder}' is not of Stable Diffusion v1's kind: its network takes {seen} channels and words of width {told}, "
+            f"its other parts give {vae.config.latent_channels} and {text_encoder.config.hidden_size}."
+        )
+    if unet.config.sample_size >= large:
+        unet.enable_gradient_checkpointing()
+        if has_bfloat16(device):
+            unet, vae, text_encoder = (part.to(torch.bfloat16) for part in (unet, vae, text_encoder))
+    elif device == "cpu":  # at small sizes the fused attention's backward takes as long as all the rest
         unet.set_attn_processor(AttnProcessor())
-    vae, text_encoder = vae.to(device).to(memory_format=torch.channels_last).eval(), text_encoder.to(device).eval()
+    unet = unet.to(device).to(memory_format=torch.channels_last).eval()
+    vae, text_encoder = vae.to(memory_format=torch.channels_last).eval(), text_encoder.eval()
     return StableDiffusion(unet, scheduler, device, digest, folder, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
+
+
+def digest_of(paths: list[Path]) -> str:
+    """A hash of some files, read in pieces: together they may be larger than memory."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 24):
+                digest.update(piece)
+    return digest.hexdigest()[:16]
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -21,6 +21,17 @@ from vdu.report import Report, as_picture, headline, preview_sheet, sheet
 from vdu.unlearn import Run
 
 PICTURES = 7  # real examples of a class beside its name
+TYPED = {
+    "label": "… or type it",
+    "info": "In place of the choice above: one thing by any of its names, or a pair.",
+    "placeholder": "crimson, or: a red sneaker",
+}
+TOLD = {
+    "label": "Forget",
+    "info": "A prompt for it, as one would write it; in brackets the words of it that shall mean nothing any more.",
+    "placeholder": "a painting [by Van Gogh]",
+}
+KEEP_WORDS = "Prompts, one a line, that shall go on as before. None: as different ones as there are."
 GRID_WORDS = "Same seeds, same prompts on both sides; what is to be forgotten comes first. Red: the judge still sees it."
 
 
@@ -162,6 +173,8 @@ def status_html(progress: Progress | None, words: str = "Ready.") -> str:
 FIGURES = (  # key, name, how it is written, what it means
     ("forget_rate", "Forget rate", "{:.1%}", "share of samples in which the judge sees what is to be forgotten; 1 − UA"),
     ("paraphrase_rate", "In other words", "{:.1%}", "forget rate of prompts in words that no forget image came with"),
+    ("instead_rate", "Left open", "{:.1%}", "share of samples that show it where the prompt does not say whether they should"),
+    ("unprompted_rate", "No prompt", "{:.1%}", "the same without any prompt, which is what guidance starts from"),
     (
         "ira",
         "Other prompts (IRA)",

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vdu.catalog import takes_words
+from vdu.catalog import FULL_SIZE, SMALL, UNCONDITIONAL, Words, kind_of
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.models import PARAMETERS
@@ -13,11 +13,22 @@ from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
 OPEN: Any = None  # the default of a field whose good value depends on the method and the model
-# What suits models that draw without words, and those that take them, whatever the method.
-BY_MODEL: dict[bool, dict[str, float | int | str]] = {
-    False: {"t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024, "preview_every": 40, "sampler": "sde"},
-    True: {"t_min": 300, "t_max": 999, "parameters": "cross-attention", "replay": 320, "preview_every": 30, "sampler": "ode"},
-}
+# What suits each kind of model, whatever the method.
+WORDED = {"t_min": 300, "t_max": 999, "parameters": "cross-attention", "sampler": "ode"}
+BY_MODEL: dict[str, dict[str, float | int | str]] = {
+    UNCONDITIONAL: {
+        "t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024, "preview_every": 40, "sampler": "sde",
+        "sampler_steps": 15, "guidance": 1.0, "batch_size": 24, "samples": 256, "target": 0.006,
+    },
+    SMALL: WORDED | {
+        "replay": 360, "preview_every": 30, "sampler_steps": 15, "guidance": 3.0, "batch_size": 24, "samples": 256,
+        "target": 0.006,
+    },
+    FULL_SIZE: WORDED | {
+        "replay": 48, "preview_every": 50, "sampler_steps": 20, "guidance": 7.5, "batch_size": 4, "samples": 50,
+        "target": 0.02,
+    },
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -29,6 +40,7 @@ class Choice:
         explanation: one line for a newcomer.
         low, high: inclusive bounds of a number.
         options: allowed values of a string, where they are fixed.
+        optional: whether a string may be empty.
     """
 
     label: str
@@ -36,11 +48,29 @@ class Choice:
     low: float | None = None
     high: float | None = None
     options: tuple[str, ...] = ()
+    optional: bool = False
 
 
 CHOICES: dict[str, Choice] = {
-    "model": Choice("Model", "A name from the catalog, or a local diffusers folder."),
-    "forget": Choice("Forget", "The class the model shall no longer draw."),
+    "model": Choice("Model", "A name from the catalog, a local diffusers folder, or the hub id of a Stable Diffusion v1."),
+    "forget": Choice(
+        "Forget",
+        "What the model shall no longer draw: a class of its, or for a model of your own a prompt; in brackets the words of "
+        "it to forget, as in: a painting [by Van Gogh].",
+    ),
+    "keep": Choice(
+        "Keep", "Text to image, a model of your own: prompts, one a line or with ; between, that shall stay.", optional=True
+    ),
+    "pictures": Choice(
+        "Pictures",
+        "Text to image, a model of your own: a folder of 1 to 64 pictures of what to forget; without it the model draws them.",
+        optional=True,
+    ),
+    "judge": Choice(
+        "Judge",
+        "Text to image, a model of your own: who sees what it draws. A CLIP model (hub id or folder), or nudenet.",
+        optional=True,
+    ),
     "method": Choice(
         "Method",
         "vdu-f: stability in function space. vdu: the paper's loss, stability in parameter space. neggrad: ascent alone.",
@@ -86,9 +116,9 @@ CHOICES: dict[str, Choice] = {
         "real: pictures of the class. model: no real picture at all, only what the model itself draws of the class.",
         options=("real", "model"),
     ),
-    "forget_images": Choice("Forget images", "How many real pictures of the class the method may see.", 8, 500),
+    "forget_images": Choice("Forget images", "How many real pictures of the class the method may see.", 1, 500),
     "replay": Choice(
-        "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 64, 2048
+        "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 24, 2048
     ),
     "preview_every": Choice("Preview every", "Steps between two looks at what the model draws.", 1, 500),
     "target": Choice(
@@ -132,6 +162,9 @@ class Recipe:
 
     model: str = "mnist-ddpm"
     forget: str = "3"
+    keep: str = ""
+    pictures: str = ""
+    judge: str = ""
     method: str = "vdu-f"
     gamma: float = OPEN
     reach: float = OPEN
@@ -143,26 +176,26 @@ class Recipe:
     t_min: int = OPEN
     t_max: int = OPEN
     weighting: str = "simple"
-    batch_size: int = 24
+    batch_size: int = OPEN
     forget_source: str = "real"
     forget_images: int = 500
     replay: int = OPEN
     preview_every: int = OPEN
-    target: float = 0.006
+    target: float = OPEN
     patience: int = 2
     max_damage: float = 0.4
-    samples: int = 256
-    sampler_steps: int = 15
+    samples: int = OPEN
+    sampler_steps: int = OPEN
     sampler: str = OPEN
-    guidance: float = 3.0
+    guidance: float = OPEN
     seed: int = 0
     device: str = "auto"
 
     def __post_init__(self) -> None:
         for name in ("model", "method"):
             object.__setattr__(self, name, checked(name, getattr(self, name), str))
-        worded, method = takes_words(self.model), METHODS[self.method]
-        for name, value in (BY_MODEL[worded] | (method.worded if worded else method.defaults)).items():
+        kind = kind_of(self.model)
+        for name, value in (BY_MODEL[kind] | METHODS[self.method].defaults[kind]).items():
             if getattr(self, name) is OPEN:
                 object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
@@ -185,6 +218,12 @@ class Recipe:
         """How images are drawn."""
         return HowToSample(self.sampler_steps, self.sampler, self.guidance)
 
+    @property
+    def words(self) -> Words:
+        """What is said of the concept."""
+        prompts = [" ".join(prompt.split()) for prompt in self.keep.replace("\n", ";").split(";")]
+        return Words(self.forget, tuple(filter(None, prompts)), self.pictures, self.judge)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""
         return dataclasses.asdict(self)
@@ -197,7 +236,7 @@ def checked(name: str, value: Any, kind: Any) -> Any:
     """`value` as the type of the field `name`, or a UserError that names the bounds."""
     choice = CHOICES[name]
     if kind is str:
-        if not isinstance(value, str) or not value.strip():
+        if not isinstance(value, str) or not (value.strip() or choice.optional):
             raise UserError(f"{choice.label} must be a word, not {value!r}.")
         if choice.options and value not in choice.options:
             raise UserError(f"{choice.label} must be one of {', '.join(choice.options)}, not '{value}'.")

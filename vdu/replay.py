@@ -33,19 +33,19 @@ class Replay:
     samples: Samples
 
     @property
-    def index(self) -> int:
-        """Position of the class to forget."""
-        return self.entry.index(self.recipe.forget)
+    def wanted(self) -> tuple[int, ...]:
+        """Positions of the classes that together are what is to be forgotten."""
+        return self.entry.wanted(self.recipe.forget)
 
     @property
     def of_class(self) -> Tensor:
         """Which of the samples are of the class to forget, and may be: bool (n,)."""
-        return self.samples.of_kind(TARGET) & self.samples.showing(self.index)
+        return self.samples.of_kind(TARGET) & self.samples.showing(self.wanted)
 
     @property
     def kept(self) -> Tensor:
         """Which of the samples shall stay as they are, bool (n,)."""
-        return self.samples.kept(self.index)
+        return self.samples.kept(self.wanted)
 
     @property
     def share(self) -> float:
@@ -77,7 +77,7 @@ class Replay:
             the share of the rows that drew the class to forget and still do, of the others that do so now, and of those to
             keep whose image is no longer clearly of the class it was, on some axis.
         """
-        of_class, forgotten = self.of_class[rows], drawn.showing(self.index)
+        of_class, forgotten = self.of_class[rows], drawn.showing(self.wanted)
         unclear = drawn.certainty(self.samples.classes[rows]) < CLEARLY
         return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(unclear[self.kept[rows]])
 
@@ -88,7 +88,7 @@ class Replay:
         the model's forget rate although half of the grid was chosen because it drew the class.
         """
         still, newly, damage = self.compare(self.grid, drawn)
-        return Preview(step, drawn.images, drawn.showing(self.index), self.share * still + (1 - self.share) * newly, damage)
+        return Preview(step, drawn.images, drawn.showing(self.wanted), self.share * still + (1 - self.share) * newly, damage)
 
 
 def draw_replay(recipe: Recipe, entry: Entry, frozen: Model) -> Generator[Progress, None, Replay]:

@@ -3,6 +3,7 @@
 import csv
 import json
 import platform
+import re
 import resource
 import shutil
 import tempfile
@@ -24,6 +25,7 @@ from vdu.unlearn import Run
 
 PACKAGES = ("torch", "diffusers", "gradio")
 SCALE, COLUMNS, GAP = 3, 8, 3  # of a sheet: pixels a model pixel, images a row, pixels between images
+LARGEST = 256  # pixels of an image on a sheet at most; larger ones are reduced
 FRAME, PAPER = (232, 74, 63), (24, 26, 32)
 
 Report = dict[str, Any]
@@ -47,7 +49,7 @@ def report_of(run: Run) -> Report:
     seconds = run.seconds | {"evaluate": time.monotonic() - started}
     return {
         "model": recipe.model,
-        "forget": recipe.forget,
+        "forget": entry.shown(recipe.forget),
         "method": recipe.method,
         "recipe": recipe.to_dict(),
         "seed": recipe.seed,
@@ -75,7 +77,11 @@ def as_picture(pixels: Tensor) -> Image.Image:
 def sheet(images: Tensor, framed: Tensor) -> Image.Image:
     """Images (n, c, h, w), uint8, in rows of eight on dark paper; those in `framed` (n,) get a red frame."""
     count, _, height, width = images.shape
-    cell_width, cell_height = width * SCALE + 2 * GAP, height * SCALE + 2 * GAP
+    scale = min(SCALE, LARGEST / max(height, width))
+    size, resampling = (round(width * scale), round(height * scale)), Image.Resampling.NEAREST
+    if scale < 1:
+        resampling = Image.Resampling.LANCZOS
+    cell_width, cell_height = (side + 2 * GAP for side in size)
     columns = min(COLUMNS, count)
     rows = -(-count // columns)
     page = Image.new("RGB", (columns * cell_width, rows * cell_height), PAPER)
@@ -85,7 +91,7 @@ def sheet(images: Tensor, framed: Tensor) -> Image.Image:
         picture = as_picture(pixels).convert("RGB")
         if red:
             draw.rectangle([left, top, left + cell_width - 1, top + cell_height - 1], fill=FRAME)
-        page.paste(picture.resize((width * SCALE, height * SCALE), Image.Resampling.NEAREST), (left + GAP, top + GAP))
+        page.paste(picture.resize(size, resampling), (left + GAP, top + GAP))
     return page
 
 
@@ -211,7 +217,7 @@ def write_run(run: Run, folder: Path) -> Report:
 
 def zip_model(folder: Path, report: Report) -> Path:
     """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
-    name = f"{report['model']}-without-{report['forget']}"
+    name = re.sub(r"[^\w.-]+", "-", f"{report['model']}-without-{report['forget']}")
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):

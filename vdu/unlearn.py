@@ -74,8 +74,8 @@ class Run:
 
     def __post_init__(self) -> None:
         device = pick_device(self.recipe.device)
-        self.model, self.entry = catalog.open_model(self.recipe.model, device)
-        self.entry.index(self.recipe.forget)
+        self.model, self.entry = catalog.open_model(self.recipe.model, device, self.recipe.words)
+        self.entry.plan(self.recipe.forget, 1)  # refuses what cannot be forgotten, or kept
         self.model.train_only(self.recipe.parameters)
         self.posterior: Posterior | None = None
         self.estimating: Estimating | None = None
@@ -255,7 +255,8 @@ def place(model: Model, start: Model, end: Model, scale: float) -> None:
 
 def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
     """What a finished run's model would draw had it gone `factor` times as far from the frozen one; the run stays as it is."""
-    model, _ = catalog.open_model(run.recipe.model, run.model.device)
+    model, _ = catalog.open_model(run.recipe.model, run.model.device, run.recipe.words)
+    model.train_only(run.recipe.parameters)
     place(model, model, run.model, factor)
     drawn = yield from run.replay.draw_again("preview", model, run.replay.grid)
     return run.replay.look(drawn, len(run.steps))
@@ -263,7 +264,7 @@ def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
 
 def tried(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
     """What the untouched and the finished run's model draw for any prompt, from the same `TRIED` seeds."""
-    pristine, _ = catalog.open_model(run.recipe.model, run.model.device)
+    pristine, _ = catalog.open_model(run.recipe.model, run.model.device, run.recipe.words)
     seeds, asks = image_seeds(GRID_SEED + run.recipe.seed, TRIED), [catalog.Ask(prompt=prompt)] * TRIED
     before = yield from draw_pristine("preview", pristine, run.entry, seeds, run.recipe.how, asks)
     return before, (yield from draw("preview", run.model, run.entry, seeds, run.recipe.how, asks))

@@ -9,6 +9,7 @@ import functools
 import inspect
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -18,17 +19,17 @@ END = object()
 
 
 def on_worker(function: Function) -> Function:
-    """The same function, or generator function, computing in the worker thread."""
+    """The same function, or generator function, computing in the worker thread, in the caller's context."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:
-        return WORKER.submit(function, *arguments, **named).result()
+        return WORKER.submit(copy_context().run, function, *arguments, **named).result()
 
     @functools.wraps(function)
     def stream(*arguments: Any, **named: Any) -> Iterator[Any]:
         values = function(*arguments, **named)
         try:
-            while (value := WORKER.submit(next, values, END).result()) is not END:
+            while (value := WORKER.submit(copy_context().run, next, values, END).result()) is not END:
                 yield value
         finally:
             WORKER.submit(values.close).result()

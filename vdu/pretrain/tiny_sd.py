@@ -332,7 +332,7 @@ def measured(out: Path, folder: Path) -> dict[str, Any]:
     seen = judged(images, entry, [Ask()] * len(images)).classes == truth
     decoded = judged(model.decode(model.encode(images)), entry, [Ask()] * len(images)).classes == truth
     asks = [
-        Ask(KEPT, prompt, (entry.index(garment), entry.index(colour)))
+        Ask(KEPT, prompt, (entry.classes.index(garment), entry.classes.index(colour)))
         for prompt, garment, colour in fashion.prompts()
         for _ in range(DRAWN)
     ]

@@ -1,0 +1,81 @@
+"""A Stable Diffusion and a CLIP with random weights, in all their parts, small enough to be made in a second."""
+
+import json
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
+
+from vdu.models import StableDiffusion
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def dummy_tokenizer(folder: Path) -> CLIPTokenizer:
+    """A tokenizer that knows letters."""
+    pieces = [*LETTERS, *(letter + "</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=20)
+
+
+def text_config(tokenizer: CLIPTokenizer) -> dict[str, object]:
+    """The smallest text encoder for a tokenizer."""
+    return {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "max_position_embeddings": 20,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.eos_token_id,
+    }
+
+
+def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path:
+    """Write the diffusers folder of a model that draws 16×16 images from 8×8 latents."""
+    torch.manual_seed(0)
+    tokenizer = dummy_tokenizer(folder.with_name(folder.name + "-letters"))
+    StableDiffusion(
+        unet=UNet2DConditionModel(
+            sample_size=size,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            cross_attention_dim=words,
+            attention_head_dim=4,
+            down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
+        ),
+        scheduler=DDIMScheduler(
+            clip_sample=False, steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+        ),
+        device="cpu",
+        digest="",
+        vae=AutoencoderKL(
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            down_block_types=("DownEncoderBlock2D",) * 2,
+            up_block_types=("UpDecoderBlock2D",) * 2,
+        ),
+        text_encoder=CLIPTextModel(CLIPTextConfig(**text_config(tokenizer))),
+        tokenizer=tokenizer,
+    ).save(folder)
+    return folder
+
+
+def dummy_clip(folder: Path) -> Path:
+    """Write the folder of a CLIP that sees 16×16 pixels in patches of 8."""
+    torch.manual_seed(0)
+    tokenizer = dummy_tokenizer(folder)
+    seen = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    vision = CLIPVisionConfig(**seen, image_size=16, patch_size=8)
+    told = CLIPTextConfig(**text_config(tokenizer))
+    config = CLIPConfig(text_config=told.to_dict(), vision_config=vision.to_dict(), projection_dim=12)
+    CLIPModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

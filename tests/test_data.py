@@ -1,0 +1,62 @@
+"""Pictures of a user's own: what the model will see of them, and what is left out."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vdu.data import MOST_PICTURES, read_picture, read_pictures
+from vdu.errors import UserError
+
+SHAPE = (3, 8, 8)
+
+
+def test_the_centre_is_kept_and_nothing_is_stretched(tmp_path):
+    pixels = np.zeros((8, 16, 3), dtype=np.uint8)
+    pixels[:, 4:12] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    assert (read_picture(tmp_path / "wide.png", SHAPE) == 200).all()
+
+
+def test_odd_pictures_are_read_as_a_person_sees_them(tmp_path):
+    turned = Image.new("RGB", (8, 8), "red")
+    turned.paste((0, 0, 255), (0, 0, 8, 4))  # blue above red
+    exif = turned.getexif()
+    exif[0x0112] = 3  # held upside down
+    turned.save(tmp_path / "turned.png", exif=exif)
+    seen = read_picture(tmp_path / "turned.png", SHAPE)
+    assert seen[:, 0, 0].tolist() == [255, 0, 0]
+    Image.new("RGBA", (8, 8), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (read_picture(tmp_path / "clear.png", SHAPE) == 255).all()
+    Image.fromarray(np.full((8, 8), 32768, dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert (read_picture(tmp_path / "deep.png", SHAPE) == 128).all()
+    Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / "ink.jpg")
+    assert read_picture(tmp_path / "ink.jpg", SHAPE)[0].max() < 60  # cyan has no red
+    Image.new("P", (8, 8), 0).save(tmp_path / "palette.gif")
+    assert read_picture(tmp_path / "palette.gif", (1, 8, 8)).shape == (1, 8, 8)
+
+
+def test_broken_and_huge_files_are_left_out_by_name(tmp_path, monkeypatch):
+    Image.new("RGB", (9, 9), "green").save(tmp_path / "b.png")
+    whole = (tmp_path / "b.png").read_bytes()
+    (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "words.txt").write_text("not a picture")
+    Image.new("RGB", (40, 40)).save(tmp_path / "huge.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        images = read_pictures(tmp_path, SHAPE)
+    assert torch.equal(images, torch.tensor([0, 128, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8))
+    text = " ".join(str(warning.message) for warning in said)
+    assert all(name in text for name in ("broken.png", "words.txt", "huge.png"))
+
+
+def test_a_folder_without_pictures_or_with_too_many_is_refused(tmp_path):
+    with pytest.raises(UserError, match="no picture in"):
+        read_pictures(tmp_path, SHAPE)
+    for number in range(MOST_PICTURES + 1):
+        (tmp_path / f"{number}.png").touch()
+    with pytest.raises(UserError, match="at most 64"):
+        read_pictures(tmp_path, SHAPE)

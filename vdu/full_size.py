@@ -1,0 +1,126 @@
+"""What full size costs: `python -m vdu bench memory` takes VDU steps on Stable Diffusion v1's parts, with random weights.
+
+Needs no network. On a GPU the peak is that of its allocator, on a CPU that of the process, with all that is in it.
+"""
+
+import gc
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from vdu.catalog import ASSETS
+from vdu.measure import Samples
+from vdu.models import StableDiffusion, pick_device
+from vdu.recipe import Recipe
+from vdu.replay import Replay
+from vdu.sampling import HowToSample, drain, image_seeds, sample
+from vdu.unlearn import Run, optimise
+
+FORGET, PROMPT_TOKENS = "a painting [by nobody]", 77
+GIB = 2**30
+
+
+def random_model(folder: Path) -> Path:
+    """Write a diffusers folder with the architecture of Stable Diffusion v1, 512×512, and random weights: 4 GB.
+
+    Only the vocabulary is another one, `tiny-sd`'s; it has no part in the cost of a step.
+    """
+    torch.manual_seed(0)
+    text = {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
+    coded = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
+    tokenizer = CLIPTokenizer.from_pretrained(ASSETS / "tiny-sd" / "tokenizer", local_files_only=True)
+    tokenizer.model_max_length = PROMPT_TOKENS
+    StableDiffusion(
+        unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
+        scheduler=DDIMScheduler(
+            clip_sample=False, steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
+        ),
+        device="cpu",
+        digest="",
+        vae=AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512, **coded),
+        text_encoder=CLIPTextModel(
+            CLIPTextConfig(**text, num_attention_heads=12, max_position_embeddings=PROMPT_TOKENS, eos_token_id=2)
+        ),
+        tokenizer=tokenizer,
+    ).save(folder)
+    return folder
+
+
+def random_replay(run: Run) -> Replay:
+    """What the model might have drawn, without drawing it: noise, of which the judge says that it is what it was asked for."""
+    asks = run.entry.plan(run.recipe.forget, run.recipe.replay)
+    shape = len(asks), *run.model.image_shape
+    images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    classes = torch.tensor([ask.classes if ask.in_place_of is None else (len(run.entry.classes) - 1,) for ask in asks])
+    judged = torch.nn.functional.one_hot(classes[:, 0], len(run.entry.classes)).float()
+    samples = Samples(images, judged, judged.double(), classes, tuple(asks))
+    return Replay(run.recipe, run.entry, image_seeds(0, len(asks)), samples)
+
+
+def peak(device: str) -> float:
+    """The most memory that was in use, GiB, since the last reset of a GPU's statistics or since the process began."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() / GIB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
+
+
+def memory(
+    model: str | None, batch_sizes: list[int], steps: int, work: Path, target: Path, show: Callable[[str], None]
+) -> None:
+    """Take steps of the default recipe at several batch sizes, draw an image, and write seconds and peak memory of each.
+
+    Args:
+        model: a local diffusers folder of a Stable Diffusion; None for random weights of full size.
+        batch_sizes: forget images a step; as many replayed ones come with them.
+        steps: of which the first is not counted in the time.
+        work: where the random weights are written, and found the next time.
+        target: JSON to write, a row a batch size.
+        show: called with a line a row.
+
+    Raises:
+        UserError: if `model` takes no words.
+    """
+    folder = Path(model) if model else work
+    if not model and not (folder / "model_index.json").is_file():
+        show("writing random weights …")
+        random_model(folder)
+    device, rows = pick_device("auto"), []
+    for batch_size in batch_sizes:
+        if device == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats()
+        recipe = Recipe(model=str(folder), forget=FORGET, keep="a dog", batch_size=batch_size, steps=steps, preview_every=500)
+        run = Run(recipe)
+        run.replay, times = random_replay(run), [time.monotonic()]
+        for _ in optimise(run, run.model.clone()):
+            if len(run.steps) == len(times):
+                times.append(time.monotonic())
+        seconds = (times[-1] - times[1]) / max(1, len(times) - 2)
+        row = {
+            "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+            "held_as": str(next(value.dtype for value in run.model.unet.parameters() if not value.requires_grad)),
+            "parameters": sum(value.numel() for value in run.model.unet.parameters()),
+            "trained": sum(value.numel() for value in run.model.trained.values()),
+            "batch_size": batch_size,
+            "seconds_a_step": seconds,
+            "peak_gib": peak(device),
+        }
+        started = time.monotonic()
+        drain(sample(run.model, image_seeds(0, 1), HowToSample(2, "ode", recipe.guidance), ["a dog"]))
+        row |= {"seconds_an_evaluation": (time.monotonic() - started) / 2, "peak_gib_with_drawing": peak(device)}
+        rows.append(row)
+        target.write_text(json.dumps(rows, indent=1) + "\n")
+        show(
+            f"batch {batch_size}: {seconds:.2f} s a step, peak {row['peak_gib']:.1f} GiB; "
+            f"{row['seconds_an_evaluation']:.2f} s a step of the sampler, peak {row['peak_gib_with_drawing']:.1f} GiB "
+            f"({row['device']}, {row['held_as']})"
+        )
+        del run
+        gc.collect()

@@ -1,0 +1,51 @@
+"""Models from the Hugging Face hub: configuration and weights as safetensors, never code, and nothing that is unpickled."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+
+from vdu.errors import UserError
+
+# Stable Diffusion v1-class models whose repositories have all parts as safetensors -> what the page calls them.
+LISTED = {
+    "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4, 512×512",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5, 512×512",
+    "nota-ai/bk-sdm-small": "BK-SDM small: a distilled Stable Diffusion, 512×512",
+    "nota-ai/bk-sdm-tiny": "BK-SDM tiny: a smaller one, 512×512",
+}
+PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # beside the weights; nothing of it is executed
+
+
+def is_id(name: str) -> bool:
+    """Whether a name has the form of a repository on the hub: owner/name."""
+    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+
+
+def fetch(name: str, weights: tuple[str, ...]) -> Path:
+    """The folder of a repository with its configuration and some files of weights, from the cache where they are there.
+
+    Args:
+        name: owner/name.
+        weights: paths of the .safetensors files in it.
+
+    Raises:
+        UserError: if it is not to be had: no network and not in the cache, no such repository, or not without a licence's
+            acceptance.
+    """
+    if not is_id(name):
+        raise UserError(f"There is no folder '{name}' here; give one, or a hub id of the form owner/name.")
+    try:
+        return Path(snapshot_download(name, allow_patterns=[*PLAIN, *weights]))
+    except GatedRepoError as error:
+        raise UserError(
+            f"'{name}' asks for its licence to be accepted: do so on its page, then log in with `hf auth login`."
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise UserError(f"There is no folder '{name}' here and no model of that name on the hub.") from error
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        raise UserError(
+            f"'{name}' is not a folder here, and could not be fetched from the hub: there is no network, or the hub did not "
+            "answer. Pick a model that is in the box, or give a local diffusers folder."
+        ) from error
