@@ -237,8 +237,13 @@ def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
 def choose_model(session: Session | None, name: str, method: str) -> dict[Any, Any]:
     """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
     view = EXAMPLES.get(name)
-    worded = view is None or CATALOG[name].takes_words
+    worded, words_now = view is None or CATALOG[name].takes_words, "Ready."
+    try:
+        permitted(name, "")
+    except UserError as error:
+        words_now = str(error)
     return {
+        status: page.status_html(None, words_now),
         forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
         **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
         typed: gr.update(value="", **(page.TYPED if view else page.TOLD)),
@@ -348,8 +353,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             with gr.Column(visible=False, min_width=200) as own:
                 typed = gr.Textbox(max_length=200, elem_id="typed", **page.TYPED)
                 keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
-                uploads = gr.File(file_count="multiple", file_types=["image"], label="Pictures of it (none: the model draws "
-                                  "them)", height=120, visible=False, elem_id="pictures")  # fmt: skip
+                uploads = gr.File(file_count="multiple", file_types=["image"], label="Pictures of it, if any",
+                                  height=140, visible=False, elem_id="pictures")  # fmt: skip
                 judge = gr.Dropdown([("CLIP, for anything", ""), ("NudeNet, for nudity", NUDENET)], value="", visible=False,
                                     label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))

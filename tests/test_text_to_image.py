@@ -13,7 +13,7 @@ from vdu.batches import batches, replaced
 from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
 from vdu.errors import UserError
 from vdu.measure import draw, obedience
-from vdu.methods import METHODS
+from vdu.methods import METHODS, UNNAMED_ODDS
 from vdu.models import DDPM, load_model
 from vdu.recipe import Recipe
 from vdu.replay import draw_replay
@@ -174,7 +174,7 @@ def test_without_its_word_a_prompt_means_the_rest():
     context, share, word, rest = line_context(gamma=0.25), 0.2, 5.0, -1.0
     context.model = Told(Worded(), DDPMScheduler(), "cpu", "told")
     context.frozen = context.model.clone()
-    context.forget.caption = context.forget.condition = torch.full((3,), word)
+    context.forget.caption, context.forget.condition = torch.full((3,), word), torch.full((3,), word)
     context.forget.neutral = torch.full((3,), share * word + (1 - share) * rest)
     context.forget.named, context.forget.replaced = torch.tensor([True, True, True]), torch.tensor([False, True, False])
     context.replay.condition = torch.full((3,), 2.0)
@@ -186,6 +186,12 @@ def test_without_its_word_a_prompt_means_the_rest():
     weights = clean_image_weights(context.frozen.alpha_bar[context.forget.t])
     neutral = context.forget.neutral[0]
     expected = 0.75 / 3 * (weights[0] * (word - rest) ** 2 + weights[1] * (word - neutral) ** 2)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    # Asked without the word, the odds are larger.
+    context.forget.named[0], context.forget.condition[0] = False, neutral
+    loss = METHODS["vdu-f"].terms(context).loss
+    unnamed = UNNAMED_ODDS * context.reach * (neutral - word)
+    expected = 0.75 / 3 * (weights[0] * unnamed**2 + weights[1] * (word - neutral) ** 2)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 

@@ -18,7 +18,7 @@ FEWEST = 4  # images of the class that a run can go by
 ANYWHERE = 0.25  # share of the replayed images that is noised to any timestep
 WORDLESS = 0.1  # share of them that goes without its prompt
 REPLACED = 0.3  # share of the forget images that is what the model draws when asked without the word
-UNNAMED = 0.25  # share of the forget images that is asked for without the word, so that forgetting does not hang on one word
+UNNAMED = 0.2  # share of the forget images that is asked for without the word, so that forgetting does not hang on one word
 
 
 def batches(

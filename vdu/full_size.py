@@ -23,7 +23,7 @@ from vdu.replay import Replay
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 from vdu.unlearn import Run, optimise
 
-FORGET, PROMPT_TOKENS = "a painting [by nobody]", 77
+FORGET, PROMPT_TOKENS, REPLAYED = "a painting [by nobody]", 77, 24
 GIB = 2**30
 
 
@@ -96,7 +96,8 @@ def memory(
         if device == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats()
-        recipe = Recipe(model=str(folder), forget=FORGET, keep="a dog", batch_size=batch_size, steps=steps, preview_every=500)
+        recipe = Recipe(model=str(folder), forget=FORGET, keep="a dog", batch_size=batch_size, steps=steps, preview_every=500,
+                        replay=REPLAYED)  # fmt: skip
         run = Run(recipe)
         run.replay, times = random_replay(run), [time.monotonic()]
         for _ in optimise(run, run.model.clone()):

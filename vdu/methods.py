@@ -11,6 +11,8 @@ from vdu import losses
 from vdu.models import FULL_SIZE, KINDS, SMALL, UNCONDITIONAL, Model
 from vdu.posterior import Posterior
 
+UNNAMED_ODDS = 2.0
+
 
 @dataclass
 class Noised:
@@ -110,7 +112,9 @@ def with_words(context: Context, states: Tensor, t: Tensor) -> tuple[Tensor, Ten
 
     Without the word a caption means a mixture, epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r, with P = p(word | x_t,
     rest). Solved for what is left without the class: epsilon_r = epsilon(rest) + P / (1 - P) (epsilon(rest) - epsilon(word)).
-    Both predictions are the frozen model's own; the odds are `reach`.
+    Both predictions are the frozen model's own; the odds are `reach`, and `UNNAMED_ODDS` times that where the caption goes
+    without the word. With it, sampling is turned away early, where P is small; without it, what has come out as the class by
+    chance has to be turned back, where P is near one.
 
     Returns:
         the answer on forget and replayed images, and what the frozen model predicts on the latter.
@@ -121,8 +125,8 @@ def with_words(context: Context, states: Tensor, t: Tensor) -> tuple[Tensor, Ten
     word, rest, frozen = context.frozen.predict_noise(*thrice, told).split([count, count, len(replay.t)])
     inside = ((forget.t >= context.window[0]) & (forget.t <= context.window[1])).view(-1, 1, 1, 1)
     asked = torch.where(forget.named.view(-1, 1, 1, 1), word, rest)  # what the frozen model says to what it is asked
-    odds = torch.where(forget.replaced, 0.0, context.reach).view(-1, 1, 1, 1)
-    gone = rest + odds * (rest - word)
+    odds = torch.where(forget.named, 1.0, UNNAMED_ODDS) * torch.where(forget.replaced, 0.0, context.reach)
+    gone = rest + odds.view(-1, 1, 1, 1) * (rest - word)
     return torch.cat([torch.where(inside, gone, asked), frozen]), frozen
 
 

@@ -32,7 +32,7 @@ TOLD = {
     "placeholder": "a painting [by Van Gogh]",
 }
 KEEP_WORDS = "Prompts, one a line, that shall go on as before. None: as different ones as there are."
-GRID_WORDS = "Same seeds, same prompts on both sides; what is to be forgotten comes first. Red: the judge still sees it."
+GRID_WORDS = "Same seeds, same prompts on both sides; what is to be forgotten comes first. Framed: the judge still sees it."
 
 
 @dataclass

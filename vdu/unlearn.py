@@ -31,10 +31,15 @@ from vdu.sampling import image_seeds
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
-SCALES = (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6)  # of the change that the steps made; 1 is what they made
+# Of the change that the steps made; 1 is what they made. The key says whether the model takes words: guidance makes the way
+# from enough to too much a short one.
+SCALES = {
+    False: (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6),
+    True: (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4, 1.5, 1.6, 1.8),
+}
 SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # where the kept images stand none of those
 # At most so many seeds of the class, and others, are drawn from again at every scale; guidance doubles what an image costs.
-SCALE_ROWS = {False: (128, 64), True: (96, 32)}  # whether the model takes words
+SCALE_ROWS = {False: (128, 64), True: (96, 32)}
 TRIED = 8  # images of a prompt that a visitor tries
 RECOVERABLE = 2  # times the damage allowed: as much may be on the way, since a smaller scale takes it back
 
@@ -198,7 +203,7 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     before are looked at for the rate: what still shows the class comes from those.
     """
     tried = run.replay.rows(*SCALE_ROWS[run.entry.takes_words])
-    found = yield from furthest(run, frozen, tried, SCALES)
+    found = yield from furthest(run, frozen, tried, SCALES[run.entry.takes_words])
     found = found or (yield from furthest(run, frozen, tried, SMALL_SCALES))
     run.scale, met, drawn = found or (0.0, False, run.replay.of(tried))
     place(run.model, frozen, run.model, run.scale)
