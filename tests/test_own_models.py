@@ -1,7 +1,9 @@
 """Models and concepts of a user's own: any Stable Diffusion folder, the hub without a network, judges for anything."""
 
 import json
+import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -194,6 +196,18 @@ def test_a_model_of_another_kind_is_refused_by_its_reason(tmp_path):
     )
     with pytest.raises(UserError, match="is a StableDiffusionXLPipeline; what can be unlearned are"):
         load_model(tmp_path / "xl")
+    for part, change, message in (
+        (
+            "scheduler/scheduler_config.json",
+            {"prediction_type": "sample"},
+            "predicts 'sample'; what can be unlearned predicts",
+        ),
+        ("model_index.json", {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "noise schedule is not DDPM's"),
+    ):
+        copy = shutil.copytree("assets/mnist-ddpm", tmp_path / Path(part).stem)
+        (copy / part).write_text(json.dumps(json.loads((copy / part).read_text()) | change))
+        with pytest.raises(UserError, match=message):
+            load_model(copy)
 
 
 # --- in little memory ---

@@ -1,10 +1,13 @@
 """Sampling is repeatable, and image k does not depend on how many are drawn."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from vdu.catalog import open_model
-from vdu.models import from_uint8
+from vdu.models import DDPM, from_uint8
 from vdu.sampling import ALGORITHMS, HowToSample, drain, image_seeds, sample, timestep_grid
 
 
@@ -47,3 +50,28 @@ def test_starting_from_an_image_at_low_noise_gives_that_image_back():
     far = drain(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=0))
     assert (near.int() - real.int()).abs().float().mean() < 8
     assert (far.int() - real.int()).abs().float().mean() > 20
+
+
+def test_a_network_that_predicts_v_draws_the_same():
+    model, _ = open_model("mnist-ddpm", "cpu")
+
+    class Velocity(torch.nn.Module):
+        """v = (epsilon - sigma_t x_t) / alpha_t, from a network that predicts epsilon."""
+
+        def __init__(self):
+            super().__init__()
+            self.inside = model.unet
+            self.config = model.unet.config
+
+        def forward(self, noisy, t):
+            alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
+            predicted = self.inside(noisy, t).sample
+            return SimpleNamespace(sample=(predicted - (1 - alpha_bar).sqrt() * noisy) / alpha_bar.sqrt())
+
+    config = dict(model.scheduler.config) | {"prediction_type": "v_prediction"}
+    other = DDPM(Velocity(), DDPMScheduler.from_config(config), "cpu", "v")
+    states, t = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([5, 500, 999])
+    with torch.no_grad():
+        torch.testing.assert_close(other.predict_noise(states, t), model.predict_noise(states, t), atol=2e-2, rtol=0)
+    first, second = (drain(sample(each, image_seeds(0, 3), HowToSample(5))) for each in (model, other))
+    assert (first.int() - second.int()).abs().float().mean() < 2

@@ -26,7 +26,12 @@ from transformers import logging as transformers_logging
 
 from vdu.errors import UserError
 
-COMPATIBLE_SCHEDULERS = ("DDPMScheduler", "DDIMScheduler", "PNDMScheduler")
+# Those whose noise schedule is DDPM's; how they sample does not matter here.
+COMPATIBLE_SCHEDULERS = (
+    "DDPMScheduler", "DDIMScheduler", "PNDMScheduler", "DPMSolverMultistepScheduler", "UniPCMultistepScheduler",
+    "EulerDiscreteScheduler", "EulerAncestralDiscreteScheduler", "LMSDiscreteScheduler",
+)  # fmt: skip
+PREDICTIONS = ("epsilon", "v_prediction")  # what a network may predict
 TEXT_TO_IMAGE, WORDLESS = "StableDiffusionPipeline", ("DDPMPipeline", "DDIMPipeline")
 DDPM_PARTS = ("unet/diffusion_pytorch_model.safetensors",)
 TEXT_TO_IMAGE_PARTS = (*DDPM_PARTS, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
@@ -77,7 +82,7 @@ def visiting(module: torch.nn.Module, device: str) -> Iterator[torch.nn.Module]:
 
 @dataclass
 class Diffusion:
-    """An epsilon-prediction diffusion model on states x_t (n, c, h, w): pixels, or an autoencoder's latents.
+    """A diffusion model on states x_t (n, c, h, w): pixels, or an autoencoder's latents.
 
     Attributes:
         unet: the network.
@@ -114,6 +119,13 @@ class Diffusion:
     def betas(self) -> Tensor:
         """beta_t for t = 0 … T-1, shape (T,)."""
         return self.scheduler.betas.to(self.device)
+
+    def noise_in(self, predicted: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
+        """The noise that a network's output means: itself, or of v-prediction (Salimans & Ho 2022) alpha_t v + sigma_t x_t."""
+        if self.scheduler.config.prediction_type == "epsilon":
+            return predicted
+        alpha_bar = self.alpha_bar[t].view(-1, 1, 1, 1)
+        return alpha_bar.sqrt() * predicted + (1 - alpha_bar).sqrt() * noisy
 
     def train_only(self, which: str) -> None:
         """Fix all parameters but those of a kind, one of `PARAMETERS`; of these the model gets its own, in float32.
@@ -154,7 +166,8 @@ class DDPM(Diffusion):
     def predict_noise(self, noisy: Tensor, t: Tensor, condition: None = None) -> Tensor:
         """epsilon_theta(x_t, t) in float32 for x_t (n, c, h, w) and integer timesteps t (n,)."""
         with autocast(self.device):
-            return self.unet(noisy.contiguous(memory_format=torch.channels_last), t).sample.float()
+            predicted = self.unet(noisy.contiguous(memory_format=torch.channels_last), t).sample.float()
+        return self.noise_in(predicted, noisy, t)
 
     def encode(self, images: Tensor) -> Tensor:
         """States of uint8 images, (n, c, h, w)."""
@@ -210,7 +223,8 @@ class StableDiffusion(Diffusion):
     def predict_noise(self, noisy: Tensor, t: Tensor, condition: Tensor) -> Tensor:
         """epsilon_theta(x_t, t, c) in float32 for x_t (n, c, h, w), integer timesteps t (n,) and conditions."""
         with autocast(self.device):
-            return self.unet(noisy.contiguous(memory_format=torch.channels_last), t, condition).sample.float()
+            predicted = self.unet(noisy.contiguous(memory_format=torch.channels_last), t, condition).sample.float()
+        return self.noise_in(predicted, noisy, t)
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
@@ -289,8 +303,12 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         kind = "a Stable Diffusion model" if text_to_image else "an unconditional DDPM"
         raise UserError(f"'{folder}' could not be read as {kind}: {first_line(error)}") from error
-    if scheduler_name not in COMPATIBLE_SCHEDULERS or scheduler.config.prediction_type != "epsilon":
-        raise UserError(f"'{folder}' is not an epsilon-prediction model, which is what can be unlearned so far.")
+    if scheduler_name not in COMPATIBLE_SCHEDULERS:
+        raise UserError(
+            f"'{folder}' has a {scheduler_name}, whose noise schedule is not DDPM's; such models cannot be unlearned."
+        )
+    if (predicts := scheduler.config.prediction_type) not in PREDICTIONS:
+        raise UserError(f"'{folder}' predicts '{predicts}'; what can be unlearned predicts {' or '.join(PREDICTIONS)}.")
     digest = digest_of([folder / path for path in needed])
     if not text_to_image:
         return DDPM(unet.to(device).to(memory_format=torch.channels_last).eval(), scheduler, device, digest, folder)

@@ -92,7 +92,10 @@ def sample(
         condition = model.conditions(prompts[start : start + batch] if prompts else [None] * len(state))
         wordless = model.conditions([None] * len(state))
         # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
-        scheduler = DPMSolverMultistepScheduler.from_config(model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler])
+        # `predict_noise` gives the noise, whatever the network predicts.
+        scheduler = DPMSolverMultistepScheduler.from_config(
+            model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler], prediction_type="epsilon"
+        )
         scheduler.set_timesteps(timesteps=grid)
         for t in grid[skip:]:
             times = torch.full((len(state),), t, device=model.device)
