@@ -59,6 +59,23 @@ def test_a_table_goes_on_where_it_was_cut_short(tmp_path, capsys, monkeypatch):
     assert len(json.loads(target.read_text())) == 1
 
 
+def test_every_number_of_pictures_is_a_line_over_its_seeds(tmp_path, capsys, monkeypatch):
+    asked = []
+
+    def known(recipe, rows, target, show):
+        asked.append((recipe.method, recipe.forget_images, recipe.seed))
+        return row(forget_rate=0.1 / recipe.forget_images)
+
+    monkeypatch.setattr(bench, "row_for", known)
+    bench.pictures("mnist-ddpm", "3", ["vdu-f", "vdu"], [1, 4], [0, 1], 50, tmp_path / "x.json", print, tmp_path / "x.png")
+    assert asked == [(method, count, seed) for method in ("vdu-f", "vdu") for count in (1, 4) for seed in (0, 1)]
+    lines = capsys.readouterr().out.splitlines()
+    low, high = wilson(200, 2000)
+    assert lines[2].startswith(f"| vdu-f | 1 | 2 × 50 | 10.00% [{low:.2%}–{high:.2%}]")
+    assert "2.50%" in lines[3]
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_another_file_is_not_overwritten(tmp_path):
     (tmp_path / "mine.json").write_text('{"a": 1}')
     with pytest.raises(UserError, match="not a table of this command"):

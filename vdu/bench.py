@@ -178,16 +178,7 @@ def quality(
         for seed in seeds:  # seeds outside, so that a table cut short has every class
             for forget in forgets:
                 changes = {"model": model, "forget": forget, "seed": seed, "samples": samples}
-                recipe = Recipe.from_dict(changes | SETTINGS[setting].changes)
-                row = next((row for row in known if row["recipe"] == recipe.to_dict()), None)
-                if row is None:
-                    run = Run(recipe)
-                    for _ in unlearn(run):
-                        pass
-                    row = row_of(report_of(run)) | {"recipe": recipe.to_dict()}
-                    known.append(row)
-                    target.write_text(json.dumps(known, indent=1) + "\n")
-                    show(row["stopped_because"])
+                row = row_for(Recipe.from_dict(changes | SETTINGS[setting].changes), known, target, show)
                 tables.setdefault(setting, []).append(row)
                 print(line_of(setting, row) + "".join(f"  MISSES {name}" for name in misses(row)), flush=True)
     if plots:
@@ -196,6 +187,60 @@ def quality(
         }
         save(figures.trade_off(runs), plots)
     print("\n" + settings_table(tables) + "\n\n" + classes_table(tables[settings[0]]))
+
+
+def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str], None]) -> Row:
+    """The row of a recipe: one of those known, or that of a run, which joins them and is written at once."""
+    for row in known:
+        if row["recipe"] == recipe.to_dict():
+            return row
+    run = Run(recipe)
+    for _ in unlearn(run):
+        pass
+    known.append(row_of(report_of(run)) | {"recipe": recipe.to_dict()})
+    target.write_text(json.dumps(known, indent=1) + "\n")
+    show(known[-1]["stopped_because"])
+    return known[-1]
+
+
+def pictures(
+    model: str,
+    forget: str,
+    methods: list[str],
+    counts: list[int],
+    seeds: list[int],
+    samples: int,
+    target: Path,
+    show: Callable[[str], None],
+    plot: Path | None = None,
+) -> None:
+    """The data-constrained question: how well is a class forgotten with 1, 4, 16 … real pictures of it, and at what cost.
+
+    Prints a Markdown table with a line a method and count, over the seeds; writes the rows as JSON, and goes on there where
+    it was cut short; draws them in `plot`.
+
+    Raises:
+        UserError: if `target` holds something else.
+    """
+    known, tables = read_rows(target), {}
+    for method in methods:
+        for count in counts:
+            changes = {"model": model, "forget": forget, "samples": samples, "method": method, "forget_images": count}
+            recipes = [Recipe.from_dict(changes | {"seed": seed}) for seed in seeds]
+            tables[method, count] = [row_for(recipe, known, target, show) for recipe in recipes]
+    head = ["method", "pictures", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before", "worst"]
+    lines = []
+    for (method, count), rows in tables.items():
+        ratios = [row["u_fid_ratio"] for row in rows]
+        lines.append([
+            method, str(count), f"{len(rows)} × {samples:,}", pooled_rate(rows),
+            f"{max(row['forget_rate'] for row in rows):.1%}", mean_over_runs(ratios), f"{max(ratios):.2f}",
+        ])  # fmt: skip
+    print(table(head, lines))
+    if plot:
+        points = {method: [(count, *pooled(tables[method, count]), statistics.fmean(row["u_fid_ratio"] for row in
+                  tables[method, count])) for count in counts] for method in methods}  # fmt: skip
+        save(figures.few_pictures(points, forget), plot)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -215,12 +260,17 @@ def read_rows(target: Path) -> list[Row]:
     return rows
 
 
-def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> str:
-    """A rate over all samples of some runs, with its Wilson interval."""
+def pooled(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> tuple[float, float, float]:
+    """A rate over all samples of some runs, and its Wilson interval."""
     total = sum(row[count] for row in rows)
     hits = sum(round(row[name] * row[count]) for row in rows)
-    low, high = wilson(hits, total)
-    return f"{hits / total:.2%} [{low:.2%}–{high:.2%}]"
+    return hits / total, *wilson(hits, total)
+
+
+def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> str:
+    """`pooled` in words."""
+    rate, low, high = pooled(rows, name, count)
+    return f"{rate:.2%} [{low:.2%}–{high:.2%}]"
 
 
 def mean_over_runs(values: list[float]) -> str:

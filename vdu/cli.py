@@ -19,6 +19,7 @@ from vdu.bench import COMPARED, SETTINGS
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import Clock, draw, figures_of
+from vdu.methods import METHODS
 from vdu.models import pick_device
 from vdu.recipe import CHOICES, Recipe
 from vdu.report import headline, sheet, write_run
@@ -165,6 +166,12 @@ def run_quality(arguments: argparse.Namespace) -> None:
     bench.quality(settings, arguments.model, forgets, *how)
 
 
+def run_pictures(arguments: argparse.Namespace) -> None:
+    """Print, write and draw how forgetting depends on the number of real pictures."""
+    how = arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line, arguments.plots
+    bench.pictures(arguments.model, arguments.forget, arguments.methods, arguments.counts, *how)
+
+
 def run_retrained(arguments: argparse.Namespace) -> None:
     """Print and write how near unlearning comes to retraining."""
     retraining.retrained(Path(arguments.models), arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line)
@@ -248,6 +255,17 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--plots", type=Path, help="PNG to draw: what forgetting costs in each setting")
     command.add_argument("--out", default="quality.json", help="JSON to write, row by row")
     command.set_defaults(run=run_quality)
+
+    command = kinds.add_parser("pictures", help="forgetting against the number of real pictures of the class")
+    command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
+    command.add_argument("--forget", default=Recipe().forget, help=CHOICES["forget"].explanation)
+    command.add_argument("--methods", nargs="+", choices=METHODS, default=["vdu-f", "vdu"], metavar="METHOD")
+    command.add_argument("--counts", nargs="+", type=whole(1, 500), default=[1, 4, 16, 64, 256])
+    command.add_argument("--seeds", nargs="+", type=whole(0, 2**31 - 1), default=[0, 1, 2])
+    command.add_argument("--samples", type=whole(50, 20000), default=1000)
+    command.add_argument("--plots", type=Path, help="PNG to draw")
+    command.add_argument("--out", default="pictures.json", help="JSON to write, row by row")
+    command.set_defaults(run=run_pictures)
 
     command = kinds.add_parser("retrained", help="how near each way of unlearning comes to retraining without the class")
     command.add_argument("--models", default="retrained", help="folder that `pretrain retrained` left")

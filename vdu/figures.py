@@ -148,3 +148,33 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         axes.tick_params(axis="y", which="both", labelsize=8)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
         return figure
+
+
+def few_pictures(points: dict[str, list[tuple[int, float, float, float, float]]], forget: str) -> Figure:
+    """Forgetting against the number of real pictures, and what it costs.
+
+    Args:
+        points: method -> (pictures, forget rate, its interval's ends, u-FID after ÷ before) at each number.
+        forget: what was forgotten.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(9.2, 3.4), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        for number, (method, rows) in enumerate(points.items()):
+            counts, rates, lows, highs, ratios = zip(*rows, strict=True)
+            colour = (AFTER, PLASTICITY, STABILITY)[number % 3]
+            left.fill_between(
+                counts, [100 * low for low in lows], [100 * high for high in highs], color=colour, alpha=0.2, linewidth=0
+            )
+            left.plot(counts, [100 * rate for rate in rates], "o-", color=colour, label=method)
+            right.plot(counts, ratios, "o-", color=colour, label=method)
+        left.set_ylabel(f"forget rate of “{forget}”, %")
+        left.set_ylim(bottom=0)
+        right.set_ylabel("u-FID after ÷ before")
+        right.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
+        for axes in (left, right):
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(counts, [str(count) for count in counts])
+            axes.set_xlabel("real pictures of it")
+        left.legend(frameon=False, fontsize=10)
+        return figure
