@@ -8,6 +8,7 @@ import pytest
 import torch
 from conftest import QUICK, line_context
 from diffusers import DDPMScheduler, StableDiffusionPipeline
+from huggingface_hub import ModelCard
 
 from vdu.batches import batches, replaced
 from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
@@ -17,7 +18,7 @@ from vdu.methods import METHODS, UNNAMED_ODDS
 from vdu.models import DDPM, load_model
 from vdu.recipe import Recipe
 from vdu.replay import draw_replay
-from vdu.report import headline, model_card, report_of, write_run
+from vdu.report import CARD, headline, model_card, report_of, write_run
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 from vdu.unlearn import Run, unlearn
 
@@ -224,7 +225,11 @@ def test_every_way_of_unlearning_works_on_words_too(changes, model, tmp_path):
             low, high = report[side][f"{key}_ci95"]
             assert low <= report[side][key] <= high
     assert f"“{changes['forget']}”" in headline(report)
-    assert "IRA" in model_card(report)
+    card = ModelCard(model_card(report))
+    assert card.data.base_model is None
+    assert "IRA" in card.text
+    measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert measured == {key: report["after"][key] for key in CARD}
     if run.scale and changes.get("parameters") == "cross-attention":
         before = dict(model.unet.named_parameters())
         for name, value in run.model.unet.named_parameters():

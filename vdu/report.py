@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import EvalResult, ModelCardData
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vdu import metrics
 from vdu.events import Preview
+from vdu.hub import is_id
 from vdu.measure import changes, figures_of
 from vdu.methods import METHODS
 from vdu.unlearn import Run
@@ -130,36 +132,59 @@ def percent(rate: float) -> str:
     return f"{100 * rate:.1f}"
 
 
+CARD = {  # figure -> what a model card calls it, and how it is written there
+    "forget_rate": ("forget rate", "{:.2%}"),
+    "paraphrase_rate": ("forget rate in other words", "{:.2%}"),
+    "ira": ("other prompts right (IRA)", "{:.2%}"),
+    "cra": ("the other axis right (CRA)", "{:.2%}"),
+    "retain_fid": ("u-FID (judge features)", "{:.3f}"),
+}
+
+
 def model_card(report: Report) -> str:
-    """A README.md for the unlearned model."""
-    before, after = report["before"], report["after"]
+    """A README.md for the unlearned model, with its figures for people and, as a model-index, for the hub.
+
+    A model that came from a folder goes by that folder's name alone.
+    """
+    before, after, worded = report["before"], report["after"] or {}, "ira" in (report["before"] or {})
+    name = report["model"] if is_id(report["model"]) else Path(report["model"]).name
+    title = f"{name} without {report['forget']}"
+    measured = {key: how for key, how in CARD.items() if None not in (after.get(key), before and before.get(key))}
+    results = [
+        EvalResult(
+            task_type="text-to-image" if worded else "unconditional-image-generation",
+            dataset_type="samples",
+            dataset_name=f"{report['samples']:,} samples of the model itself",
+            metric_type=key,
+            metric_name=words,
+            metric_value=after[key],
+        )
+        for key, (words, _) in measured.items()
+    ]
+    data = ModelCardData(
+        library_name="diffusers",
+        base_model=name if is_id(name) else None,
+        tags=["unlearning", "variational-diffusion-unlearning"],
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
     lines = [
         "---",
-        "library_name: diffusers",
-        f"base_model: {report['model']}",
-        "tags: [unlearning, variational-diffusion-unlearning]",
+        data.to_yaml(),
         "---",
-        f"# {report['model']} without {report['forget']}",
+        f"# {title}",
         "",
         f"Made by VDU Studio with {METHODS[report['method']].title}, seed {report['seed']}, "
         f"{report['steps_taken']} steps; it stopped because {report['stopped_because']}. "
-        f"The change of the weights was scaled by {report['scale']:g}.",
+        f"The change of the weights was scaled by {report['scale']:g}."
+        + (f" Measured with {report['samples']:,} samples a side." if measured else ""),
         "",
     ]
-    if after:
-        lines += [
-            f"- forget rate {before['forget_rate']:.2%} → {after['forget_rate']:.2%} "
-            f"(95 % {after['forget_rate_ci95'][0]:.2%}–{after['forget_rate_ci95'][1]:.2%}), n = {report['samples']}",
-        ]
-    for key, meaning in (("ira", "other prompts right (IRA)"), ("cra", "the other axis right (CRA)")):
-        if after and key in after:
-            low, high = after[f"{key}_ci95"]
-            lines += [f"- {meaning} {before[key]:.2%} → {after[key]:.2%} (95 % {low:.2%}–{high:.2%})"]
-    if after and None not in (before["retain_fid"], after["retain_fid"]):
-        lines += [
-            f"- u-FID {before['retain_fid']:.3f} → {after['retain_fid']:.3f} "
-            f"(judge features; real against real at this n: {after['retain_fid_floor']:.3f})",
-        ]
+    for key, (words, how) in measured.items():
+        low, high = (how.format(end) for end in after[f"{key}_ci95"])
+        lines += [f"- {words} {how.format(before[key])} → {how.format(after[key])} (95 % {low}–{high})"]
+    if "retain_fid" in measured:
+        lines += [f"- real against real, the u-FID at this n is {after['retain_fid_floor']:.3f}"]
     return "\n".join(lines) + "\n"
 
 
