@@ -19,7 +19,7 @@ import gradio as gr
 
 from vdu import hub, page
 from vdu.catalog import CATALOG, kind_of
-from vdu.data import MOST_PICTURES, UNREADABLE, read_picture
+from vdu.data import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
 from vdu.judges import CLIP, NUDENET
@@ -42,6 +42,7 @@ ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page
 MODELS = [(entry.title, entry.name) for entry in CATALOG.values()] + [
     (f"{title} · from the hub, for a GPU", name) for name, title in hub.LISTED.items()
 ]
+THUMBNAIL = (3, 96, 96)
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -117,16 +118,20 @@ def keep_pictures(uploaded: list[str] | None, folder: Path) -> str:
     if not uploaded:
         return ""
     (target := folder / "pictures").mkdir()
-    for number, path in enumerate(map(Path, uploaded)):
-        try:
-            read_picture(path, (3, 8, 8))
-        except UNREADABLE as error:
-            gr.Warning(f"{path.name} is left out: {error}")
-            continue
+    readable, _ = read_each(map(Path, uploaded), THUMBNAIL)
+    for number, path in enumerate(readable):
         shutil.copy(path, target / f"{number:03d}{path.suffix}")
-    if not any(target.iterdir()):
+    if not readable:
         raise UserError("None of these files is a picture that can be read; upload PNG or JPEG.")
     return str(target)
+
+
+def show_pictures(uploaded: list[str] | None) -> Any:
+    """What the model will see of uploaded pictures, small; those that cannot be read are named."""
+    readable, left_out = read_each(map(Path, (uploaded or [])[:MOST_PICTURES]), THUMBNAIL)
+    for why in left_out:
+        gr.Warning(why)
+    return gr.update(value=page.pictures_html(list(readable.values())), visible=bool(readable))
 
 
 STOPS: dict[str, threading.Event] = {}  # by visitor: set when theirs, waiting or under way, shall end
@@ -247,7 +252,8 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
         **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
         typed: gr.update(value="", **(page.TYPED if view else page.TOLD)),
-        **{part: gr.update(visible=view is None) for part in (uploads, judge)},
+        uploads: gr.update(visible=view is None, value=None),
+        judge: gr.update(visible=view is None),
         **defaults_for(name, method),
         **(whole(view, example=True) if view and not session else {}),
     }
@@ -355,6 +361,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
                 uploads = gr.File(file_count="multiple", file_types=["image"], label="Pictures of it, if any",
                                   height=140, visible=False, elem_id="pictures")  # fmt: skip
+                seen = gr.HTML(visible=False, elem_id="seen")
                 judge = gr.Dropdown([("CLIP, for anything", ""), ("NudeNet, for nudity", NUDENET)], value="", visible=False,
                                     label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
@@ -436,6 +443,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         show_progress="hidden",
         api_visibility="private",
     )
+    uploads.change(show_pictures, uploads, seen, show_progress="hidden", api_visibility="private")
     stop.click(ask_to_stop, None, status, show_progress="hidden", api_visibility="private")
     demo.unload(leave)
     snapshot.input(show_snapshot, [state, model, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",

@@ -17,6 +17,7 @@ from conftest import QUICK
 from diffusers import DDPMPipeline
 from gradio_client import Client
 from gradio_client.exceptions import AppError
+from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
 from vdu.report import a
@@ -187,6 +188,19 @@ def test_words_that_cannot_be_run_here_are_refused_in_one_sentence(browser, addr
     page.get_by_role("button", name="Unlearn", exact=True).click()
     expect(page.locator("body")).to_contain_text(message)
     expect(page.locator("#headline")).to_contain_text("example")
+    page.context.close()
+
+
+def test_uploaded_pictures_are_shown_as_the_model_will_see_them(browser, address, tmp_path):
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "whole.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:50])
+    page = visit(browser, address)
+    page.get_by_label("Model", exact=True).first.click()
+    page.get_by_role("option", name="Stable Diffusion 1.4").click()
+    expect(page.locator("#pictures")).to_be_visible()
+    page.locator("#pictures input[type=file]").set_input_files([tmp_path / "whole.png", tmp_path / "broken.png"])
+    expect(page.locator("#seen img")).to_have_attribute("alt", "the centre of each picture, square")
+    expect(page.locator("body")).to_contain_text("'broken.png' is left out")
     page.context.close()
 
 

@@ -1,6 +1,7 @@
 """Forget images: real pictures of the class to forget."""
 
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -52,15 +53,23 @@ def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
     paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     if len(paths) > MOST_PICTURES:
         raise UserError(f"'{folder}' holds {len(paths)} files; put at most {MOST_PICTURES} pictures there.")
-    pictures = []
-    for path in paths:
-        try:
-            pictures.append(read_picture(path, shape))
-        except UNREADABLE as error:
-            warnings.warn(f"'{path.name}' is left out: {error}", stacklevel=2)
+    pictures, left_out = read_each(paths, shape)
+    for why in left_out:
+        warnings.warn(why, stacklevel=2)
     if not pictures:
         raise UserError(f"There is no picture in '{folder}' that can be read.")
-    return torch.stack(pictures)
+    return torch.stack(list(pictures.values()))
+
+
+def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[Path, Tensor], list[str]]:
+    """What `read_picture` makes of each file that it can read, and a sentence on each that it cannot."""
+    pictures, left_out = {}, []
+    for path in paths:
+        try:
+            pictures[path] = read_picture(path, shape)
+        except UNREADABLE as error:
+            left_out.append(f"'{path.name}' is left out: {error}")
+    return pictures, left_out
 
 
 def read_picture(path: Path, shape: tuple[int, int, int]) -> Tensor:

@@ -5,12 +5,14 @@ import csv
 import html
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from vdu import figures
 from vdu.catalog import Entry
@@ -81,6 +83,16 @@ def picture(data: bytes, description: str) -> str:
     """A PNG as an inline image."""
     encoded = base64.b64encode(data).decode()
     return f'<img class="vdu-sheet" alt="{html.escape(description)}" src="data:image/png;base64,{encoded}">'
+
+
+def pictures_html(images: Sequence[Tensor]) -> str:
+    """Uploaded pictures (c, h, w), uint8, as the model will see them: the centre, square."""
+    if not images:
+        return ""
+    shown = png(sheet(torch.stack(list(images)), torch.zeros(len(images))))
+    return (
+        f'<div class="vdu-small">What the model will see of them:</div>{picture(shown, "the centre of each picture, square")}'
+    )
 
 
 def sheet_html(view: View, step: int | None, forget: str) -> str:
