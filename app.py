@@ -39,9 +39,7 @@ FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "poster
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
 ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
-MODELS = [(entry.title, entry.name) for entry in CATALOG.values()] + [
-    (f"{title} · from the hub, for a GPU", name) for name, title in hub.LISTED.items()
-]
+MODELS = [(entry.title, entry.name) for entry in CATALOG.values()] + [(title, name) for name, title in hub.LISTED.items()]
 THUMBNAIL = (3, 96, 96)
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
@@ -352,7 +350,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     )
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
-            model = gr.Dropdown(MODELS, value=DEFAULT.model, label="Model", allow_custom_value=ANY_MODEL)
+            model = gr.Dropdown(MODELS, value=DEFAULT.model, label="Model", allow_custom_value=ANY_MODEL,
+                                info="Those of 512×512 come from the hub, and need a GPU.")  # fmt: skip
             with gr.Column(min_width=200) as choice:
                 forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
                                   info="What the model shall no longer draw. Beside each: real examples.")  # fmt: skip

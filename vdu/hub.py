@@ -10,10 +10,10 @@ from vdu.errors import UserError
 
 # Stable Diffusion v1-class models whose repositories have all parts as safetensors -> what the page calls them.
 LISTED = {
-    "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4, 512×512",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5, 512×512",
-    "nota-ai/bk-sdm-small": "BK-SDM small: a distilled Stable Diffusion, 512×512",
-    "nota-ai/bk-sdm-tiny": "BK-SDM tiny: a smaller one, 512×512",
+    "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4 · 512×512",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5 · 512×512",
+    "nota-ai/bk-sdm-small": "BK-SDM small, distilled · 512×512",
+    "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
 }
 PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # beside the weights; nothing of it is executed
 

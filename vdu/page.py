@@ -89,10 +89,8 @@ def pictures_html(images: Sequence[Tensor]) -> str:
     """Uploaded pictures (c, h, w), uint8, as the model will see them: the centre, square."""
     if not images:
         return ""
-    shown = png(sheet(torch.stack(list(images)), torch.zeros(len(images))))
-    return (
-        f'<div class="vdu-small">What the model will see of them:</div>{picture(shown, "the centre of each picture, square")}'
-    )
+    shown = picture(png(sheet(torch.stack(list(images)), torch.zeros(len(images)))), "the centre of each picture, square")
+    return f'<div class="vdu-small">What the model will see of them:</div>{shown}'
 
 
 def sheet_html(view: View, step: int | None, forget: str) -> str:
