@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "poster
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
 ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
 MODELS = [(entry.title, entry.name) for entry in CATALOG.values()] + [(title, name) for name, title in hub.LISTED.items()]
+JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
 THUMBNAIL = (3, 96, 96)
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
@@ -71,7 +73,7 @@ def forget_session(session: Session | None) -> None:
         shutil.rmtree(session.folder, ignore_errors=True)
 
 
-def permitted(model: str, judge: str, pictures: str = "") -> None:
+def permitted(model: str, judge: str, pictures: str = "", device: str = "auto") -> None:
     """Refuse what a visitor may not ask of this machine: models, judges and folders beyond those offered.
 
     Raises:
@@ -84,7 +86,7 @@ def permitted(model: str, judge: str, pictures: str = "") -> None:
         raise UserError(f"There is no model '{model}'; choose one of {', '.join(offered)}.")
     if judge not in ("", CLIP, NUDENET) or pictures:
         raise UserError("Judges and folders of this machine's own can be named only on the command line.")
-    if kind_of(model) == FULL_SIZE and pick_device("auto") == "cpu":
+    if kind_of(model) == FULL_SIZE and pick_device(device) == "cpu":
         raise UserError(f"'{model}' needs a GPU, and there is none here; the models in the box are {', '.join(CATALOG)}.")
 
 
@@ -135,18 +137,18 @@ def show_pictures(uploaded: list[str] | None) -> Any:
 STOPS: dict[str, threading.Event] = {}  # by visitor: set when theirs, waiting or under way, shall end
 
 
-def check(request: gr.Request, *values: Any) -> list[dict[str, Any]]:
+def check(request: gr.Request, last_session: Session | None, *values: Any) -> list[dict[str, Any]]:
     """Refuse bad input before it is queued."""
     try:
         recipe_of(*values)
     except UserError as error:
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     STOPS[request.session_hash] = threading.Event()
-    return [gr.validate(True, "")] * len(values)
+    return [gr.validate(True, "")] * (1 + len(values))
 
 
 @on_worker
-def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
+def start(request: gr.Request, last_session: Session | None, *values: Any) -> Iterator[dict[Any, Any]]:
     """Run a recipe and show what it says, until it ends or its visitor asks to stop."""
     stop_asked = STOPS.setdefault(request.session_hash, threading.Event())
     try:
@@ -160,6 +162,7 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
+        forget_session(last_session)
         session, progress, shown = Session(run, page.live_view(run, {}), folder), None, 0.0
         yield {
             state: session,
@@ -168,6 +171,7 @@ def start(request: gr.Request, *values: Any) -> Iterator[dict[Any, Any]]:
             distance: gr.update(value=1, interactive=False),
             shares: page.shares_html(None),
             table: "",
+            **{button: gr.update(value=None, interactive=False) for button in buttons},
         }
         with closing(unlearn(run)) as events:
             for event in events:
@@ -249,7 +253,7 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         status: page.status_html(None, words_now),
         forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
         **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
-        typed: gr.update(value="", **(page.TYPED if view else page.TOLD)),
+        typed: gr.update(**(page.TYPED if view else page.TOLD)),
         uploads: gr.update(visible=view is None, value=None),
         judge: gr.update(visible=view is None),
         **defaults_for(name, method),
@@ -316,7 +320,7 @@ def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | Non
     """
     try:
         chosen = Recipe.from_dict((recipe or {}) | {"model": model, "forget": forget})
-        permitted(chosen.model, chosen.judge, chosen.pictures)
+        permitted(chosen.model, chosen.judge, chosen.pictures, chosen.device)
         run = Run(chosen)
         for event in unlearn(run):
             if isinstance(event, Progress):
@@ -361,7 +365,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 uploads = gr.File(file_count="multiple", file_types=["image"], label="Pictures of it, if any",
                                   height=140, visible=False, elem_id="pictures")  # fmt: skip
                 seen = gr.HTML(visible=False, elem_id="seen")
-                judge = gr.Dropdown([("CLIP, for anything", ""), ("NudeNet, for nudity", NUDENET)], value="", visible=False,
+                judge = gr.Dropdown(JUDGES, value="", visible=False,
                                     label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             with gr.Row():
@@ -424,7 +428,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     inputs = [model, forget, typed, keep, uploads, judge, count, damage, *advanced.values()]
     go.click(
         start,
-        inputs,
+        [state, *inputs],
         outputs,
         validator=check,
         concurrency_limit=1,
@@ -435,6 +439,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         api_visibility="private",
     )
     dependent = [advanced[name] for name in DEPENDENT]
+    # In the browser, at once: cleared by the server's answer, words that were typed meanwhile would be lost.
+    model.input(None, None, typed, js="() => ''", api_visibility="private")
     model.input(
         choose_model,
         [state, model, advanced["method"]],
@@ -458,4 +464,4 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
 demo.queue(max_size=20)
 
 if __name__ == "__main__":
-    demo.launch(theme=THEME, css=CSS)
+    demo.launch(theme=THEME, css=CSS, max_file_size="20mb")

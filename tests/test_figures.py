@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdu.figures import running_mean
+from vdu.figures import class_shares, running_mean
 from vdu.report import a
 
 
@@ -17,3 +17,9 @@ def test_a_running_mean_looks_back_only():
 )
 def test_a_class_has_its_article(name, words):
     assert a(name) == words
+
+
+def test_dollar_signs_in_a_users_words_are_drawn_as_such():
+    words = "a $20 bill, not $\\frac{1$"
+    before = {"class_shares": {words: 0.5, "a dog": 0.5}}
+    assert class_shares(before, before, words).startswith("<svg")

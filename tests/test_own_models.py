@@ -60,6 +60,8 @@ def test_words_in_brackets_are_those_to_forget(folder):
         "a hat of straw", "a dog", "a hat", "an image of a hat of straw", "a dog", "an image of a hat"]  # fmt: skip
     assert not {ask.prompt for ask in entry.plan("", 50, MEASURED) if ask.kind == PARAPHRASE} & set(those.captions)
     assert Told.of("x", (3, 16, 16), folder, Words("straw")).without("an image of straw", "straw") == ""
+    usual = Told.of("x", (3, 16, 16), folder, Words("a photo of a dog"))
+    assert usual.caption not in usual.keep
 
 
 @pytest.mark.parametrize(
@@ -131,6 +133,9 @@ def test_the_command_takes_a_model_of_ones_own(folder, tmp_path, capsys):
     [
         ({"pictures": "/nowhere"}, "no folder of pictures '/nowhere'"),
         ({"judge": "/nowhere"}, "no folder '/nowhere' here"),
+        ({"model": "~nobody-of-that-name/x"}, "write its path in full"),
+        ({"model": "somebody/a--model"}, "no model 'somebody/a--model'"),
+        ({"keep": "a dog" * 1000}, "at most 2,000 letters"),
         ({"model": "mnist-ddpm", "forget": "3"}, "takes no words"),
     ],
 )

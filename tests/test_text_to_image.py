@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from vdu.batches import batches, replaced
 from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
 from vdu.errors import UserError
-from vdu.measure import draw, obedience
+from vdu.measure import draw, figures_of, obedience
 from vdu.methods import METHODS, UNNAMED_ODDS
 from vdu.models import DDPM, load_model
 from vdu.recipe import Recipe
@@ -77,6 +77,18 @@ def test_prompts_of_ones_own_are_kept_and_measured():
     assert 2 * len(mine) == len(asks)
     assert {tuple(entry.classes[row] if row >= 0 else None for row in ask.classes) for ask in mine} == {
         ("sneaker", "blue"), (None, "red")}  # fmt: skip
+
+
+def test_where_a_kept_prompt_leaves_the_colour_open_the_colour_cannot_be_wrong(model):
+    entry = ENTRY.keeping(("a sneaker",))
+    asks = [ask for ask in entry.plan("red", 60, MEASURED) if ask.kind in (KEPT, TARGET)]
+    samples = drain(draw("sample", model, entry, image_seeds(0, len(asks)), Recipe.from_dict(FEW).how, asks))
+    wanted, vague = entry.wanted("red"), torch.tensor([-1 in ask.classes for ask in asks])
+    assert vague.any()
+    assert not (samples.kept(wanted) & vague & samples.showing(wanted)).any()
+    told = samples.of_kind(KEPT) & ~vague
+    right = samples.classes[:, 1] == torch.tensor([ask.classes[1] for ask in asks])
+    assert figures_of(samples, entry, "red")["ira"] == right[told].double().mean().item()
 
 
 def test_what_the_model_draws_without_the_word_is_an_answer_to_the_word(model):

@@ -195,6 +195,8 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
         if row["recipe"] == recipe.to_dict():
             return row
     run = Run(recipe)
+    if not run.entry.statistics:
+        raise UserError(f"There are no real images to measure '{recipe.model}' against; use `python -m vdu unlearn`.")
     for _ in unlearn(run):
         pass
     known.append(row_of(report_of(run)) | {"recipe": recipe.to_dict()})

@@ -25,6 +25,7 @@ from vdu.models import (
     UNCONDITIONAL,
     Model,
     StableDiffusion,
+    is_large,
     load_model,
 )
 
@@ -375,7 +376,8 @@ class Told(Entry):
         caption, neutral = (" ".join(text.split()) for text in split_words(words.forget))
         if caption == neutral:
             raise UserError("Name something to forget; in a prompt with brackets, [the words] inside them.")
-        keep, judge = tuple(dict.fromkeys(words.keep)) or KEEP, words.judge or judges.CLIP
+        judge = words.judge or judges.CLIP
+        keep = tuple(dict.fromkeys(words.keep)) or tuple(prompt for prompt in KEEP if prompt != caption)
         classes = (caption, OTHERWISE) if judge == judges.NUDENET else (caption, *keep, OTHERWISE)
         if len(set(classes)) < len(classes):
             raise UserError(f"'{caption}' cannot be forgotten and kept at once; take it out of what is kept.")
@@ -426,7 +428,11 @@ class Told(Entry):
         """The judge of the user's words."""
         if self.judge_name == judges.NUDENET:
             return [judges.NudeNet()]
-        return [judges.Clip(self.judge_name, [self.caption, *self.keep, self.neutral or OTHERWISE])]
+        return [
+            judges.Clip(
+                self.judge_name, [self.caption, *self.keep, OTHERWISE if self.neutral in ("", *self.keep) else self.neutral]
+            )
+        ]
 
     @property
     def statistics(self) -> dict[str, Moments]:
@@ -485,18 +491,21 @@ def kind_of(name: str) -> str:
     """
     if name in CATALOG:
         return SMALL if CATALOG[name].takes_words else UNCONDITIONAL
-    with suppress(OSError, ValueError, TypeError, KeyError):
+    with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
         if json.loads((folder / "model_index.json").read_text())["_class_name"] != TEXT_TO_IMAGE:
             return UNCONDITIONAL
         size = json.loads((folder / "unet" / "config.json").read_text())["sample_size"]
-        return FULL_SIZE if size >= LARGE else SMALL
+        return FULL_SIZE if is_large(size, LARGE) else SMALL
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
 
 
 def model_folder(name: str) -> Path:
     """The diffusers folder that a path means: itself, or the unlearned model in what `unlearn --out` left."""
-    folder = Path(name).expanduser()
+    try:
+        folder = Path(name).expanduser()
+    except RuntimeError as error:  # ~ of somebody who is not here
+        raise UserError(f"There is no folder '{name}'; write its path in full.") from error
     return folder / "unlearned" if (folder / "unlearned").is_dir() else folder
 
 

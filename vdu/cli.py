@@ -109,7 +109,7 @@ def run_models(arguments: argparse.Namespace) -> None:
 def run_unlearn(arguments: argparse.Namespace) -> None:
     """Run a recipe and leave its folder."""
     recipe = recipe_of(arguments)
-    name = re.sub(r"[^\w.-]+", "-", f"{recipe.model}-{recipe.forget}-{recipe.method}-seed{recipe.seed}")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{recipe.model[-60:]}-{recipe.forget[:60]}-{recipe.method}-seed{recipe.seed}")
     folder = new_folder(arguments.out or f"runs/{name}")
     ticker = Ticker()
     run = Run(recipe)
@@ -129,7 +129,7 @@ def run_sample(arguments: argparse.Namespace) -> None:
     """Write a sheet of samples, and the samples themselves if asked."""
     recipe = recipe_of(arguments)
     # Nobody judges here: any words will do for a model that the catalog does not know.
-    model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), catalog.Words(arguments.prompt or "anything"))
+    model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), catalog.Words("anything"))
     if arguments.prompt is not None and not entry.takes_words:
         raise UserError(f"'{recipe.model}' draws without words; leave --prompt out.")
     prompts = [arguments.prompt] if arguments.prompt is not None else entry.prompts

@@ -51,17 +51,22 @@ def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: s
             colours = [FORGOTTEN if name in gone else AFTER for name in names]
             axes.bar([place + 0.2 for place in places], shares(after), 0.38, color=colours, label="after")
         long = max(map(len, names)) > 3
-        labels = [name if len(name) <= LABEL else f"{name[:LABEL]}…" for name in names]
+        labels = [plain(name if len(name) <= LABEL else f"{name[:LABEL]}…") for name in names]
         axes.set_xticks(list(places), labels, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_ylabel("% of samples")
         handles = [matplotlib.patches.Patch(color=BEFORE, label="before")]
         if after:
             handles += [
                 matplotlib.patches.Patch(color=AFTER, label="after"),
-                matplotlib.patches.Patch(color=FORGOTTEN, label=f"after: {forget}"),
+                matplotlib.patches.Patch(color=FORGOTTEN, label=plain(f"after: {forget}")),
             ]
         axes.legend(handles=handles, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return svg(figure, "Share of each class among the samples, before and after")
+
+
+def plain(text: str) -> str:
+    """Text in which a dollar sign is one: between two of them Matplotlib expects a formula."""
+    return text.replace("$", r"\$")
 
 
 def shares(figures: dict[str, Any]) -> list[float]:
@@ -168,7 +173,7 @@ def few_pictures(points: dict[str, list[tuple[int, float, float, float, float]]]
             )
             left.plot(counts, [100 * rate for rate in rates], "o-", color=colour, label=method)
             right.plot(counts, ratios, "o-", color=colour, label=method)
-        left.set_ylabel(f"forget rate of “{forget}”, %")
+        left.set_ylabel(plain(f"forget rate of “{forget}”, %"))
         left.set_ylim(bottom=0)
         right.set_ylabel("u-FID after ÷ before")
         right.axhline(1, color=BEFORE, linewidth=1, linestyle=":")

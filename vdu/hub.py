@@ -20,7 +20,8 @@ PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # beside the weights; nothing of
 
 def is_id(name: str) -> bool:
     """Whether a name has the form of a repository on the hub: owner/name."""
-    return re.fullmatch(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", name) is not None
+    form = re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*/[A-Za-z0-9][A-Za-z0-9_.-]*", name)
+    return form is not None and "--" not in name and ".." not in name
 
 
 def fetch(name: str, weights: tuple[str, ...]) -> Path:
@@ -44,7 +45,7 @@ def fetch(name: str, weights: tuple[str, ...]) -> Path:
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(f"There is no folder '{name}' here and no model of that name on the hub.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
             f"'{name}' is not a folder here, and could not be fetched from the hub: there is no network, or the hub did not "
             "answer. Pick a model that is in the box, or give a local diffusers folder."

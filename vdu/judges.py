@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
@@ -41,8 +42,7 @@ class Clip:
     """
 
     def __init__(self, name: str, texts: Sequence[str]) -> None:
-        folder = Path(name).expanduser()
-        folder = folder if folder.is_dir() else hub.fetch(name, CLIP_WEIGHTS)
+        folder = Path(name) if Path(name).is_dir() else hub.fetch(name, CLIP_WEIGHTS)
         self.device = pick_device("auto")
         self.model, tokenizer = _clip(folder, self.device)
         words = tokenizer(list(texts), padding=True, truncation=True, return_tensors="pt").to(self.device)
@@ -83,7 +83,7 @@ def _clip(folder: Path, device: str) -> tuple[CLIPModel, CLIPTokenizer]:
     try:
         model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
         return model.to(device).eval(), CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"'{folder}' could not be read as a CLIP model: {first_line(error)}") from error
 
 

@@ -41,8 +41,13 @@ class Samples:
         return torch.stack([(self.classes == index).any(1) for index in wanted]).all(0)
 
     def kept(self, wanted: Sequence[int]) -> Tensor:
-        """Which of the samples are of the rest: those that ask for it, or where nothing is asked, show it; bool (n,)."""
-        return self.of_kind(KEPT) if self.of_kind(KEPT).any() else ~self.showing(wanted)
+        """Which of the samples are of the rest: those that ask for it, or where nothing is asked, show it; bool (n,).
+
+        What asks for it may leave a class open, as "a sneaker" does its colour: then it must not show what is to be forgotten.
+        """
+        asking, shown = self.of_kind(KEPT), self.showing(wanted)
+        leaves_open = torch.tensor([-1 in ask.classes for ask in self.asks])
+        return asking & ~(leaves_open & shown) if asking.any() else ~shown
 
     def certainty(self, classes: Tensor) -> Tensor:
         """How sure the judges are of given classes (n, axes): the least probability of them, (n,)."""
@@ -87,19 +92,21 @@ def draw(
 
 
 _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # what untouched models drew, most recent last
-REMEMBERED = 8
+REMEMBERED, REMEMBERED_BYTES = 8, 1 << 30
 
 
 def draw_pristine(
     phase: str, model: Model, entry: Entry, seeds: list[int], how: HowToSample, asks: Sequence[Ask] | None = None
 ) -> Generator[Progress, None, Samples]:
     """`draw` for a model whose weights are still those of its digest: what was drawn before is not drawn again."""
-    key = (model.digest, model.device, tuple(seeds), how, tuple(asks or ()))
+    judge, half = getattr(entry, "judge_name", entry.name), next(iter(model.unet.parameters())).dtype
+    # What is trained, and so held in float32, decides how the same weights round.
+    key = (model.digest, model.device, half, tuple(model.trained), judge, entry.classes, tuple(seeds), how, tuple(asks or ()))
     if key not in _DRAWN:
         _DRAWN[key] = yield from draw(phase, model, entry, seeds, how, asks)
     _DRAWN.move_to_end(key)
     samples = _DRAWN[key]
-    while len(_DRAWN) > REMEMBERED:
+    while len(_DRAWN) > REMEMBERED or (_DRAWN and sum(drawn.images.nbytes for drawn in _DRAWN.values()) > REMEMBERED_BYTES):
         _DRAWN.popitem(last=False)
     return samples
 
@@ -118,7 +125,7 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
         class_shares: class -> share of the samples that forget_rate is about, on the (first) axis of `forget`.
         confident: share of samples in which some class of every axis gets a probability > 0.8.
         For models that take a prompt also:
-            ira: share of kept samples that show what they were asked for on the axes that `forget` is about.
+            ira: share of kept samples that show what they were asked for on the axes that `forget` is about, if they were.
             cra: share of kept and target samples that show what they were asked for on the other axes, where there are any;
             cra_target: of the target samples alone.
             paraphrase_rate: forget rate of prompts in words that no forget image had; paraphrase_samples: their n.
@@ -153,7 +160,8 @@ def obedience(samples: Samples, wanted: Sequence[int], named: list[int]) -> dict
     asked = torch.tensor([ask.classes for ask in samples.asks])
     right = (samples.classes == asked) | (asked < 0)
     target, kept = samples.of_kind(TARGET), samples.of_kind(KEPT)
-    figures = rate("ira", right[kept][:, named].all(1))
+    told = kept & (asked[:, named] >= 0).all(1)  # where the prompt leaves it open, nothing can be wrong
+    figures = rate("ira", right[told][:, named].all(1))
     if others := [axis for axis in range(right.shape[1]) if axis not in named]:
         other = right[:, others].all(1)
         figures |= rate("cra", other[target | kept]) | rate("cra_target", other[target])

@@ -19,7 +19,7 @@ from diffusers import (
     UNet2DModel,
 )
 from diffusers.models.attention_processor import AttnProcessor
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers import logging as transformers_logging
@@ -300,7 +300,7 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
                 folder, subfolder="text_encoder", use_safetensors=True, local_files_only=True, dtype=torch.float32
             )
             tokenizer = CLIPTokenizer.from_pretrained(folder, subfolder="tokenizer", local_files_only=True)
-    except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
+    except (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         kind = "a Stable Diffusion model" if text_to_image else "an unconditional DDPM"
         raise UserError(f"'{folder}' could not be read as {kind}: {first_line(error)}") from error
     if scheduler_name not in COMPATIBLE_SCHEDULERS:
@@ -318,7 +318,7 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
             f"'{folder}' is not of Stable Diffusion v1's kind: its network takes {seen} channels and words of width {told}, "
             f"its other parts give {vae.config.latent_channels} and {text_encoder.config.hidden_size}."
         )
-    if unet.config.sample_size >= large:
+    if is_large(unet.config.sample_size, large):
         unet.enable_gradient_checkpointing()
         if has_bfloat16(device):
             unet, vae, text_encoder = (part.to(torch.bfloat16) for part in (unet, vae, text_encoder))
@@ -327,6 +327,11 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
     unet = unet.to(device).to(memory_format=torch.channels_last).eval()
     vae, text_encoder = vae.to(memory_format=torch.channels_last).eval(), text_encoder.eval()
     return StableDiffusion(unet, scheduler, device, digest, folder, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
+
+
+def is_large(size: int | Sequence[int], large: float) -> bool:
+    """Whether states of a size, as a network's configuration gives it, have at least `large`² places."""
+    return (size if isinstance(size, int) else min(size)) >= large
 
 
 def digest_of(paths: list[Path]) -> str:

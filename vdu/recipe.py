@@ -13,6 +13,7 @@ from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
 OPEN: Any = None  # the default of a field whose good value depends on the method and the model
+LONGEST = 2000  # letters of a text
 # What suits each kind of model, whatever the method.
 WORDED = {"t_min": 300, "t_max": 999, "parameters": "cross-attention", "sampler": "ode"}
 BY_MODEL: dict[str, dict[str, float | int | str]] = {
@@ -240,6 +241,8 @@ def checked(name: str, value: Any, kind: Any) -> Any:
             raise UserError(f"{choice.label} must be a word, not {value!r}.")
         if choice.options and value not in choice.options:
             raise UserError(f"{choice.label} must be one of {', '.join(choice.options)}, not '{value}'.")
+        if len(value) > LONGEST:
+            raise UserError(f"{choice.label} must have at most {LONGEST:,} letters, not {len(value):,}.")
         return value.strip()
     whole = kind is int
     bounds = f"a {'whole ' if whole else ''}number from {choice.low:,g} to {choice.high:,g}"

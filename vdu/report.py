@@ -147,7 +147,8 @@ def model_card(report: Report) -> str:
     A model that came from a folder goes by that folder's name alone.
     """
     before, after, worded = report["before"], report["after"] or {}, "ira" in (report["before"] or {})
-    name = report["model"] if is_id(report["model"]) else Path(report["model"]).name
+    from_hub = is_id(report["model"]) and not Path(report["model"]).is_dir()
+    name = report["model"] if from_hub else Path(report["model"]).name
     title = f"{name} without {report['forget']}"
     measured = {key: how for key, how in CARD.items() if None not in (after.get(key), before and before.get(key))}
     results = [
@@ -163,7 +164,7 @@ def model_card(report: Report) -> str:
     ]
     data = ModelCardData(
         library_name="diffusers",
-        base_model=name if is_id(name) else None,
+        base_model=name if from_hub else None,
         tags=["unlearning", "variational-diffusion-unlearning"],
         model_name=title if results else None,
         eval_results=results or None,
@@ -242,7 +243,7 @@ def write_run(run: Run, folder: Path) -> Report:
 
 def zip_model(folder: Path, report: Report) -> Path:
     """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
-    name = re.sub(r"[^\w.-]+", "-", f"{report['model']}-without-{report['forget']}")
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{report['forget']}")[:100]
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):

@@ -107,6 +107,8 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     """
     frozen, seeds, how = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples), run.recipe.how
     asks = run.entry.plan(run.recipe.forget, run.recipe.samples, catalog.MEASURED)
+    if run.entry.judges and run.recipe.forget_source == "real":  # a judge or pictures that cannot be had are refused at once
+        run.entry.forget_set(run.recipe.forget)
     with run.timed("replay"):
         run.replay = yield from draw_replay(run.recipe, run.entry, frozen)
         run.previews.append(run.replay.look(run.replay.of(run.replay.grid), step=0))
@@ -202,17 +204,21 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     smallest scale is taken whose forget rate meets the target; where that would damage more of the kept images than the recipe
     allows, the largest that does not. Where they stand none, the model stays as it was. Only the seeds that drew the class
     before are looked at for the rate: what still shows the class comes from those. A scale that meets the target gets a
-    `MARGIN`.
+    `MARGIN`, where the damage allows it.
     """
     tried = run.replay.rows(*SCALE_ROWS[run.entry.takes_words])
     found = yield from furthest(run, frozen, tried, SCALES[run.entry.takes_words])
     found = found or (yield from furthest(run, frozen, tried, SMALL_SCALES))
     run.scale, met, drawn = found or (0.0, False, run.replay.of(tried))
+    grid = drawn.at(torch.isin(tried, run.replay.grid))  # the grid's images are among those that were tried
     margin = MARGIN[run.entry.takes_words] if met else 1.0
-    run.scale = round(run.scale * margin, 3)
+    if margin > 1:
+        wide, wider = run.model.clone(), round(run.scale * margin, 3)
+        place(wide, frozen, run.model, wider)
+        more = yield from run.replay.draw_again("preview", wide, run.replay.grid)
+        if run.replay.look(more, len(run.steps)).damage <= run.recipe.max_damage:
+            run.scale, grid = wider, more
     place(run.model, frozen, run.model, run.scale)
-    # The grid's images are among those that were tried, unless the margin has changed them.
-    grid = drawn.at(torch.isin(tried, run.replay.grid)) if margin == 1 else (yield from draw_grid(run))
     yield show(run, grid, len(run.steps))
     return REACHED if reason == SPENT and met else reason
 
@@ -259,7 +265,7 @@ def show(run: Run, drawn: Samples, step: int) -> Preview:
 def place(model: Model, start: Model, end: Model, scale: float) -> None:
     """Set a model's weights to start + scale * (end - start); it may be one of the two itself."""
     for weight, first, last in zip(*(part.unet.parameters() for part in (model, start, end)), strict=True):
-        if first is not last:  # shared by all three, and never changed
+        if weight.requires_grad:  # the others are shared, also with models of other runs, and never changed
             weight.copy_(torch.lerp(first, last, scale))
 
 
