@@ -428,11 +428,8 @@ class Told(Entry):
         """The judge of the user's words."""
         if self.judge_name == judges.NUDENET:
             return [judges.NudeNet()]
-        return [
-            judges.Clip(
-                self.judge_name, [self.caption, *self.keep, OTHERWISE if self.neutral in ("", *self.keep) else self.neutral]
-            )
-        ]
+        rest = OTHERWISE if self.neutral in ("", *self.keep) else self.neutral
+        return [judges.Clip(self.judge_name, [self.caption, *self.keep, rest])]
 
     @property
     def statistics(self) -> dict[str, Moments]:
