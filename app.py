@@ -31,7 +31,8 @@ from vdu.sampling import drain
 from vdu.unlearn import Run, further, tried, unlearn
 from vdu.worker import on_worker
 
-EXAMPLES = {name: page.saved_view(entry.folder / "example") for name, entry in CATALOG.items()}
+EXAMPLES = {name: page.saved_view(entry.folder / "example") for name, entry in CATALOG.items()
+            if (entry.folder / "example").is_dir()}  # fmt: skip
 EXAMPLE = next(iter(EXAMPLES.values()))
 DEFAULT = Recipe(model=EXAMPLE.report["model"], forget=EXAMPLE.report["forget"])
 # On the left; everything else is folded away. "typed" stands for what is to be forgotten in place of the choice above it.
@@ -40,13 +41,13 @@ FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "poster
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
 ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
-MODELS = [(entry.title, entry.name) for entry in CATALOG.values()] + [(title, name) for name, title in hub.LISTED.items()]
+MODELS = [(CATALOG[name].title, name) for name in EXAMPLES] + [(title, name) for name, title in hub.LISTED.items()]
 JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
 THUMBNAIL = (3, 96, 96)
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-CSS = (Path(__file__).parent / "assets" / "page.css").read_text() + page.choice_css(list(CATALOG.values()))
+CSS = (Path(__file__).parent / "assets" / "page.css").read_text() + page.choice_css([CATALOG[name] for name in EXAMPLES])
 EXPLANATION, NUMBERS = (Path(__file__).parent / "assets" / "explanation.md").read_text().split("<!-- timesteps -->")
 LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": "$", "display": False}]
 
@@ -94,15 +95,18 @@ def recipe_of(*values: Any, folder: str = "") -> Recipe:
     """The recipe that the page's inputs describe, with a visitor's pictures in a folder."""
     choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
     typed, uploaded = choices.pop("typed"), choices.pop("pictures")
+    if len(uploaded or ()) > MOST_PICTURES:
+        raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
     if choices["model"] in CATALOG:
         entry = CATALOG[choices["model"]]
-        said = {"forget": typed.strip() or choices["forget"]} if entry.takes_words else {"keep": ""}
-        choices |= {"judge": ""} | said
+        if entry.takes_words:
+            choices |= {"forget": typed.strip() or choices["forget"]}
+        else:
+            choices |= {"keep": "", "pictures": folder}
+        choices |= {"judge": ""}
         entry.concept(choices["forget"])
     else:
         choices |= {"forget": typed, "pictures": folder}
-        if len(uploaded or ()) > MOST_PICTURES:
-            raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
         if not typed.strip():
             raise UserError("Write what the model shall forget, in the words that one would ask it for it.")
     permitted(choices["model"], choices["judge"])
@@ -119,16 +123,21 @@ def keep_pictures(uploaded: list[str] | None, folder: Path) -> str:
         return ""
     (target := folder / "pictures").mkdir()
     readable, _ = read_each(map(Path, uploaded), THUMBNAIL)
-    for number, path in enumerate(readable):
+    used = [path for path in map(Path, uploaded) if path in readable or any(path in inside.parents for inside in readable)]
+    for number, path in enumerate(used):
         shutil.copy(path, target / f"{number:03d}{path.suffix}")
     if not readable:
         raise UserError("None of these files is a picture that can be read; upload PNG or JPEG.")
     return str(target)
 
 
-def show_pictures(uploaded: list[str] | None) -> Any:
-    """What the model will see of uploaded pictures, small; those that cannot be read are named."""
-    readable, left_out = read_each(map(Path, (uploaded or [])[:MOST_PICTURES]), THUMBNAIL)
+def show_pictures(uploaded: list[str] | None, model: str) -> Any:
+    """What the model will see of uploaded pictures; those that cannot be read are named."""
+    shape = CATALOG[model].shape if model in CATALOG else THUMBNAIL
+    try:
+        readable, left_out = read_each(map(Path, uploaded or []), shape)
+    except UserError as error:
+        raise gr.Error(str(error), title="These cannot be used", print_exception=False) from error
     for why in left_out:
         gr.Warning(why)
     return gr.update(value=page.pictures_html(list(readable.values())), visible=bool(readable))
@@ -254,7 +263,7 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
         **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
         typed: gr.update(**(page.TYPED if view else page.TOLD)),
-        uploads: gr.update(visible=view is None, value=None),
+        uploads: gr.update(visible=view is None or not worded, value=None),
         judge: gr.update(visible=view is None),
         **defaults_for(name, method),
         **(whole(view, example=True) if view and not session else {}),
@@ -358,15 +367,15 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                                 info="Those of 512×512 come from the hub, and need a GPU.")  # fmt: skip
             with gr.Column(min_width=200) as choice:
                 forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
-                                  info="What the model shall no longer draw. Beside each: real examples.")  # fmt: skip
+                                  info="What the model shall no longer draw. Beside each: examples.")  # fmt: skip
             with gr.Column(visible=False, min_width=200) as own:
                 typed = gr.Textbox(max_length=200, elem_id="typed", **page.TYPED)
                 keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
-                uploads = gr.File(file_count="multiple", file_types=["image"], label="Pictures of it, if any",
-                                  height=140, visible=False, elem_id="pictures")  # fmt: skip
-                seen = gr.HTML(visible=False, elem_id="seen")
                 judge = gr.Dropdown(JUDGES, value="", visible=False,
                                     label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
+            uploads = gr.File(file_count="multiple", file_types=["image", ".zip"], label="Your own pictures of it, or a zip",
+                              height=96, elem_id="pictures")  # fmt: skip
+            seen = gr.HTML(visible=False, elem_id="seen")
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             with gr.Row():
                 go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
@@ -448,7 +457,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         show_progress="hidden",
         api_visibility="private",
     )
-    uploads.change(show_pictures, uploads, seen, show_progress="hidden", api_visibility="private")
+    uploads.change(show_pictures, [uploads, model], seen, show_progress="hidden", api_visibility="private")
     stop.click(ask_to_stop, None, status, show_progress="hidden", api_visibility="private")
     demo.unload(leave)
     snapshot.input(show_snapshot, [state, model, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",

@@ -1,12 +1,14 @@
 """Pictures of a user's own: what the model will see of them, and what is left out."""
 
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from vdu import data
 from vdu.data import MOST_PICTURES, read_picture, read_pictures
 from vdu.errors import UserError
 
@@ -58,5 +60,29 @@ def test_a_folder_without_pictures_or_with_too_many_is_refused(tmp_path):
         read_pictures(tmp_path, SHAPE)
     for number in range(MOST_PICTURES + 1):
         (tmp_path / f"{number}.png").touch()
-    with pytest.raises(UserError, match="at most 64"):
+    with pytest.raises(UserError, match="at most 500"):
         read_pictures(tmp_path, SHAPE)
+
+
+def test_a_zip_is_a_folder_of_pictures(tmp_path, monkeypatch):
+    for number, colour in enumerate(("red", "blue")):
+        Image.new("RGB", (9, 9), colour).save(tmp_path / f"{number}.png")
+    (tmp_path / "large.png").write_bytes(b"x" * 5000)
+    packed = tmp_path / "packed" / "all.zip"
+    packed.parent.mkdir()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.write(tmp_path / "1.png", "deep/down/b.png")
+        archive.write(tmp_path / "0.png", "../../a.png")  # a name, not a place: nothing is written anywhere
+        archive.write(tmp_path / "large.png", "large.png")
+        archive.writestr("__MACOSX/._a.png", "no picture")
+    monkeypatch.setattr(data, "LARGEST_FILE", 4000)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        images = read_pictures(packed, SHAPE)
+    assert images[:, :, 0, 0].tolist() == [[255, 0, 0], [0, 0, 255]]
+    assert ["large.png" in str(warning.message) for warning in said] == [True]
+    assert torch.equal(read_pictures(packed.parent, SHAPE), images)  # in a folder, among other pictures
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0.png", "1.png", "large.png", "packed"]
+    (packed.parent / "not.zip").write_bytes(b"not a zip")
+    with pytest.warns(UserWarning, match=r"'not\.zip' is left out"):
+        read_pictures(packed.parent, SHAPE)

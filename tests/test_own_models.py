@@ -20,7 +20,7 @@ from vdu import hub, judges, models
 from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, Told, Words, kind_of, open_model
 from vdu.cli import main
 from vdu.errors import UserError
-from vdu.models import FULL_SIZE, SMALL, UNCONDITIONAL, load_model
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, load_model
 from vdu.recipe import Recipe
 from vdu.report import headline, report_of, write_run
 from vdu.sampling import HowToSample, drain, image_seeds, sample
@@ -136,7 +136,7 @@ def test_the_command_takes_a_model_of_ones_own(folder, tmp_path, capsys):
         ({"model": "~nobody-of-that-name/x"}, "write its path in full"),
         ({"model": "somebody/a--model"}, "no model 'somebody/a--model'"),
         ({"keep": "a dog" * 1000}, "at most 2,000 letters"),
-        ({"model": "mnist-ddpm", "forget": "3"}, "takes no words"),
+        ({"model": "mnist-ddpm", "forget": "3"}, "draws without words"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(changes, message, folder):
@@ -153,8 +153,8 @@ def test_a_hub_id_is_known_by_its_form_and_taken_for_full_size(folder):
     assert hub.is_id(LISTED)
     assert not hub.is_id("mnist-ddpm")
     assert not hub.is_id("../x/y")
-    assert [kind_of(name) for name in (LISTED, "tiny-sd", "mnist-ddpm", str(folder / "sd"))] == [
-        FULL_SIZE, SMALL, UNCONDITIONAL, SMALL]  # fmt: skip
+    assert [kind_of(name) for name in (LISTED, "tiny-sd", "mnist-ddpm", "cifar10-ddpm", str(folder / "sd"))] == [
+        FULL_SIZE, SMALL, UNCONDITIONAL, PHOTOGRAPHS, SMALL]  # fmt: skip
     assert Recipe(model=LISTED, forget="a church").batch_size == 4
 
 

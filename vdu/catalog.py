@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from vdu import data, hub, judges
@@ -19,6 +20,7 @@ from vdu.metrics import Moments, load_statistics
 from vdu.models import (
     FULL_SIZE,
     LARGE,
+    PHOTOGRAPHS,
     SMALL,
     TEXT_TO_IMAGE,
     TEXT_TO_IMAGE_PARTS,
@@ -96,6 +98,7 @@ class Entry:
         licence: of the weights and the data they were made from.
         folder: a plain diffusers folder, with classifier/, forget/, statistics.safetensors, and perhaps posterior/ beside.
         keep: prompts of a user's own whose images shall stay as they are.
+        pictures: folder of a user's own pictures of what to forget, in place of those that ship.
     """
 
     name: str
@@ -105,6 +108,7 @@ class Entry:
     licence: str
     folder: Path
     keep: tuple[str, ...] = field(default=(), kw_only=True)
+    pictures: str = field(default="", kw_only=True)
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -146,12 +150,29 @@ class Entry:
         return self.folder / "forget" / f"{self.shown(forget)}.png"
 
     def forget_images(self, forget: str) -> Tensor:
-        """All shipped real training images of a class, uint8 (n, c, h, w)."""
-        return self.forget_set(forget).images
+        """All real images of a class that there are, uint8 (n, c, h, w).
+
+        Raises:
+            UserError: where there are none.
+        """
+        those = self.forget_set(forget)
+        if those is None:
+            raise UserError(f"No real images come with {self.name}; give a folder of them (pictures).")
+        return those.images
 
     def forget_set(self, forget: str) -> ForgetSet | None:
         """The real images of a class that there are, with captions where the model takes them; None for none."""
-        return ForgetSet(data.read_sheet(self.forget_sheet(forget), self.shape))
+        if self.pictures:
+            return ForgetSet(data.read_pictures(Path(self.pictures), self.shape))
+        return ForgetSet(self.examples(forget))
+
+    def examples(self, name: str) -> Tensor:
+        """Pictures of a class that ship, uint8 (n, c, h, w)."""
+        return data.read_sheet(self.forget_sheet(name), self.shape)
+
+    def real_features(self, name: str) -> Tensor:
+        """The judges' features of some hundred real training images of a class, (n, k)."""
+        return self.judge(self.examples(name))[1]
 
     def without(self, prompt: str, forget: str) -> str:
         """A prompt without the words for a class."""
@@ -168,15 +189,21 @@ class Entry:
         self.concept(forget)
         return [Ask()] * count
 
-    def keeping(self, keep: tuple[str, ...]) -> "Entry":
-        """The same, with prompts of a user's own to keep.
+    def told(self, words: "Words | None") -> "Entry":
+        """The same, with a user's own prompts to keep, or pictures of what to forget.
 
         Raises:
-            UserError: if there are some and the model takes no words.
+            UserError: for prompts to keep, or a judge of words, where the model takes no words.
         """
-        if keep and not self.takes_words:
-            raise UserError(f"{self.name} draws without words; there are no prompts to keep.")
-        return replace(self, keep=keep) if keep else self
+        if words and not self.takes_words:
+            if words.keep:
+                raise UserError(f"{self.name} draws without words; there are no prompts to keep.")
+            if words.judge:
+                raise UserError(
+                    f"{self.name} draws without words, and its own judge is the one that fits; leave the judge out."
+                )
+            return replace(self, pictures=words.pictures) if words.pictures else self
+        return replace(self, keep=words.keep) if words and words.keep else self
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
@@ -203,6 +230,27 @@ class Entry:
     def statistics(self) -> dict[str, Moments]:
         """Moments of the judges' features of real test images, by class; empty where there are no such images."""
         return load_statistics(self.folder / "statistics.safetensors")
+
+
+@dataclass(frozen=True)
+class Photographed(Entry):
+    """An unconditional model of photographs that have no licence to be shipped; in their place lie the judge's features of
+    them, and pictures that the model drew itself."""
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def forget_set(self, forget: str) -> ForgetSet | None:
+        """The user's pictures; None where there are none."""
+        return super().forget_set(forget) if self.pictures else None
+
+    def examples(self, name: str) -> Tensor:
+        """What the model drew of a class."""
+        return data.read_sheet(self.folder / "drawn" / f"{name}.png", self.shape)
+
+    def real_features(self, name: str) -> Tensor:
+        """What ships of them."""
+        return load_file(self.folder / "features.safetensors")[name].double()
 
 
 @dataclass(frozen=True)
@@ -352,12 +400,11 @@ class Told(Entry):
 
     Attributes:
         caption, neutral: the prompt, and without the words to forget.
-        pictures, judge_name: see `Words`.
+        judge_name: see `Words`.
     """
 
     caption: str
     neutral: str
-    pictures: str
     judge_name: str
 
     PHRASES = ("{}", "an image of {}", "a picture showing {}")
@@ -381,8 +428,8 @@ class Told(Entry):
         classes = (caption, OTHERWISE) if judge == judges.NUDENET else (caption, *keep, OTHERWISE)
         if len(set(classes)) < len(classes):
             raise UserError(f"'{caption}' cannot be forgotten and kept at once; take it out of what is kept.")
-        return cls(name, name, {"concept": classes}, shape, "see its model card", folder, caption, neutral, words.pictures,
-                   judge, keep=keep)  # fmt: skip
+        return cls(name, name, {"concept": classes}, shape, "see its model card", folder, caption, neutral, judge,
+                   keep=keep, pictures=words.pictures)  # fmt: skip
 
     def concept(self, forget: str) -> dict[str, str]:
         """Itself: an entry is made for one concept."""
@@ -444,40 +491,53 @@ def split_words(forget: str) -> tuple[str, str]:
     return re.sub(r"[\[\]]", "", forget), re.sub(r"\[[^\]]*\]?", "", forget)
 
 
-CATALOG: dict[str, Entry] = {
-    entry.name: entry
-    for entry in (
-        Entry(
-            name="mnist-ddpm",
-            title="MNIST digits · DDPM, 28×28",
-            axes={"digit": tuple("0123456789")},
-            shape=(1, 28, 28),
-            licence="weights MIT; MNIST: Y. LeCun and C. Cortes, CC BY-SA 3.0",
-            folder=ASSETS / "mnist-ddpm",
-        ),
-        Painted(
-            name="tiny-sd",
-            title="Garments in colours · Stable Diffusion, 32×32",
-            axes={
-                "garment": (
-                    "t-shirt",
-                    "trousers",
-                    "pullover",
-                    "dress",
-                    "coat",
-                    "sandal",
-                    "shirt",
-                    "sneaker",
-                    "bag",
-                    "boot",
-                ),
-                "colour": ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink"),
-            },
-            shape=(3, 32, 32),
-            licence="weights and pictures MIT; made from Fashion-MNIST, Zalando SE, MIT",
-            folder=ASSETS / "tiny-sd",
-        ),
-    )
+DIGITS = tuple("0123456789")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+TINY_IMAGENET = ("alp", "black_widow", "bullfrog", "espresso", "golden_retriever", "goldfish", "jellyfish", "king_penguin",
+                 "ladybug", "lemon", "lifeboat", "monarch", "orange", "pizza", "school_bus", "seashore", "sports_car",
+                 "suspension_bridge", "tabby", "teapot")  # fmt: skip
+GARMENTS = ("t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
+
+ENTRIES = (
+    Entry(
+        name="mnist-ddpm",
+        title="MNIST digits · DDPM, 28×28",
+        axes={"digit": DIGITS},
+        shape=(1, 28, 28),
+        licence="weights MIT; MNIST: Y. LeCun and C. Cortes, CC BY-SA 3.0",
+        folder=ASSETS / "mnist-ddpm",
+    ),
+    Painted(
+        name="tiny-sd",
+        title="Garments in colours · Stable Diffusion, 32×32",
+        axes={"garment": GARMENTS, "colour": COLOURS},
+        shape=(3, 32, 32),
+        licence="weights and pictures MIT; made from Fashion-MNIST, Zalando SE, MIT",
+        folder=ASSETS / "tiny-sd",
+    ),
+    Photographed(
+        name="cifar10-ddpm",
+        title="CIFAR-10 photographs · DDPM, 32×32",
+        axes={"class": CIFAR10},
+        shape=(3, 32, 32),
+        licence="weights MIT; CIFAR-10: A. Krizhevsky, V. Nair and G. Hinton, without a licence of its own",
+        folder=ASSETS / "cifar10-ddpm",
+    ),
+    Photographed(
+        name="tiny-imagenet-ddpm",
+        title="tinyImageNet, 20 classes · DDPM, 64×64",
+        axes={"class": TINY_IMAGENET},
+        shape=(3, 64, 64),
+        licence="weights MIT; ImageNet's pictures are for research",
+        folder=ASSETS / "tiny-imagenet-ddpm",
+    ),
+)
+CATALOG: dict[str, Entry] = {entry.name: entry for entry in ENTRIES if (entry.folder / "unet").is_dir()}
+TRAIN_FIRST = {  # what has to be made before it can be used, and how
+    entry.name: f"python -m vdu pretrain {entry.name.removesuffix('-ddpm')} --data ARCHIVE"
+    for entry in ENTRIES
+    if entry.name not in CATALOG
 }
 
 
@@ -487,13 +547,14 @@ def kind_of(name: str) -> str:
     Nothing is fetched: what is not here is taken for full-size if it can be on the hub.
     """
     if name in CATALOG:
-        return SMALL if CATALOG[name].takes_words else UNCONDITIONAL
+        entry = CATALOG[name]
+        return SMALL if entry.takes_words else UNCONDITIONAL if entry.shape[0] == 1 else PHOTOGRAPHS
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
+        unet = json.loads((folder / "unet" / "config.json").read_text())
         if json.loads((folder / "model_index.json").read_text())["_class_name"] != TEXT_TO_IMAGE:
-            return UNCONDITIONAL
-        size = json.loads((folder / "unet" / "config.json").read_text())["sample_size"]
-        return FULL_SIZE if is_large(size, LARGE) else SMALL
+            return UNCONDITIONAL if unet["in_channels"] == 1 else PHOTOGRAPHS
+        return FULL_SIZE if is_large(unet["sample_size"], LARGE) else SMALL
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
 
 
@@ -526,9 +587,11 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     Raises:
         UserError: if there is no such model, or nothing can judge it.
     """
-    own, keep = words is not None and bool(words.judge or words.pictures), words.keep if words else ()
-    if name in CATALOG and not own:
-        return _cached(CATALOG[name].folder, device), CATALOG[name].keeping(keep)
+    own = words is not None and bool(words.judge or words.pictures)
+    if name in CATALOG and not (own and CATALOG[name].takes_words):
+        return _cached(CATALOG[name].folder, device), CATALOG[name].told(words)
+    if name in TRAIN_FIRST:
+        raise UserError(f"'{name}' is not in the box; train it first, on a GPU: {TRAIN_FIRST[name]}")
     folder = CATALOG[name].folder if name in CATALOG else model_folder(name)
     if not folder.is_dir():
         if not hub.is_id(name):
@@ -537,12 +600,14 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     model = _cached(folder, device)
     worded = isinstance(model, StableDiffusion)
     for entry in CATALOG.values():
-        if not own and entry.shape == model.image_shape and entry.takes_words == worded:
-            return model, entry.keeping(keep)
+        if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded):
+            return model, entry.told(words)
     if worded and words:
         return model, Told.of(name, model.image_shape, folder, words)
-    what = "takes no words" if own else f"draws images of shape {model.image_shape}, which nothing in the catalog can judge"
-    raise UserError(f"'{name}' {what}; choose one of {', '.join(CATALOG)}.")
+    raise UserError(
+        f"'{name}' draws images of shape {model.image_shape}, which nothing in the catalog can judge; "
+        f"choose one of {', '.join(CATALOG)}."
+    )
 
 
 def _cached(folder: Path, device: str) -> Model:

@@ -10,6 +10,60 @@ from torch import Tensor, nn
 FEATURES = 64
 
 
+def block(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
+    """A convolution, normalised and rectified."""
+    return [nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
+
+
+def plain_features(channels: int, size: int, width: int) -> nn.Sequential:
+    """Four convolutions, for drawings."""
+    return nn.Sequential(
+        *block(channels, width),
+        nn.MaxPool2d(2),
+        *block(width, 2 * width),
+        *block(2 * width, 2 * width),
+        nn.MaxPool2d(2),
+        *block(2 * width, 4 * width),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(4 * width * (size // 8) ** 2, FEATURES, bias=False),
+        nn.BatchNorm1d(FEATURES),
+        nn.ReLU(),
+    )
+
+
+class Residual(nn.Module):
+    """x + f(x), with two convolutions in f (He et al. 2016)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(*block(width, width), *block(width, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images and what is added to them, (n, width, h, w)."""
+        return images + self.inner(images)
+
+
+def residual_features(channels: int, size: int, width: int) -> nn.Sequential:
+    """Eight convolutions, four of them in residual blocks, for photographs (after D. Page's ResNet-9)."""
+    return nn.Sequential(
+        *block(channels, width, stride=size // 32),
+        *block(width, 2 * width),
+        nn.MaxPool2d(2),
+        Residual(2 * width),
+        *block(2 * width, 4 * width),
+        nn.MaxPool2d(2),
+        *block(4 * width, 7 * width),
+        nn.MaxPool2d(2),
+        Residual(7 * width),
+        nn.AdaptiveMaxPool2d(1),
+        nn.Flatten(),
+        nn.Linear(7 * width, FEATURES, bias=False),
+        nn.BatchNorm1d(FEATURES),
+        nn.ReLU(),
+    )
+
+
 class Classifier(nn.Module):
     """Convolutional classifier of small square images.
 
@@ -17,30 +71,15 @@ class Classifier(nn.Module):
         classes: names of the classes, in the order of the logits.
         channels: 1 for grey, 3 for colour.
         size: height and width in pixels, at least 24.
-        width: channels of the first layer; later ones have two and four times as many.
+        width: channels of the first layer; later ones have up to four times as many, or seven times.
+        residual: the deeper network that photographs need; size is then a multiple of 32.
     """
 
-    def __init__(self, classes: list[str], channels: int = 1, size: int = 28, width: int = 32) -> None:
+    def __init__(self, classes: list[str], channels: int = 1, size: int = 28, width: int = 32, residual: bool = False) -> None:
         super().__init__()
-        self.config = {"classes": list(classes), "channels": channels, "size": size, "width": width}
+        self.config = {"classes": list(classes), "channels": channels, "size": size, "width": width, "residual": residual}
         self.classes = list(classes)
-
-        def block(inside: int, outside: int) -> list[nn.Module]:
-            return [nn.Conv2d(inside, outside, 3, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
-
-        self.features = nn.Sequential(
-            *block(channels, width),
-            nn.MaxPool2d(2),
-            *block(width, 2 * width),
-            *block(2 * width, 2 * width),
-            nn.MaxPool2d(2),
-            *block(2 * width, 4 * width),
-            nn.MaxPool2d(2),
-            nn.Flatten(),
-            nn.Linear(4 * width * (size // 8) ** 2, FEATURES, bias=False),
-            nn.BatchNorm1d(FEATURES),
-            nn.ReLU(),
-        )
+        self.features = (residual_features if residual else plain_features)(channels, size, width)
         self.head = nn.Linear(FEATURES, len(classes))
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
@@ -60,7 +99,10 @@ class Classifier(nn.Module):
         """Write config.json and model.safetensors into `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
-        save_file({name: tensor.contiguous() for name, tensor in self.state_dict().items()}, folder / "model.safetensors")
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        if self.config["residual"]:  # its weights are many, and half the digits do
+            weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
+        save_file(weights, folder / "model.safetensors")
 
     @classmethod
     def load(cls, folder: Path) -> "Classifier":

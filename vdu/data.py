@@ -1,7 +1,10 @@
 """Forget images: real pictures of the class to forget."""
 
+import io
 import warnings
-from collections.abc import Iterable
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,8 @@ from torch import Tensor
 from vdu.errors import UserError
 
 SHEET_COLUMNS = 25
-MOST_PICTURES = 64
+MOST_PICTURES = 500
+LARGEST_FILE = 20 * 2**20  # bytes
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 
@@ -40,7 +44,7 @@ def choose(available: int, count: int, seed: int) -> list[int]:
 
 
 def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
-    """The pictures in a folder, in the order of their names, as a model of images of a shape (c, h, w) sees them.
+    """The pictures in a folder or a zip, in the order of their names, as a model of images of a shape (c, h, w) sees them.
 
     Returns:
         uint8 (n, c, h, w). A file that cannot be used is left out, with a warning that names it.
@@ -48,11 +52,11 @@ def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
     Raises:
         UserError: if there is no such folder, no usable picture in it, or more than `MOST_PICTURES`.
     """
-    if not folder.is_dir():
+    if not folder.is_dir() and not is_zip(folder):
         raise UserError(f"There is no folder of pictures '{folder}'.")
-    paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    if len(paths) > MOST_PICTURES:
-        raise UserError(f"'{folder}' holds {len(paths)} files; put at most {MOST_PICTURES} pictures there.")
+    paths = [folder]
+    if folder.is_dir():
+        paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
     pictures, left_out = read_each(paths, shape)
     for why in left_out:
         warnings.warn(why, stacklevel=2)
@@ -62,17 +66,50 @@ def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
 
 
 def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[Path, Tensor], list[str]]:
-    """What `read_picture` makes of each file that it can read, and a sentence on each that it cannot."""
+    """What `read_picture` makes of each file that it can read, also of those in zips, and a sentence on each that it cannot.
+
+    A picture in a zip goes by the zip's path and its own name in it.
+
+    Raises:
+        UserError: if there are more than `MOST_PICTURES` files.
+    """
     pictures, left_out = {}, []
-    for path in paths:
+    for count, (path, file) in enumerate(files_of(paths, left_out)):
+        if count == MOST_PICTURES:
+            raise UserError(f"These are more than {MOST_PICTURES} files; give at most {MOST_PICTURES} pictures.")
         try:
-            pictures[path] = read_picture(path, shape)
+            pictures[path] = read_picture(file, shape)
         except UNREADABLE as error:
             left_out.append(f"'{path.name}' is left out: {error}")
     return pictures, left_out
 
 
-def read_picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
+def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path, Path | io.BytesIO]]:
+    """Files, and those inside of zips, with what can be opened; what is not even looked at joins `left_out`."""
+    for path in paths:
+        if not is_zip(path):
+            yield path, path
+            continue
+        with zipfile.ZipFile(path) as archive:
+            for member in sorted(archive.infolist(), key=lambda member: member.filename):
+                name = Path(member.filename)
+                if member.is_dir() or name.name.startswith(".") or "__MACOSX" in name.parts:
+                    continue
+                if member.file_size > LARGEST_FILE:  # unpacked: a small zip may hold a very large file
+                    left_out.append(f"'{name.name}' is left out: it is larger than {LARGEST_FILE // 2**20} MiB")
+                    continue
+                try:
+                    yield path / name, io.BytesIO(archive.read(member))
+                except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:  # broken or encrypted
+                    left_out.append(f"'{name.name}' is left out: {error}")
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a path is a zip, going by its name and its beginning."""
+    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
+
+
+def read_picture(file: Path | io.BytesIO, shape: tuple[int, int, int]) -> Tensor:
     """One picture, turned as its camera was held, on white where it is transparent, its centre cropped, uint8 (c, h, w).
 
     Raises:
@@ -81,7 +118,7 @@ def read_picture(path: Path, shape: tuple[int, int, int]) -> Tensor:
     channels, height, width = shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = ImageOps.exif_transpose(Image.open(path, formats=FORMATS))
+        image = ImageOps.exif_transpose(Image.open(file, formats=FORMATS))
         if image.mode.startswith("I;16"):  # Pillow would clip it to 255
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         if image.has_transparency_data:

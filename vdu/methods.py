@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdu import losses
-from vdu.models import FULL_SIZE, KINDS, SMALL, UNCONDITIONAL, Model
+from vdu.models import FULL_SIZE, KINDS, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Model
 from vdu.posterior import Posterior
 
 UNNAMED_ODDS = 2.0
@@ -171,6 +171,7 @@ METHODS: dict[str, Method] = {
         needs_posterior=False,
         defaults={
             UNCONDITIONAL: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
+            PHOTOGRAPHS: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
             SMALL: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
             FULL_SIZE: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-5, "steps": 200},
         },

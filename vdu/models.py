@@ -36,8 +36,9 @@ TEXT_TO_IMAGE, WORDLESS = "StableDiffusionPipeline", ("DDPMPipeline", "DDIMPipel
 DDPM_PARTS = ("unet/diffusion_pytorch_model.safetensors",)
 TEXT_TO_IMAGE_PARTS = (*DDPM_PARTS, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
 CODED = 768_000  # numbers of images that go through the autoencoder at a time: 250 images of 32×32, one of 512×512
-# Kinds of models, by what suits them: those that take no words, and text-to-image ones of toy size and of full size.
-UNCONDITIONAL, SMALL, FULL_SIZE = KINDS = ("unconditional", "small", "full-size")
+# Kinds of models, by what suits them: those that take no words, of drawings in one channel or of photographs; and
+# text-to-image ones of toy size and of full size.
+UNCONDITIONAL, PHOTOGRAPHS, SMALL, FULL_SIZE = KINDS = ("unconditional", "photographs", "small", "full-size")
 LARGE = 32  # height and width of a full-size model's latents, at least: from there on memory decides how it is held
 REMEMBERED = 2000  # prompts whose conditions are kept
 PARAMETERS = {"all": "", "cross-attention": ".attn2."}  # which of the network's are trained -> what their names have in them

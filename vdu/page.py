@@ -256,11 +256,11 @@ def timesteps_html(entry: Entry, window: tuple[int, int]) -> str:
 
 
 def choice_css(entries: list[Entry]) -> str:
-    """A style rule a class that puts real pictures beside its name in the radio group `#forget`."""
+    """A style rule a class that puts pictures of it beside its name in the radio group `#forget`."""
     rules = []
     for entry in entries:
         for name in entry.classes:
-            images = entry.forget_images(name)[:PICTURES]
+            images = entry.examples(name)[:PICTURES]
             strip = png(as_picture(torch.cat([*images], dim=2)))
             rules.append(
                 f'#forget [data-testid="{name}-radio-label"]::after {{ content: ""; height: 28px; flex: 1; '

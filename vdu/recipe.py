@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vdu.catalog import FULL_SIZE, SMALL, UNCONDITIONAL, Words, kind_of
+from vdu.catalog import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Words, kind_of
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.models import PARAMETERS
@@ -20,6 +20,10 @@ BY_MODEL: dict[str, dict[str, float | int | str]] = {
     UNCONDITIONAL: {
         "t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024, "preview_every": 40, "sampler": "sde",
         "sampler_steps": 15, "guidance": 1.0, "batch_size": 24, "samples": 256, "target": 0.006,
+    },
+    PHOTOGRAPHS: {
+        "t_min": 425, "t_max": 950, "parameters": "all", "replay": 360, "preview_every": 20, "sampler": "ode",
+        "sampler_steps": 15, "guidance": 1.0, "batch_size": 12, "samples": 120, "target": 0.01,
     },
     SMALL: WORDED | {
         "replay": 360, "preview_every": 30, "sampler_steps": 15, "guidance": 3.0, "batch_size": 24, "samples": 256,
@@ -64,7 +68,7 @@ CHOICES: dict[str, Choice] = {
     ),
     "pictures": Choice(
         "Pictures",
-        "Text to image, a model of your own: a folder of 1 to 64 pictures of what to forget; without it the model draws them.",
+        "A folder of 1 to 500 pictures of what to forget, in place of those in the box; for tiny-sd there are only those.",
         optional=True,
     ),
     "judge": Choice(

@@ -15,7 +15,7 @@ from vdu.sampling import image_seeds
 
 GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
 GRID_SEED = 2**31  # added to the recipe's seed, out of reach of any recipe's: steering and measuring share no image
-CLEARLY = 0.5  # a kept image is damaged when its class changed or the judge gives it less than this
+CLEARLY = 0.5  # a kept image is damaged when the judge gave its class this much, and no longer does
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,12 @@ class Replay:
 
         Returns:
             the share of the rows that drew the class to forget and still do, of the others that do so now, and of those to
-            keep whose image is no longer clearly of the class it was, on some axis.
+            keep that were clearly of their class the ones that no longer are, on some axis.
         """
-        of_class, forgotten = self.of_class[rows], drawn.showing(self.wanted)
-        unclear = drawn.certainty(self.samples.classes[rows]) < CLEARLY
-        return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(unclear[self.kept[rows]])
+        of_class, forgotten, before = self.of_class[rows], drawn.showing(self.wanted), self.samples.at(rows)
+        was_clear = self.kept[rows] & (before.certainty(before.classes) >= CLEARLY)
+        unclear = drawn.certainty(before.classes) < CLEARLY
+        return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(unclear[was_clear])
 
     def look(self, drawn: Samples, step: int) -> Preview:
         """A preview of what was drawn from the grid's seeds.

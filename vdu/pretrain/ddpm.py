@@ -8,7 +8,7 @@ Maddox et al. 2019).
 import json
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vdu.losses import noised_set
-from vdu.models import autocast
+from vdu.models import autocast, from_uint8
 
 Parameters = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # what to learn at x_t (n, c, h, w), t (n,), made with a noise like x_t
@@ -67,6 +67,7 @@ class TrainingConfig(Pace):
     Attributes:
         unet: keyword arguments of the network.
         t_shape: timesteps are drawn as T * Beta(a, b); (2, 2.5) looks most often where a digit takes its shape.
+        flip: whether every other image is mirrored.
         min_snr: weight of the error in x0 is min(SNR + 1, min_snr): the velocity loss, clipped where there is little noise
             (Salimans & Ho 2022, section 4; Hang et al. 2023, eq. 8).
         max_weight: the weight of the error in epsilon is 1/SNR times that, and clipped here where there is little signal.
@@ -76,6 +77,7 @@ class TrainingConfig(Pace):
     t_shape: tuple[float, float] = (2.0, 2.5)
     min_snr: float = 5.0
     max_weight: float = 8.0
+    flip: bool = False
 
     def weights(self, alpha_bar: Tensor) -> Tensor:
         """Weight of the squared error in epsilon at each timestep, (T,)."""
@@ -83,9 +85,9 @@ class TrainingConfig(Pace):
         return ((snr + 1).clamp(max=self.min_snr) / snr).clamp(max=self.max_weight)
 
     def timesteps(self) -> Callable[[int, torch.Generator], Tensor]:
-        """A function that draws n timesteps, (n,), on the CPU."""
+        """A function that draws n timesteps, (n,), where its generator is."""
         quantile = beta_quantile(*self.t_shape)
-        return lambda count, random: (1000 * quantile(torch.rand(count, generator=random))).long().clamp(max=999)
+        return lambda n, random: (1000 * quantile(torch.rand(n, generator=random, device=random.device))).long().clamp(max=999)
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,8 @@ class Autoguidance:
         inside = ((t - rise) / (full - rise)).clamp(0, 1) * ((end - t) / (end - fall)).clamp(0, 1)
         rows = inside > 0
         noise = self.good(noisy, t).sample.float()
+        if not rows.any():
+            return noise
         weak = self.weak(noisy[rows], t[rows]).sample.float()
         noise[rows] += (self.strength - 1) * inside[rows].view(-1, 1, 1, 1) * (noise[rows] - weak)
         return noise
@@ -157,7 +161,12 @@ def beta_quantile(a: float, b: float, points: int = 10_001) -> Callable[[Tensor]
     middles = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     cumulative = (middles ** (a - 1) * (1 - middles) ** (b - 1)).cumsum(0)
     cumulative /= cumulative[-1].clone()
-    return lambda uniform: middles[torch.searchsorted(cumulative, uniform.double()).clamp(max=points - 1)].float()
+
+    def quantile(uniform: Tensor) -> Tensor:
+        places = torch.searchsorted(cumulative.to(uniform.device), uniform.double()).clamp(max=points - 1)
+        return middles.to(uniform.device)[places].float()
+
+    return quantile
 
 
 def save_state(path: Path, step: int, tensors: dict[str, Parameters]) -> None:
@@ -189,29 +198,66 @@ def train(
     save_every: int = 250,
     init: Path | None = None,
     teacher: Teacher | None = None,
+    minutes: float = 0,
 ) -> None:
     """Train on uint8 `images` (n, c, h, w); see `fit` for what is left in `work`, and for `init`.
 
-    The network learns the noise that was added, or what `teacher` says in its place.
+    The network learns the noise that was added, or what `teacher` says in its place. On a GPU it is compiled.
+
+    Args:
+        minutes: a new run takes as many of the configured steps as fit in so long, by the pace of the first ones.
     """
     unet, draw_timesteps = build(config).to(device), config.timesteps()
-    alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
+    forward = torch.compile(unet) if device == "cuda" else unet
+    alpha_bar, images = DDPMScheduler().alphas_cumprod.to(device), images.to(device)
     weights = config.weights(alpha_bar)
 
     def losses(random: torch.Generator) -> tuple[Tensor, Tensor]:
-        rows = torch.randint(len(images), (config.batch_size,), generator=random)
-        x0 = images[rows].to(device).float() / 127.5 - 1
-        noise = torch.randn(x0.shape, generator=random).to(device)
-        t = draw_timesteps(config.batch_size, random).to(device)
+        where = {"generator": random, "device": random.device}
+        x0 = from_uint8(images[torch.randint(len(images), (config.batch_size,), **where)])
+        if config.flip:
+            mirrored = torch.rand(len(x0), 1, 1, 1, **where) < 0.5
+            x0 = torch.where(mirrored, x0.flip(3), x0)
+        noise = torch.randn(x0.shape, **where)
+        t = draw_timesteps(config.batch_size, random)
         signal = alpha_bar[t].view(-1, 1, 1, 1)
         noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
         with autocast(device):
-            predicted = unet(noisy, t).sample
+            predicted = forward(noisy, t).sample
             target = teacher(noisy, t, noise) if teacher else noise
         error = (predicted.float() - target.float()).square().mean(dim=(1, 2, 3))
         return (error * weights[t]).mean(), error.mean()
 
-    fit(unet, losses, config, work, save_every, init)
+    if minutes:
+        made = work / "config.json"
+        known = json.loads(made.read_text())["steps"] if made.exists() else 0
+        steps = min(config.steps, known or steps_in(minutes, unet, losses, device))
+        config = replace(config, steps=steps)
+    fit(unet, losses, config, work, save_every, init, device)
+
+
+def steps_in(
+    minutes: float,
+    network: nn.Module,
+    losses: Callable[[torch.Generator], tuple[Tensor, Tensor]],
+    device: str,
+    timed: int = 20,
+) -> int:
+    """How many steps of training fit in so many minutes; the network stays as it is."""
+
+    def passes(count: int) -> float:
+        started = time.monotonic()
+        for step in range(count):
+            losses(torch.Generator(device).manual_seed(step))[0].backward()
+            network.zero_grad()
+        if device == "cuda":
+            torch.cuda.synchronize()
+        return (time.monotonic() - started) / count
+
+    passes(3)  # a compiler's work is not the pace
+    pace = 1.06 * passes(timed)  # the optimiser takes its share too
+    print(f"{pace:.4f} s a step", flush=True)
+    return max(timed, int(60 * minutes / pace))
 
 
 def fit(
@@ -221,6 +267,7 @@ def fit(
     work: Path,
     save_every: int = 250,
     init: Path | None = None,
+    device: str = "cpu",
 ) -> None:
     """Minimise a loss and leave state.safetensors, snapshots and log.csv in `work`.
 
@@ -233,6 +280,7 @@ def fit(
     Args:
         network: what is trained, on its device.
         losses: draws a batch from a generator; returns the loss to descend and the one to show.
+        device: where that generator is.
 
     Raises:
         ValueError: if `work` holds a run with another configuration.
@@ -258,12 +306,12 @@ def fit(
         for name, parameter in named.items():
             optimizer.state[parameter] = {
                 key: torch.empty_like(parameter).copy_(state[key][name]).detach() for key in ("exp_avg", "exp_avg_sq")
-            } | {"step": torch.tensor(float(updates))}
+            } | {"step": torch.tensor(float(updates), device=parameter.device)}
 
     snapshot_steps = set(config.snapshot_steps())
     started, shown = time.monotonic(), []
     for step in range(first_step, config.steps):
-        loss, show = losses(torch.Generator().manual_seed(config.seed * 10_000_019 + step))
+        loss, show = losses(torch.Generator(device).manual_seed(config.seed * 10_000_019 + step))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
@@ -273,7 +321,7 @@ def fit(
         decay = min(0.9995, (step + 1) / (step + 20))
         with torch.no_grad():
             torch._foreach_lerp_(list(average.values()), list(named.values()), 1 - decay)
-        shown.append(show.item())
+        shown.append(show.detach())  # not read yet: a GPU would have to stop for it
 
         done = step + 1
         if done == config.early:
@@ -286,11 +334,11 @@ def fit(
                 for key in ("exp_avg", "exp_avg_sq")
             }
             save_state(state_file, done, {"model": network.state_dict(), "ema": average, **moments})
-            pace = (time.monotonic() - started) / (done - first_step)
+            pace, mean_loss = (time.monotonic() - started) / (done - first_step), torch.stack(shown).mean().item()
             with (work / "log.csv").open("a") as log:
-                log.write(f"{done},{sum(shown) / len(shown):.5f},{config.rate(step):.6f},{pace:.4f}\n")
+                log.write(f"{done},{mean_loss:.5f},{config.rate(step):.6f},{pace:.4f}\n")
             print(
-                f"step {done}/{config.steps}  loss {sum(shown) / len(shown):.5f}  "
+                f"step {done}/{config.steps}  loss {mean_loss:.5f}  "
                 f"{config.batch_size / pace:.0f} images/s  {pace * (config.steps - done) / 60:.0f} min left",
                 flush=True,
             )

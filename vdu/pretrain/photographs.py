@@ -1,0 +1,281 @@
+"""Make assets/cifar10-ddpm or assets/tiny-imagenet-ddpm: DDPM, posterior, judge, statistics, pictures it drew, card.
+
+python -m vdu pretrain cifar10 --data cifar10.tar.xz --minutes 3        (resumable; wants a GPU)
+
+The archive has train/CLASS/*.jpg, and test/CLASS/*.jpg or else the last pictures of every class are kept for the judge's
+test. The network is trained in two rounds of so many minutes; the second starts from the average of the first.
+"""
+
+import argparse
+import io
+import json
+import tarfile
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from PIL import Image
+from safetensors.torch import save_file
+from torch import Tensor
+
+from vdu.classifier import Classifier
+from vdu.data import SHEET_COLUMNS, write_sheet
+from vdu.errors import UserError
+from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
+from vdu.models import autocast, from_uint8, load_model, pick_device
+from vdu.posterior import Posterior, from_checkpoints
+from vdu.pretrain.ddpm import TrainingConfig, load_state, train
+from vdu.pretrain.judge import accuracy
+from vdu.sampling import HowToSample, drain, image_seeds, sample
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is made of one set of photographs.
+
+    Attributes:
+        size: height and width of the pictures.
+        channels: of the network, level by level; the last `attention` levels attend.
+        held_out: pictures of every class that neither network sees, where the archive has no test set.
+        epochs: of the judge.
+    """
+
+    size: int
+    channels: tuple[int, ...]
+    attention: int
+    held_out: int
+    epochs: int
+
+    @property
+    def unet(self) -> dict:
+        """Arguments of the network. Eight groups: many small ones are slow in channels-last bfloat16 on a CPU."""
+        down = ["DownBlock2D"] * (len(self.channels) - self.attention) + ["AttnDownBlock2D"] * self.attention
+        return {
+            "sample_size": self.size,
+            "in_channels": 3,
+            "out_channels": 3,
+            "layers_per_block": 2,
+            "block_out_channels": self.channels,
+            "down_block_types": tuple(down),
+            "up_block_types": tuple(name.replace("Down", "Up") for name in reversed(down)),
+            "norm_num_groups": 8,
+            "attention_head_dim": 64,
+        }
+
+
+KINDS = {
+    "cifar10": Kind(32, (64, 128, 192), 2, 0, 48),
+    "tiny-imagenet": Kind(64, (32, 64, 128, 192), 2, 100, 100),
+}
+JUDGE_WIDTH, JUDGE_BATCH, JUDGE_RATE = 40, 512, 0.3
+ROUNDS = {  # in this order; `--steps` shortens each of them
+    name: TrainingConfig(unet={}, steps=200_000, batch_size=256, peak_rate=rate, t_shape=(1.3, 1.5), flip=True)
+    for name, rate in (("first", 1e-3), ("second", 9e-4))
+}
+TEMPERATURES = tuple(0.3 + 0.05 * step for step in range(25))
+MEASURED, SEED = 1000, 0  # samples
+REAL = 500  # real pictures of a class whose features are kept, to say how far real pictures lie from one another
+
+Pictures = tuple[list[str], Tensor, Tensor, Tensor, Tensor]
+
+
+def pretrain(arguments: argparse.Namespace) -> None:
+    """Train what is not trained yet and write the asset folder.
+
+    Raises:
+        UserError: without an archive that can be read.
+    """
+    kind, work, device = KINDS[arguments.what], Path(arguments.work), pick_device("auto")
+    if not arguments.data:
+        raise UserError("Name the archive of pictures to train on with --data.")
+    pictures = read_archive(Path(arguments.data), kind)
+    classes, images, labels, test_images, test_labels = pictures
+    folder, init = work / "classifier", None
+    if not folder.is_dir():
+        judge = train_judge(images, labels, classes, kind, device)
+        calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
+    for name, config in ROUNDS.items():
+        config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
+        train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 500, init,
+              minutes=arguments.minutes or 0)  # fmt: skip
+        init = work / name / "state.safetensors"
+    posterior = from_checkpoints(load_state(path)[1]["model"] for path in sorted(init.parent.glob("snapshot-*.safetensors")))
+    steps = {name: load_state(work / name / "state.safetensors")[0] for name in ROUNDS}
+    out = Path(arguments.out or f"assets/{arguments.what}-ddpm")
+    write_model(posterior, kind, out)
+    assemble(out, Classifier.load(folder), pictures, drawn(out, device), steps)
+
+
+def read_archive(path: Path, kind: Kind) -> Pictures:
+    """Classes; uint8 images (n, 3, size, size) and labels (n,) to train on; the same to test on.
+
+    Raises:
+        UserError: if there is no such archive.
+    """
+    found: dict[str, dict[str, list[np.ndarray]]] = {"train": {}, "test": {}}
+    try:
+        with tarfile.open(path) as archive:
+            for member in archive:
+                parts = Path(member.name).parts
+                if member.isfile() and len(parts) >= 3 and parts[-3] in found:
+                    picture = Image.open(io.BytesIO(archive.extractfile(member).read())).convert("RGB")
+                    found[parts[-3]].setdefault(parts[-2], []).append(np.asarray(picture.resize((kind.size, kind.size))))
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(f"'{path}' could not be read as an archive of pictures: {error}") from error
+    classes = sorted(found["train"])
+    sets = []
+    for part in ("train", "test"):
+        pictures = [found[part].get(name, []) for name in classes]
+        if kind.held_out:
+            rows = slice(None, -kind.held_out) if part == "train" else slice(-kind.held_out, None)
+            pictures = [found["train"][name][rows] for name in classes]
+        images = torch.from_numpy(np.stack([picture for group in pictures for picture in group])).permute(0, 3, 1, 2)
+        sets += [images.contiguous(), torch.tensor([index for index, group in enumerate(pictures) for _ in group])]
+    return classes, *sets
+
+
+def shaken(images: Tensor, random: torch.Generator) -> Tensor:
+    """Images (n, c, h, w), mirrored, shifted by up to an eighth and with a hole a quarter as wide, all at random."""
+    count, _, size, _ = images.shape
+    margin, where = size // 8, {"generator": random, "device": images.device}
+    padded = F.pad(images, (margin,) * 4, mode="reflect")
+    places = torch.arange(size, device=images.device)
+    rows, columns = (torch.randint(2 * margin + 1, (count, 1), **where) + places for _ in range(2))
+    columns = torch.where(torch.rand(count, 1, **where) < 0.5, columns.flip(1), columns)
+    cut = padded[torch.arange(count, device=images.device)[:, None, None], :, rows[:, :, None], columns[:, None, :]]
+    hole_y, hole_x = (torch.randint(size, (count, 1), **where) for _ in range(2))
+    inside = ((places - hole_y).abs() <= size // 8)[:, :, None] & ((places - hole_x).abs() <= size // 8)[:, None, :]
+    return cut.permute(0, 3, 1, 2).masked_fill(inside[:, None], 0.0)
+
+
+def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, device: str) -> Classifier:
+    """Fit a residual `Classifier` with SGD on a one-cycle learning rate."""
+    torch.manual_seed(0)
+    random, images, labels = torch.Generator(device).manual_seed(0), images.to(device), labels.to(device)
+    model = Classifier(classes, 3, kind.size, JUDGE_WIDTH, residual=True).to(device).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), JUDGE_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    a_pass = len(images) // JUDGE_BATCH
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, JUDGE_RATE, total_steps=kind.epochs * a_pass, pct_start=0.2)
+    started = time.monotonic()
+    for epoch in range(kind.epochs):
+        order = torch.randperm(len(images), generator=random, device=device)
+        for rows in order[: a_pass * JUDGE_BATCH].split(JUDGE_BATCH):
+            batch = shaken(from_uint8(images[rows]), random).contiguous(memory_format=torch.channels_last)
+            with autocast(device):
+                logits, _ = model(batch)
+            loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=0.1)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+        if epoch % 10 == 9:
+            print(
+                f"judge: epoch {epoch + 1}/{kind.epochs}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    return model.eval()
+
+
+def calibrate(judge: Classifier, images: Tensor, labels: Tensor) -> Classifier:
+    """The same judge with the temperature on its logits that fits held-out pictures best (Guo et al. 2017).
+
+    Smoothed labels leave it less sure of itself than it is right.
+    """
+    logits = judge.judge(images)[0].double().log()
+    fit = {by: F.cross_entropy(logits / by, labels).item() for by in TEMPERATURES}
+    with torch.no_grad():
+        for part in (judge.head.weight, judge.head.bias):
+            part /= min(fit, key=fit.__getitem__)
+    return judge
+
+
+def write_model(posterior: Posterior, kind: Kind, out: Path) -> None:
+    """Write the mean over the snapshots as a plain diffusers folder, in half precision, and their variance beside it."""
+    unet = UNet2DModel(**kind.unet)
+    unet.load_state_dict(posterior.mean)
+    DDPMPipeline(unet=unet.half(), scheduler=DDPMScheduler()).save_pretrained(out, safe_serialization=True)
+    (out / "posterior").mkdir(exist_ok=True)
+    variance = {name: value.bfloat16().contiguous() for name, value in posterior.variance.items()}
+    save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
+
+
+def drawn(folder: Path, device: str) -> Tensor:
+    """uint8 images (n, 3, h, w) from the model in a folder, by the default sampler."""
+    return drain(sample(load_model(folder, device), image_seeds(SEED, MEASURED), HowToSample()))
+
+
+def assemble(out: Path, judge: Classifier, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
+    """Write all that belongs to the model in a folder, and the card with what its samples are like.
+
+    Args:
+        samples: what `drawn` gave, (n, 3, h, w).
+        steps: of each round of training.
+    """
+    classes, images, labels, test_images, test_labels = pictures
+    judge.save(out / "classifier")
+    (probabilities, features), (_, test) = judge.judge(samples), judge.judge(test_images)
+    chosen = torch.cat([(labels == index).nonzero()[:REAL, 0] for index in range(len(classes))])
+    real, of_class = judge.judge(images[chosen])[1], labels[chosen]
+    save_statistics(
+        {name: Moments.of(test[test_labels == index]) for index, name in enumerate(classes)}, out / "statistics.safetensors"
+    )
+    save_file(
+        {name: real[of_class == index].half().contiguous() for index, name in enumerate(classes)}, out / "features.safetensors"
+    )
+    best, shown = probabilities.max(1)
+    (out / "drawn").mkdir(exist_ok=True)
+    for index, name in enumerate(classes):
+        rows = torch.where(shown == index, best, -1.0).argsort(descending=True)[:SHEET_COLUMNS]
+        write_sheet(samples[rows], out / "drawn" / f"{name}.png")
+    over_half = int((best > 0.5).sum())
+    reference = Moments.of(test)
+    figures = {
+        "parameters": sum(value.numel() for value in load_model(out).unet.parameters()),
+        "steps": steps,
+        "batch_size": ROUNDS["first"].batch_size,
+        "samples": len(samples),
+        "over_half": over_half / len(samples),
+        "over_half_ci95": wilson(over_half, len(samples)),
+        "class_shares": {name: (shown == index).double().mean().item() for index, name in enumerate(classes)},
+        "fid": frechet_distance(Moments.of(features), reference),
+        "fid_floor": frechet_distance(Moments.of(real[torch.randperm(len(real))[: len(samples)]]), reference),
+        "classifier_accuracy": accuracy(judge, test_images, test_labels),
+        "classifier_real_over_half": (judge.judge(test_images)[0].max(1).values > 0.5).double().mean().item(),
+    }
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "README.md").write_text(card(figures, out.name, classes))
+
+
+def card(figures: dict[str, Any], name: str, classes: list[str]) -> str:
+    """README.md of the asset folder."""
+    low, high = figures["over_half_ci95"]
+    rounds = " + ".join(f"{count:,}" for count in figures["steps"].values())
+    seen = sum(figures["steps"].values()) * figures["batch_size"] / 1e6
+    shares = ", ".join(f"{name}: {share:.1%}" for name, share in figures["class_shares"].items())
+    return f"""---
+library_name: diffusers
+license: mit
+tags: [ddpm, {name.removesuffix("-ddpm")}, unconditional-image-generation]
+---
+# A small, briefly trained DDPM of photographs: {", ".join(classes)}
+
+`DDPMPipeline.from_pretrained` loads this folder. UNet2DModel, {figures["parameters"]:,} parameters in half precision,
+epsilon-prediction, T = 1000, linear betas. Beside it: `posterior/` (the variance over its last checkpoints, whose mean the
+model is), `classifier/` (the judge), `statistics.safetensors` (moments of the judge's features of the test pictures, by
+class), `features.safetensors` (the same features of {REAL} training pictures of each class), `drawn/` (the clearest of the
+model's own samples of each class). The photographs themselves have no licence to be shipped and are not here.
+
+- Made by `python -m vdu pretrain {name.removesuffix("-ddpm")}`, seed 0: {rounds} steps of {figures["batch_size"]} pictures,
+  {seen:.1f} million in all, mirrored at random. A good model of such photographs sees a hundred times as many.
+- How good it is: of {figures["samples"]:,} samples (seed {SEED}), {figures["over_half"]:.1%} (95 % {low:.1%}–{high:.1%})
+  are given to some class with probability > 0.5; of real test pictures, {figures["classifier_real_over_half"]:.1%} are.
+- Shares: {shares}.
+- Fréchet distance to the test pictures in the judge's features: {figures["fid"]:.3f}; as many real training pictures:
+  {figures["fid_floor"]:.3f} (the judge was trained on these).
+- Judge: accuracy {figures["classifier_accuracy"]:.2%} on the test pictures; its probabilities are calibrated on half of them.
+"""
