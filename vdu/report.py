@@ -118,7 +118,7 @@ def headline(report: Report) -> str:
     if worded:
         text += f" Other prompts still right: {percent(before['ira'])} → {percent(after['ira'])} %."
     elif after["retain_fid"] is not None and before["retain_fid"] is not None:
-        text += f" The other digits: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
+        text += f" The other classes: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
     return f"{text} {report['seconds']['unlearn']:.0f} s."
 
 
