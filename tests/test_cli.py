@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
 
+from vdu.catalog import open_model
 from vdu.cli import main
+from vdu.posterior import checkpoints
+from vdu.sampling import drain
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "vdu"]
@@ -67,9 +71,34 @@ def test_sample_and_evaluate_an_unlearned_folder(folder, tmp_path):
     assert figures["forget_rate"] == pytest.approx(report["after"]["forget_rate"], abs=0.021)
 
 
+def test_a_second_request_goes_on_from_the_first(folder, tmp_path):
+    done = run("unlearn", "--model", folder, "--forget", "8", "--method", "vdu", *FLAGS, "--out", tmp_path / "second")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "second" / "report.json").read_text())
+    assert report["forgotten"] == ["3", "8"]
+    earlier = report["after"]["forgotten_before"]["3"]["forget_rate"]
+    assert earlier == report["after"]["class_shares"]["3"]
+    assert report["after"]["retained_samples"] == round(50 * (1 - earlier - report["after"]["forget_rate"]))
+    first = DDPMPipeline.from_pretrained(folder / "unlearned", use_safetensors=True).unet
+    start, _ = open_model(str(folder), "cpu")
+    posterior = drain(checkpoints(start))
+    assert all(torch.equal(value, posterior.mean[name]) for name, value in first.state_dict().items())
+    assert "Forgotten before: 3, now in" in done.stderr
+
+
+def test_two_digits_at_once(tmp_path):
+    done = run("unlearn", "--model", "mnist-ddpm", "--forget", "9, 4", *FLAGS, "--out", tmp_path / "both")
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "both" / "report.json").read_text())
+    shares = report["after"]["class_shares"]
+    assert report["forget"] == "9 or 4"
+    assert report["after"]["forget_rate"] == pytest.approx(shares["9"] + shares["4"])
+    assert report["after"]["least_retained_class"] not in ("4", "9")
+
+
 def test_models_for_tools():
     listed = run("models", "--json")
-    assert [row["name"] for row in json.loads(listed.stdout)] == ["mnist-ddpm", "tiny-sd"]
+    assert [row["name"] for row in json.loads(listed.stdout)] == ["mnist-ddpm", "tiny-sd", "cifar10-ddpm"]
 
 
 BAD = [

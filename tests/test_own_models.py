@@ -107,7 +107,7 @@ def test_without_pictures_the_model_draws_them_and_too_few_are_refused(folder):
         if works:
             for _ in unlearn(run):
                 pass
-            assert run.before.showing((0,)).float().mean() > 0.3
+            assert run.before.showing(((0,),)).float().mean() > 0.3
         else:
             with pytest.raises(UserError, match="are needed; draw more"):
                 for _ in unlearn(run):

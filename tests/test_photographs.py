@@ -41,7 +41,7 @@ def archive_of(path, per_class, colours=("red", "green", "blue")):
 
 
 def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
-    monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 16), 1, 4, 12))
+    monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12))
     monkeypatch.setattr(photographs, "JUDGE_BATCH", 16)
     monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
     monkeypatch.setattr(photographs, "MEASURED", 30)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -34,7 +35,7 @@ def model():
 def test_a_plan_asks_for_the_class_for_others_and_in_other_words():
     asks = ENTRY.plan("red", 50, MEASURED)
     assert asks[:10] == ENTRY.plan("red", 10, MEASURED)
-    (red,) = ENTRY.wanted("red")
+    ((red,),) = ENTRY.wanted("red")
     heard = set(ENTRY.forget_set("red").captions)
     assert [ask.kind for ask in asks[: len(MEASURED)]] == list(MEASURED)
     for ask in asks:
@@ -69,7 +70,7 @@ def test_what_is_not_one_thing_is_refused(said):
 
 
 def test_prompts_of_ones_own_are_kept_and_measured():
-    entry = ENTRY.keeping(("a blue trainer", "crimson"))
+    entry = replace(ENTRY, keep=("a blue trainer", "crimson"))
     with pytest.raises(UserError, match="'crimson' cannot be kept while 'red'"):
         entry.plan("red", 9)
     asks = [ask for ask in entry.plan("red sneaker", 4 * len(MEASURED), MEASURED) if ask.kind == KEPT]
@@ -80,7 +81,7 @@ def test_prompts_of_ones_own_are_kept_and_measured():
 
 
 def test_where_a_kept_prompt_leaves_the_colour_open_the_colour_cannot_be_wrong(model):
-    entry = ENTRY.keeping(("a sneaker",))
+    entry = replace(ENTRY, keep=("a sneaker",))
     asks = [ask for ask in entry.plan("red", 60, MEASURED) if ask.kind in (KEPT, TARGET)]
     samples = drain(draw("sample", model, entry, image_seeds(0, len(asks)), Recipe.from_dict(FEW).how, asks))
     wanted, vague = entry.wanted("red"), torch.tensor([-1 in ask.classes for ask in asks])
@@ -96,7 +97,7 @@ def test_what_the_model_draws_without_the_word_is_an_answer_to_the_word(model):
     replay = drain(draw_replay(recipe, ENTRY, model))
     instead = replaced(replay)
     assert 0 < len(instead.images) <= int(replay.samples.of_kind(INSTEAD).sum())
-    assert (ENTRY.judge(instead.images)[0][:, ENTRY.wanted("red")[0]] <= 0.5).all()
+    assert (ENTRY.judge(instead.images)[0][:, ENTRY.wanted("red")[0][0]] <= 0.5).all()
     for caption, neutral in zip(instead.captions, instead.neutral, strict=True):
         assert ENTRY.without(caption, "red") == neutral != caption
     batch = next(batches(recipe, ENTRY, replay, model, model, None))
@@ -116,7 +117,7 @@ def test_forget_captions_name_the_class_and_neutral_ones_do_not(forget):
         rest = [name for name in list(ENTRY.axes.values())[1 - axis] if name in caption.split()]
         assert rest == [word for word in neutral.split() if word in ENTRY.classes]
     probabilities, _ = ENTRY.judge(those.images)
-    seen = probabilities[:, ENTRY.wanted(forget)[0]]
+    seen = probabilities[:, ENTRY.wanted(forget)[0][0]]
     assert seen.mean() > 0.75  # the pictures are of what their captions say
 
 
@@ -275,3 +276,27 @@ def test_a_folder_without_its_parts_is_refused_by_name(tmp_path):
     )
     with pytest.raises(UserError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
         load_model(tmp_path)
+
+
+def test_several_colours_are_any_of_them_each_with_its_own_synonyms():
+    red, blue = (ENTRY.wanted(colour)[0] for colour in ("red", "blue"))
+    assert ENTRY.wanted("crimson, blue + red") == (red, blue)
+    assert ENTRY.shown("red, blue") == "red or blue"
+    assert not {"red", "blue"} & {*ENTRY.others("red, blue")}
+    asks = ENTRY.plan("red, blue", 400, MEASURED)
+    of_either = [set(red + blue) & {*ask.classes} for ask in asks]
+    assert all(bool(found) == (ask.kind != KEPT) for ask, found in zip(asks, of_either, strict=True))
+    said = {"red": ENTRY.words["synonyms"]["red"], "blue": ENTRY.words["synonyms"]["blue"]}
+    for ask, found in zip(asks, of_either, strict=True):
+        if ask.kind == PARAPHRASE:
+            (colour,) = (ENTRY.classes[row] for row in found)
+            assert {colour, *said[colour]} & {*ask.prompt.split()}
+    assert len({caption.split()[-2] for caption in ENTRY.forget_set("red, blue").captions}) >= 2
+    with pytest.raises(UserError, match="mixes garment and colour"):
+        ENTRY.plan("red, sneaker", 1)
+
+
+def test_what_was_forgotten_before_is_not_asked_to_stay():
+    entry, blue = replace(ENTRY, forgotten=("blue",)), ENTRY.wanted("blue")[0][0]
+    assert any(blue in ask.classes for ask in ENTRY.plan("red", 200) if ask.kind == KEPT)
+    assert not any(blue in ask.classes for ask in entry.plan("red", 200) if ask.kind == KEPT)

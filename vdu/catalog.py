@@ -39,6 +39,10 @@ REPLAYED = (TARGET, KEPT, INSTEAD)
 MEASURED = (TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED)
 
 
+SEVERAL = re.compile(r"[,+]| or ")  # what stands between several things to forget
+Shown = tuple[tuple[int, ...], ...]  # any of some sets of classes, by their positions among all: what an image must show
+
+
 @dataclass(frozen=True)
 class Ask:
     """What one image is asked for.
@@ -99,6 +103,7 @@ class Entry:
         folder: a plain diffusers folder, with classifier/, forget/, statistics.safetensors, and perhaps posterior/ beside.
         keep: prompts of a user's own whose images shall stay as they are.
         pictures: folder of a user's own pictures of what to forget, in place of those that ship.
+        forgotten: what the model has forgotten before, and shall not be reminded of.
     """
 
     name: str
@@ -109,6 +114,7 @@ class Entry:
     folder: Path
     keep: tuple[str, ...] = field(default=(), kw_only=True)
     pictures: str = field(default="", kw_only=True)
+    forgotten: tuple[str, ...] = field(default=(), kw_only=True)
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -119,7 +125,7 @@ class Entry:
         return tuple(name for names in self.axes.values() for name in names)
 
     def concept(self, forget: str) -> dict[str, str]:
-        """What `forget` means: the class that an image must show on each of some axes, by axis.
+        """What one thing to forget means: the class that an image must show on each of some axes, by axis.
 
         Raises:
             UserError: if it means nothing to the model.
@@ -129,25 +135,51 @@ class Entry:
                 return {axis: forget}
         raise UserError(f"{self.name} has no class '{forget}'; it knows {', '.join(self.classes)}.")
 
-    def wanted(self, forget: str) -> tuple[int, ...]:
-        """Positions, among all classes, of those that an image must show together to show `forget`."""
-        return tuple(self.classes.index(name) for name in self.concept(forget).values())
+    def concepts(self, forget: str) -> list[dict[str, str]]:
+        """What `forget` means, of which an image that shows it shows any: several things have a comma or a plus between them.
+
+        Raises:
+            UserError: if one of them means nothing to the model, or they are of different axes.
+        """
+        names = [name.strip() for name in SEVERAL.split(forget) if name.strip()] or [forget]
+        found = [self.concept(name) for name in names]
+        distinct = [thing for place, thing in enumerate(found) if thing not in found[:place]]
+        if len({tuple(thing) for thing in distinct}) > 1:
+            raise UserError(f"'{forget}' mixes {' and '.join(self.axes)}; forget one kind at once, the other after it.")
+        return distinct
+
+    def wanted(self, forget: str) -> Shown:
+        """What an image must show to show `forget`: any of some sets of classes, by their positions among all."""
+        return tuple(tuple(self.classes.index(name) for name in thing.values()) for thing in self.concepts(forget))
+
+    def gone(self, forget: str) -> Shown:
+        """`wanted`, and the same of all that was forgotten before."""
+        return tuple(dict.fromkeys(which for name in (forget, *self.forgotten) for which in self.wanted(name)))
 
     def named(self, forget: str) -> list[int]:
         """Numbers of the axes that `forget` is about; class shares are of the first of these."""
-        return [list(self.axes).index(axis) for axis in reversed(self.concept(forget))]
+        return [list(self.axes).index(axis) for axis in reversed(self.concepts(forget)[0])]
 
     def shown(self, forget: str) -> str:
         """How `forget` is written in a report."""
-        return " ".join(reversed(self.concept(forget).values()))
+        return " or ".join(" ".join(reversed(thing.values())) for thing in self.concepts(forget))
 
     def others(self, forget: str) -> list[str]:
-        """The classes of the first axis of `forget` that are kept."""
-        return [name for name in list(self.axes.values())[self.named(forget)[0]] if name != forget]
+        """The classes of the first axis of `forget` that are kept.
 
-    def forget_sheet(self, forget: str) -> Path:
+        Raises:
+            UserError: if there are none.
+        """
+        gone = {name for what in (forget, *self.forgotten) for thing in self.concepts(what) if len(thing) == 1
+                for name in thing.values()}  # fmt: skip
+        axis, names = list(self.axes.items())[self.named(forget)[0]]
+        if not (kept := [name for name in names if name not in gone]):
+            raise UserError(f"With every {axis} forgotten nothing would be left; keep at least one.")
+        return kept
+
+    def forget_sheet(self, name: str) -> Path:
         """Where the shipped real training images of a class are, in rows on one PNG."""
-        return self.folder / "forget" / f"{self.shown(forget)}.png"
+        return self.folder / "forget" / f"{name}.png"
 
     def forget_images(self, forget: str) -> Tensor:
         """All real images of a class that there are, uint8 (n, c, h, w).
@@ -164,7 +196,7 @@ class Entry:
         """The real images of a class that there are, with captions where the model takes them; None for none."""
         if self.pictures:
             return ForgetSet(data.read_pictures(Path(self.pictures), self.shape))
-        return ForgetSet(self.examples(forget))
+        return ForgetSet(torch.cat([self.examples(name) for thing in self.concepts(forget) for name in thing.values()]))
 
     def examples(self, name: str) -> Tensor:
         """Pictures of a class that ship, uint8 (n, c, h, w)."""
@@ -184,9 +216,9 @@ class Entry:
         Shorter plans are prefixes of longer ones. A model that takes no words is asked for nothing, whatever the kinds.
 
         Raises:
-            UserError: if the class means nothing to the model, or is among what shall be kept.
+            UserError: if the class means nothing to the model, is among what shall be kept, or nothing would be left.
         """
-        self.concept(forget)
+        self.others(forget)
         return [Ask()] * count
 
     def told(self, words: "Words | None") -> "Entry":
@@ -304,7 +336,7 @@ class Painted(Entry):
 
     def is_of(self, thing: dict[str, str], forget: str) -> bool:
         """Whether a thing is what `forget` names."""
-        return self.concept(forget).items() <= thing.items()
+        return any(named.items() <= thing.items() for named in self.concepts(forget))
 
     def forget_set(self, forget: str) -> ForgetSet:
         """Pictures of all things of a class, every one in another phrase, in an order that mixes the things."""
@@ -324,6 +356,10 @@ class Painted(Entry):
                 captions.append(phrases[(number + place) % len(phrases)].format(**thing))
                 neutral.append(self.without(captions[-1], forget))
         return ForgetSet(torch.stack(images), captions, neutral)
+
+    def examples(self, name: str) -> Tensor:
+        """Pictures of all things of a class."""
+        return self.forget_set(name).images
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
@@ -345,15 +381,18 @@ class Painted(Entry):
 
         Every other time another thing is asked for, it is in the user's own words where there are any.
         """
+        self.others(forget)
         random = torch.Generator().manual_seed(0)
         shuffled = [self.pairs[row] for row in torch.randperm(len(self.pairs), generator=random).tolist()]
         things = {
             TARGET: itertools.cycle([thing for thing in shuffled if self.is_of(thing, forget)]),
-            KEPT: itertools.cycle([thing for thing in shuffled if not self.is_of(thing, forget)]),
+            KEPT: itertools.cycle(
+                [thing for thing in shuffled if not any(self.is_of(thing, name) for name in (forget, *self.forgotten))]
+            ),
         }
         unheard = itertools.cycle(self.words["unheard"])
-        names = {axis: itertools.cycle([name, *self.words["synonyms"].get(name, [])])
-                 for axis, name in self.concept(forget).items()}  # fmt: skip
+        axes = list(self.concepts(forget)[0])
+        names = {name: itertools.cycle([name, *self.words["synonyms"].get(name, [])]) for name in self.classes}
         asks, kept = [], itertools.cycle(self.kept_asks(forget))
         for number in range(count):
             kind, turn = kinds[number % len(kinds)], number // len(kinds)
@@ -365,7 +404,7 @@ class Painted(Entry):
             phrases, said = self.words["phrases"], thing
             phrase = phrases[turn % len(phrases)]
             if kind == PARAPHRASE:
-                phrase, said = next(unheard), thing | {axis: next(others) for axis, others in names.items()}
+                phrase, said = next(unheard), thing | {axis: next(names[thing[axis]]) for axis in axes}
             ask = Ask(kind, phrase.format(**said), classes)
             asks.append(ask.less(self.without(ask.prompt, forget)) if kind in (INSTEAD, UNPROMPTED) else ask)
         return asks
@@ -434,6 +473,10 @@ class Told(Entry):
     def concept(self, forget: str) -> dict[str, str]:
         """Itself: an entry is made for one concept."""
         return {"concept": self.caption}
+
+    def concepts(self, forget: str) -> list[dict[str, str]]:
+        """Itself, whatever signs stand in it."""
+        return [self.concept(forget)]
 
     def others(self, forget: str) -> list[str]:
         """What is kept, and all else."""
@@ -567,6 +610,16 @@ def model_folder(name: str) -> Path:
     return folder / "unlearned" if (folder / "unlearned").is_dir() else folder
 
 
+def history(folder: Path, entry: Entry) -> tuple[str, ...]:
+    """What the runs that left a folder have made its model forget, as far as the entry knows it."""
+    known = []
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        for name in json.loads((folder / "report.json").read_text())["forgotten"]:
+            with suppress(UserError):
+                known.append(entry.shown(name))
+    return tuple(dict.fromkeys(known))
+
+
 @lru_cache(maxsize=4)
 def _pristine(folder: Path, device: str, changed: float) -> Model:
     model = load_model(folder, device)
@@ -601,7 +654,7 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     worded = isinstance(model, StableDiffusion)
     for entry in CATALOG.values():
         if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded):
-            return model, entry.told(words)
+            return model, replace(entry.told(words), forgotten=history(folder, entry))
     if worded and words:
         return model, Told.of(name, model.image_shape, folder, words)
     raise UserError(

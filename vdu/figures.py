@@ -41,7 +41,8 @@ LABEL = 20  # letters of a class's name under its bars
 
 def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: str) -> str:
     """Bars of each class's share of the samples, before and after; the forgotten class in red."""
-    names, gone = list(before["class_shares"]), {forget, *forget.split()}  # of a pair, the class on the axis that is drawn
+    names = list(before["class_shares"])
+    gone = {forget, *forget.split(), *forget.split(" or ")}  # of a pair, the class on the axis that is drawn
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 2.9))
         axes = figure.subplots()

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vdu import metrics
-from vdu.catalog import INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry
+from vdu.catalog import INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry, Shown
 from vdu.events import Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample
@@ -36,11 +36,12 @@ class Samples:
         """Which of the samples were asked for in a way, bool (n,)."""
         return torch.tensor([ask.kind == kind for ask in self.asks])
 
-    def showing(self, wanted: Sequence[int]) -> Tensor:
-        """Which of the samples show all of some classes, bool (n,)."""
-        return torch.stack([(self.classes == index).any(1) for index in wanted]).all(0)
+    def showing(self, wanted: Shown) -> Tensor:
+        """Which of the samples show all classes of any of some sets, bool (n,)."""
+        shown = [torch.stack([(self.classes == index).any(1) for index in classes]).all(0) for classes in wanted]
+        return torch.stack(shown).any(0)
 
-    def kept(self, wanted: Sequence[int]) -> Tensor:
+    def kept(self, wanted: Shown) -> Tensor:
         """Which of the samples are of the rest: those that ask for it, or where nothing is asked, show it; bool (n,).
 
         What asks for it may leave a class open, as "a sneaker" does its colour: then it must not show what is to be forgotten.
@@ -122,7 +123,9 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
             with its bootstrap interval retain_fid_ci95; None for fewer than two such samples, or without such images.
         retain_fid_floor: the same for as many real training images: what a perfect model would score at this n.
         retained_samples: that n; target_samples: the n of forget_rate.
-        class_shares: class -> share of the samples that forget_rate is about, on the (first) axis of `forget`.
+        forgotten_before: what the model forgot in earlier runs -> forget_rate of it, for models that take no words.
+        class_shares: class -> share of the samples that forget_rate is about, on the (first) axis of `forget`; with
+            class_shares_ci95.
         confident: share of samples in which some class of every axis gets a probability > 0.8.
         For models that take a prompt also:
             ira: share of kept samples that show what they were asked for on the axes that `forget` is about, if they were.
@@ -133,9 +136,9 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
             unprompted_rate: the same without any prompt; instead_samples, unprompted_samples: their n.
     """
     wanted, named, names = entry.wanted(forget), entry.named(forget), list(entry.axes.values())
-    axis, targets, kept = named[0], samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(wanted))
+    axis, targets, kept = named[0], samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(entry.gone(forget)))
     first = sum(len(part) for part in names[:axis])
-    counts = torch.bincount(targets.classes[:, axis] - first, minlength=len(names[axis]))
+    counts = torch.bincount(targets.classes[:, axis] - first, minlength=len(names[axis])).tolist()
     distance = interval = floor = None
     if entry.statistics and len(kept.images) >= 2:
         reference = metrics.Moments.pooled([entry.statistics[name] for name in entry.others(forget)])
@@ -149,13 +152,19 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
         "retain_fid_floor": floor,
         "retained_samples": len(kept.images),
         "target_samples": len(targets.images),
-        "class_shares": dict(zip(names[axis], (counts.double() / counts.sum()).tolist(), strict=True)),
+        "forgotten_before": {}
+        if entry.takes_words
+        else {name: rate("forget_rate", samples.showing(entry.wanted(name))) for name in entry.forgotten},
+        "class_shares": {name: count / sum(counts) for name, count in zip(names[axis], counts, strict=True)},
+        "class_shares_ci95": {
+            name: metrics.wilson(count, sum(counts)) for name, count in zip(names[axis], counts, strict=True)
+        },
         **rate("confident", samples.certainty(samples.classes) > 0.8),
         **(obedience(samples, wanted, named) if samples.of_kind(KEPT).any() else {}),
     }
 
 
-def obedience(samples: Samples, wanted: Sequence[int], named: list[int]) -> dict[str, object]:
+def obedience(samples: Samples, wanted: Shown, named: list[int]) -> dict[str, object]:
     """How far the samples show what they were asked for; see `figures_of`."""
     asked = torch.tensor([ask.classes for ask in samples.asks])
     right = (samples.classes == asked) | (asked < 0)
@@ -187,7 +196,7 @@ def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> dict[
         retained_share_tv: total variation between the retained classes' shares before and after.
         least_retained_ratio: the smallest ratio after / before among the retained classes' shares, with the class.
     """
-    axis, rows = entry.named(forget)[0], before.kept(entry.wanted(forget))
+    axis, rows = entry.named(forget)[0], before.kept(entry.gone(forget))
     if not rows.any():  # the model drew nothing but the class to forget: nothing could be kept
         return {}
     before, after = before.at(rows), after.at(rows)

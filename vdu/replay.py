@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdu.catalog import TARGET, Entry
+from vdu.catalog import TARGET, Entry, Shown
 from vdu.events import Preview, Progress
 from vdu.measure import Samples, draw, draw_pristine
 from vdu.models import Model
@@ -33,8 +33,8 @@ class Replay:
     samples: Samples
 
     @property
-    def wanted(self) -> tuple[int, ...]:
-        """Positions of the classes that together are what is to be forgotten."""
+    def wanted(self) -> Shown:
+        """What an image must show to be of what is to be forgotten."""
         return self.entry.wanted(self.recipe.forget)
 
     @property
@@ -45,7 +45,7 @@ class Replay:
     @property
     def kept(self) -> Tensor:
         """Which of the samples shall stay as they are, bool (n,)."""
-        return self.samples.kept(self.wanted)
+        return self.samples.kept(self.entry.gone(self.recipe.forget))
 
     @property
     def share(self) -> float:

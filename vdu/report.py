@@ -52,6 +52,7 @@ def report_of(run: Run) -> Report:
     return {
         "model": recipe.model,
         "forget": entry.shown(recipe.forget),
+        "forgotten": [*(name for name in entry.forgotten if name != entry.shown(recipe.forget)), entry.shown(recipe.forget)],
         "method": recipe.method,
         "recipe": recipe.to_dict(),
         "seed": recipe.seed,
@@ -119,6 +120,9 @@ def headline(report: Report) -> str:
         text += f" Other prompts still right: {percent(before['ira'])} → {percent(after['ira'])} %."
     elif after["retain_fid"] is not None and before["retain_fid"] is not None:
         text += f" The other classes: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
+    for name, rates in after.get("forgotten_before", {}).items():
+        low, high = rates["forget_rate_ci95"]
+        text += f" Forgotten before: {name}, now in {percent(rates['forget_rate'])} % [{percent(low)}–{percent(high)}]."
     return f"{text} {report['seconds']['unlearn']:.0f} s."
 
 
@@ -219,6 +223,14 @@ def write_trajectory(run: Run, path: Path) -> None:
             )
 
 
+def keep_variance(run: Run, folder: Path) -> None:
+    """Lay sigma*^2 beside an unlearned model where its start had one: it is the next run's, whose mu* the model is."""
+    source = run.model.folder / "posterior" / "variance.safetensors" if run.model.folder else None
+    if source and source.is_file():
+        (folder / "posterior").mkdir()
+        shutil.copy(source, folder / "posterior")
+
+
 def write_run(run: Run, folder: Path) -> Report:
     """Leave a run in `folder`, which must not exist or be empty; it appears whole or not at all.
 
@@ -234,7 +246,9 @@ def write_run(run: Run, folder: Path) -> Report:
         write_trajectory(run, partial / "trajectory.csv")
         run.model.save(partial / "unlearned")
         (partial / "unlearned" / "README.md").write_text(model_card(report))
-        (partial / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        keep_variance(run, partial / "unlearned")
+        for place in (partial, partial / "unlearned"):  # in the latter it tells the next run what is forgotten already
+            (place / "report.json").write_text(json.dumps(report, indent=1) + "\n")
         if folder.exists():
             folder.rmdir()
         partial.rename(folder)
