@@ -4,6 +4,7 @@ python app.py [--any-model]
 """
 
 import dataclasses
+import os
 import shutil
 import sys
 import tempfile
@@ -36,7 +37,7 @@ EXAMPLES = {name: page.saved_view(entry.folder / "example") for name, entry in C
 EXAMPLE = next(iter(EXAMPLES.values()))
 DEFAULT = Recipe(model=EXAMPLE.report["model"], forget=EXAMPLE.report["forget"])
 # On the left; everything else is folded away. "typed" stands for what is to be forgotten in place of the choice above it.
-PLAIN = ("model", "forget", "typed", "keep", "pictures", "judge", "forget_images", "max_damage")
+PLAIN = ("model", "forget", "typed", "keep", "pictures", "judge", "forget_images", "max_damage", "go_on")
 FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting",
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
@@ -44,6 +45,8 @@ ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page
 MODELS = [(CATALOG[name].title, name) for name in EXAMPLES] + [(title, name) for name, title in hub.LISTED.items()]
 JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
 THUMBNAIL = (3, 96, 96)
+START = "start"  # in a session's folder: the model that its run goes on from
+COUNTS = (1, 4, 16, 64, 256)  # of real pictures, in the experiment
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
@@ -59,6 +62,11 @@ class Session:
     run: Run
     view: page.View
     folder: Path
+
+    @property
+    def left(self) -> Path | None:
+        """The model that the run left; where it changed nothing, the one it went on from, and None for one as it came."""
+        return next((path for path in (self.folder / "run" / "unlearned", self.folder / START) if path.is_dir()), None)
 
     def downloads(self) -> list[str]:
         """Write report, sheet and model; paths in the order of the download buttons."""
@@ -94,17 +102,15 @@ def permitted(model: str, judge: str, pictures: str = "", device: str = "auto") 
 def recipe_of(*values: Any, folder: str = "") -> Recipe:
     """The recipe that the page's inputs describe, with a visitor's pictures in a folder."""
     choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
-    typed, uploaded = choices.pop("typed"), choices.pop("pictures")
+    typed, uploaded, _ = (choices.pop(name) for name in ("typed", "pictures", "go_on"))
     if len(uploaded or ()) > MOST_PICTURES:
         raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
     if choices["model"] in CATALOG:
         entry = CATALOG[choices["model"]]
-        if entry.takes_words:
-            choices |= {"forget": typed.strip() or choices["forget"]}
-        else:
+        choices |= {"forget": typed.strip() or choices["forget"], "judge": ""}
+        if not entry.takes_words:
             choices |= {"keep": "", "pictures": folder}
-        choices |= {"judge": ""}
-        entry.concept(choices["forget"])
+        entry.plan(choices["forget"], 1)
     else:
         choices |= {"forget": typed, "pictures": folder}
         if not typed.strip():
@@ -143,6 +149,27 @@ def show_pictures(uploaded: list[str] | None, model: str) -> Any:
     return gr.update(value=page.pictures_html(list(readable.values())), visible=bool(readable))
 
 
+def start_of(session: Session | None, values: tuple[Any, ...]) -> Path | None:
+    """The folder of the model that a visitor's run goes on from, if they want that.
+
+    Raises:
+        UserError: if there is none of the model that they have picked.
+    """
+    if not values[PLAIN.index("go_on")]:
+        return None
+    if session is None or session.left is None or session.run.recipe.model != values[PLAIN.index("model")]:
+        raise UserError("There is no earlier run of this model to go on from; clear “Go on from the last run”.")
+    return session.left
+
+
+def lay_start(source: Path | None, folder: Path) -> str:
+    """Put the model to go on from into a session's folder, since that of the session before it goes; "" for none."""
+    if source is None:
+        return ""
+    shutil.copytree(source, folder / START, copy_function=os.link)
+    return str(folder / START)
+
+
 STOPS: dict[str, threading.Event] = {}  # by visitor: set when theirs, waiting or under way, shall end
 
 
@@ -150,6 +177,7 @@ def check(request: gr.Request, last_session: Session | None, *values: Any) -> li
     """Refuse bad input before it is queued."""
     try:
         recipe_of(*values)
+        start_of(last_session, values)
     except UserError as error:
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     STOPS[request.session_hash] = threading.Event()
@@ -167,7 +195,8 @@ def start(request: gr.Request, last_session: Session | None, *values: Any) -> It
         yield {status: page.status_html(None, "Loading the model …")}
         folder = Path(tempfile.mkdtemp(prefix="vdu-run-"))
         try:
-            run = Run(recipe_of(*values, folder=keep_pictures(values[PLAIN.index("pictures")], folder)))
+            pictures = keep_pictures(values[PLAIN.index("pictures")], folder)
+            run = Run(recipe_of(*values, folder=pictures), lay_start(start_of(last_session, values), folder))
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
@@ -208,6 +237,48 @@ def start(request: gr.Request, last_session: Session | None, *values: Any) -> It
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     finally:
         STOPS.pop(request.session_hash, None)
+
+
+@on_worker
+def compare_counts(request: gr.Request, session: Session | None, *values: Any) -> Iterator[dict[Any, Any]]:
+    """Run a recipe with ever more real pictures, and show what each number of them was worth."""
+    stop_asked, rows = STOPS.setdefault(request.session_hash, threading.Event()), []
+    folder = Path(tempfile.mkdtemp(prefix="vdu-run-"))
+    try:
+        recipe = recipe_of(*values, folder=keep_pictures(values[PLAIN.index("pictures")], folder))
+        origin = lay_start(start_of(session, values), folder)
+        numbers = counts_for(Run(recipe, origin))
+        for place, number in enumerate(numbers):
+            run, shown = Run(dataclasses.replace(recipe, forget_images=number, forget_source="real"), origin), 0.0
+            with closing(unlearn(run)) as events:
+                for event in events:
+                    if stop_asked.is_set():
+                        yield {status: page.status_html(None, "Stopped.")}
+                        return
+                    if isinstance(event, Progress) and time.monotonic() - shown > REFRESH:
+                        shown = time.monotonic()
+                        yield {status: page.status_html(event, f"{number} pictures ({place + 1} of {len(numbers)})")}
+            rows.append(page.count_row(number, run, report_of(run)))
+            yield {counts: page.counts_html(rows, run.entry.shown(recipe.forget))}
+        yield {status: page.status_html(None, "Done.")}
+    except UserError as error:
+        raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        STOPS.pop(request.session_hash, None)
+
+
+def counts_for(run: Run) -> list[int]:
+    """The numbers of real pictures to try: `COUNTS`, as far as there are so many.
+
+    Raises:
+        UserError: if there are none.
+    """
+    real = run.entry.forget_set(run.recipe.forget)
+    if real is None:
+        raise UserError("No real pictures come with this model; upload some of your own first.")
+    there = len(real.images)
+    return sorted({min(number, there) for number in COUNTS})
 
 
 def end_run(request: gr.Request) -> bool:
@@ -262,7 +333,8 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         status: page.status_html(None, words_now),
         forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
         **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
-        typed: gr.update(**(page.TYPED if view else page.TOLD)),
+        typed: gr.update(**page.typing(CATALOG.get(name))),
+        go_on: gr.update(visible=bool(session and session.left and session.run.recipe.model == name), value=False),
         uploads: gr.update(visible=view is None or not worded, value=None),
         judge: gr.update(visible=view is None),
         **defaults_for(name, method),
@@ -276,6 +348,7 @@ def finished(session: Session, words: str) -> dict[Any, Any]:
     return {
         **whole(session.view),
         distance: gr.update(interactive=session.run.after is not None),
+        go_on: gr.update(visible=True),
         status: page.status_html(None, words),
         **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, files, strict=True)},
     }
@@ -368,8 +441,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             with gr.Column(min_width=200) as choice:
                 forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
                                   info="What the model shall no longer draw. Beside each: examples.")  # fmt: skip
+            typed = gr.Textbox(max_length=200, elem_id="typed", **page.typing(CATALOG[DEFAULT.model]))
             with gr.Column(visible=False, min_width=200) as own:
-                typed = gr.Textbox(max_length=200, elem_id="typed", **page.TYPED)
                 keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
                 judge = gr.Dropdown(JUDGES, value="", visible=False,
                                     label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
@@ -377,6 +450,8 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                               height=96, elem_id="pictures")  # fmt: skip
             seen = gr.HTML(visible=False, elem_id="seen")
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
+            go_on = gr.Checkbox(False, visible=False, label="Go on from the last run", elem_id="go-on",
+                                info="What it has forgotten stays forgotten, and this comes on top.")  # fmt: skip
             with gr.Row():
                 go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
                 stop = gr.Button("Stop", variant="stop", size="lg", min_width=80)
@@ -428,17 +503,33 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             with gr.Row():
                 buttons = [gr.DownloadButton(label, interactive=False, min_width=140)
                            for label in ("Report (JSON)", "Picture sheet (PNG)", "Unlearned model (zip)")]  # fmt: skip
+            with gr.Accordion("How many pictures does it take?", open=False):
+                gr.Markdown(page.EXPERIMENT)
+                try_counts = gr.Button("Try 1, 4, 16, 64 and 256 pictures", min_width=120)
+                counts = gr.HTML(elem_id="counts")
             with gr.Accordion("What is happening here", open=False):
                 gr.Markdown(EXPLANATION, latex_delimiters=LATEX)
                 gr.HTML(page.timesteps_html(CATALOG[DEFAULT.model], (DEFAULT.t_min, DEFAULT.t_max)))
                 gr.Markdown(NUMBERS, latex_delimiters=LATEX)
 
-    outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, *buttons]
-    inputs = [model, forget, typed, keep, uploads, judge, count, damage, *advanced.values()]
+    outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, go_on, *buttons]
+    inputs = [model, forget, typed, keep, uploads, judge, count, damage, go_on, *advanced.values()]
     go.click(
         start,
         [state, *inputs],
         outputs,
+        validator=check,
+        concurrency_limit=1,
+        concurrency_id="device",
+        trigger_mode="once",
+        show_progress="full",
+        show_progress_on=status,
+        api_visibility="private",
+    )
+    try_counts.click(
+        compare_counts,
+        [state, *inputs],
+        [status, counts],
         validator=check,
         concurrency_limit=1,
         concurrency_id="device",

@@ -152,6 +152,45 @@ def test_a_run_from_click_to_downloads(browser, address):
     page.context.close()
 
 
+def test_one_digit_after_another_and_two_at_once(browser, address):
+    page = visit(browser, address, **QUICK)
+    go_on, unlearn = page.locator("#go-on input"), page.get_by_role("button", name="Unlearn", exact=True)
+    expect(go_on).to_be_hidden()
+    unlearn.click()
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    first = source(page, "after")
+    page.locator("#typed textarea, #typed input").fill("8, 9")
+    go_on.check()
+    unlearn.click()
+    expect(page.locator("#headline")).to_contain_text("The model drew an 8 or 9", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("Forgotten before: 3, now in")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    assert source(page, "before") != first  # other seeds come first: those that drew an 8 or a 9
+    with page.expect_download() as waiting:
+        page.get_by_text("Unlearned model (").click()
+    assert waiting.value.suggested_filename == "mnist-ddpm-without-3-8-or-9.zip"
+    with page.expect_download() as waiting:
+        page.get_by_text("Report (").click()
+    report = json.loads(Path(waiting.value.path()).read_text())
+    assert (report["model"], report["forgotten"]) == ("mnist-ddpm", ["3", "8 or 9"])
+    assert [recipe["forget"] for recipe in report["earlier"]] == ["3"]
+    page.locator("#typed textarea, #typed input").fill("0, 1, 2, 4, 5, 6, 7")
+    unlearn.click()
+    expect(page.locator("body")).to_contain_text("nothing would be left")
+    page.context.close()
+
+
+def test_how_many_pictures_it_takes(browser, address):
+    page = visit(browser, address, **QUICK)
+    page.get_by_text("How many pictures does it take?").click()
+    page.get_by_role("button", name="Try 1, 4, 16").click()
+    expect(page.locator("#counts .vdu-strip")).to_have_count(6, timeout=LONG)
+    expect(page.locator("#counts svg")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("Done")
+    expect(page.locator("#headline")).to_contain_text("example")
+    page.context.close()
+
+
 def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
     page = visit(browser, address, 390)
     choose_model(page, "Garments in colours")

@@ -610,13 +610,21 @@ def model_folder(name: str) -> Path:
     return folder / "unlearned" if (folder / "unlearned").is_dir() else folder
 
 
-def history(folder: Path, entry: Entry) -> tuple[str, ...]:
+def history(folder: Path | None) -> list[dict[str, Any]]:
+    """The recipes of the runs that left a folder, the earliest first; none of a model as it came."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        report = json.loads((folder / "report.json").read_text())
+        recipes = [*report["earlier"], report["recipe"]]
+        return [dict(recipe) for recipe in recipes if isinstance(recipe["forget"], str)]
+    return []
+
+
+def forgotten(folder: Path, entry: Entry) -> tuple[str, ...]:
     """What the runs that left a folder have made its model forget, as far as the entry knows it."""
     known = []
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        for name in json.loads((folder / "report.json").read_text())["forgotten"]:
-            with suppress(UserError):
-                known.append(entry.shown(name))
+    for recipe in history(folder):
+        with suppress(UserError):
+            known.append(entry.shown(recipe["forget"]))
     return tuple(dict.fromkeys(known))
 
 
@@ -654,7 +662,7 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     worded = isinstance(model, StableDiffusion)
     for entry in CATALOG.values():
         if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded):
-            return model, replace(entry.told(words), forgotten=history(folder, entry))
+            return model, replace(entry.told(words), forgotten=forgotten(folder, entry.told(words)))
     if worded and words:
         return model, Told.of(name, model.image_shape, folder, words)
     raise UserError(

@@ -156,12 +156,15 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         return figure
 
 
-def few_pictures(points: dict[str, list[tuple[int, float, float, float, float]]], forget: str) -> Figure:
+def few_pictures(
+    points: dict[str, list[tuple[int, float, float, float, float]]], forget: str, cost: str = "u-FID after ÷ before"
+) -> Figure:
     """Forgetting against the number of real pictures, and what it costs.
 
     Args:
-        points: method -> (pictures, forget rate, its interval's ends, u-FID after ÷ before) at each number.
+        points: method -> (pictures, forget rate, its interval's ends, the cost) at each number.
         forget: what was forgotten.
+        cost: what the cost is.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.4), layout="constrained")
@@ -176,11 +179,15 @@ def few_pictures(points: dict[str, list[tuple[int, float, float, float, float]]]
             right.plot(counts, ratios, "o-", color=colour, label=method)
         left.set_ylabel(plain(f"forget rate of “{forget}”, %"))
         left.set_ylim(bottom=0)
-        right.set_ylabel("u-FID after ÷ before")
-        right.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
+        right.set_ylabel(cost)
+        if "÷" in cost:
+            right.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
+        else:
+            right.set_ylim(bottom=0)
         for axes in (left, right):
             axes.set_xscale("log", base=2)
             axes.set_xticks(counts, [str(count) for count in counts])
             axes.set_xlabel("real pictures of it")
-        left.legend(frameon=False, fontsize=10)
+        if any(points):  # a lone unnamed method needs no legend
+            left.legend(frameon=False, fontsize=10)
         return figure

@@ -25,15 +25,21 @@ from vdu.unlearn import Run
 PICTURES = 7  # real examples of a class beside its name
 TYPED = {
     "label": "… or type it",
-    "info": "In place of the choice above: one thing by any of its names, or a pair.",
-    "placeholder": "crimson, or: a red sneaker",
+    "info": "In place of the choice above: one thing by any of its names, a pair, or several with commas between.",
+    "placeholder": "crimson, or: a red sneaker, or: red, blue",
 }
+SEVERAL = {"label": "… or several", "info": "In place of the choice above: more than one at once, with commas between."}
 TOLD = {
     "label": "Forget",
     "info": "A prompt for it, as one would write it; in brackets the words of it that shall mean nothing any more.",
     "placeholder": "a painting [by Van Gogh]",
 }
 KEEP_WORDS = "Prompts, one a line, that shall go on as before. None: as different ones as there are."
+EXPERIMENT = (
+    "The data-constrained question: how much of what shall be forgotten must be at hand? The recipe on the left runs once for "
+    "each number of real pictures, with the same seeds. Five runs take five times as long as one; Stop ends them."
+)
+ROW = 8  # images a number of pictures
 GRID_WORDS = "Same seeds, same prompts on both sides; what is to be forgotten comes first. Framed: the judge still sees it."
 
 
@@ -51,6 +57,13 @@ class View:
     sheets: dict[int, bytes]
     steps: list[dict[str, float]]
     looks: list[dict[str, float]]
+
+
+def typing(entry: Entry | None) -> dict[str, str]:
+    """What the field says in which things to forget are typed, for a model of the catalog or of somebody's own."""
+    if entry is None or entry.takes_words:
+        return TYPED if entry else TOLD
+    return SEVERAL | {"placeholder": f"{entry.classes[3]}, {entry.classes[-2]}"}
 
 
 def png(image: Image.Image) -> bytes:
@@ -166,18 +179,48 @@ def working_html(run: Run) -> str:
     return f'<div class="vdu-headline" role="status">{html.escape(text)}</div>'
 
 
-def status_html(progress: Progress | None, words: str = "Ready.") -> str:
-    """A progress bar with a time estimate; plain words where nothing runs."""
+def status_html(progress: Progress | None, words: str = "") -> str:
+    """A progress bar with a time estimate, after words if there are any; those alone where nothing runs."""
     if progress is None:
-        return f'<div class="vdu-status">{html.escape(words)}</div>'
+        return f'<div class="vdu-status">{html.escape(words or "Ready.")}</div>'
     share = 100 * progress.done / max(1, progress.total)
     left = "" if progress.seconds_left is None else f" · about {progress.seconds_left:.0f} s left in this phase"
-    label = f"{PHASES[progress.phase]} · {progress.done} of {progress.total}{left}"
+    label = f"{words}: " * bool(words) + f"{PHASES[progress.phase]} · {progress.done} of {progress.total}{left}"
     return (
         f'<div class="vdu-status"><div class="vdu-bar" role="progressbar" aria-valuenow="{share:.0f}" aria-valuemin="0" '
         f'aria-valuemax="100" aria-label="{PHASES[progress.phase]}"><div style="width:{share:.1f}%"></div></div>'
         f"{html.escape(label)}</div>"
     )
+
+
+def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
+    """What so many real pictures were worth: the figures, and what became of the first seeds that drew the class."""
+    before, after, look = report["before"], report["after"], run.previews[-1]
+    ratio = after["retain_fid"] / before["retain_fid"] if before["retain_fid"] and after["retain_fid"] else None
+    return {
+        "number": number,
+        "forget_rate": after["forget_rate"],
+        "forget_rate_ci95": after["forget_rate_ci95"],
+        "u_fid_ratio": ratio,
+        "damage": look.damage,
+        "sheets": [png(sheet(part.images[:ROW], part.forgotten[:ROW])) for part in (run.previews[0], look)],
+    }
+
+
+def counts_html(rows: Sequence[dict[str, Any]], forget: str) -> str:
+    """The plot and the pictures of the experiment with few pictures, as far as it has gone."""
+    fid = all(row["u_fid_ratio"] is not None for row in rows)
+    cost, words, scale = ("u_fid_ratio", "u-FID after ÷ before", 1) if fid else ("damage", "kept pictures changed, %", 100)
+    points = [(row["number"], row["forget_rate"], *row["forget_rate_ci95"], scale * row[cost]) for row in rows]
+    chart = figures.svg(
+        figures.few_pictures({"": points}, forget, words), "Forget rate and cost by the number of real pictures"
+    )
+    strips = [("before", rows[0]["sheets"][0]), *((f"{row['number']} real", row["sheets"][1]) for row in rows)]
+    lines = "".join(
+        f'<div class="vdu-strip"><span class="vdu-small">{title}</span>{picture(strip, f"the same seeds, {title}")}</div>'
+        for title, strip in strips
+    )
+    return f'<div class="vdu-chart vdu-wide">{chart}</div>{lines}'
 
 
 FIGURES = (  # key, name, how it is written, what it means

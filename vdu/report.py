@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vdu import metrics
+from vdu.catalog import history
 from vdu.events import Preview
 from vdu.hub import is_id
 from vdu.measure import changes, figures_of
@@ -55,6 +56,7 @@ def report_of(run: Run) -> Report:
         "forgotten": [*(name for name in entry.forgotten if name != entry.shown(recipe.forget)), entry.shown(recipe.forget)],
         "method": recipe.method,
         "recipe": recipe.to_dict(),
+        "earlier": history(run.model.folder),
         "seed": recipe.seed,
         "samples": recipe.samples,
         "before": before,
@@ -257,7 +259,7 @@ def write_run(run: Run, folder: Path) -> Report:
 
 def zip_model(folder: Path, report: Report) -> Path:
     """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{report['forget']}")[:100]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(report['forgotten'])}")[:100]
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):

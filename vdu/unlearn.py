@@ -56,6 +56,7 @@ class Run:
     """One run: its recipe, and everything it has produced so far.
 
     Attributes:
+        start: folder that an earlier run left of the recipe's model, to go on from there; "" for the model as it came.
         model: the model being changed; a private copy.
         replay: what the frozen model drew.
         before, after: samples from the measured seeds.
@@ -69,6 +70,7 @@ class Run:
     """
 
     recipe: Recipe
+    start: str = ""
     replay: Replay | None = None
     before: Samples | None = None
     after: Samples | None = None
@@ -79,8 +81,7 @@ class Run:
     reason: str = STOPPED
 
     def __post_init__(self) -> None:
-        device = pick_device(self.recipe.device)
-        self.model, self.entry = catalog.open_model(self.recipe.model, device, self.recipe.words)
+        self.model, self.entry = self.untouched()
         self.entry.plan(self.recipe.forget, 1)  # refuses what cannot be forgotten, or kept
         self.model.train_only(self.recipe.parameters)
         self.posterior: Posterior | None = None
@@ -88,6 +89,10 @@ class Run:
         if METHODS[self.recipe.method].needs_posterior or self.recipe.optimizer in ("natural", "one-step"):
             estimate, _ = POSTERIORS[self.recipe.posterior]
             self.estimating = estimate(self.model, self.entry.prompts)
+
+    def untouched(self) -> tuple[Model, catalog.Entry]:
+        """The model as it was before the run, and its entry."""
+        return catalog.open_model(self.start or self.recipe.model, pick_device(self.recipe.device), self.recipe.words)
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
@@ -271,7 +276,7 @@ def place(model: Model, start: Model, end: Model, scale: float) -> None:
 
 def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
     """What a finished run's model would draw had it gone `factor` times as far from the frozen one; the run stays as it is."""
-    model, _ = catalog.open_model(run.recipe.model, run.model.device, run.recipe.words)
+    model, _ = run.untouched()
     model.train_only(run.recipe.parameters)
     place(model, model, run.model, factor)
     drawn = yield from run.replay.draw_again("preview", model, run.replay.grid)
@@ -280,7 +285,7 @@ def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
 
 def tried(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
     """What the untouched and the finished run's model draw for any prompt, from the same `TRIED` seeds."""
-    pristine, _ = catalog.open_model(run.recipe.model, run.model.device, run.recipe.words)
+    pristine, _ = run.untouched()
     seeds, asks = image_seeds(GRID_SEED + run.recipe.seed, TRIED), [catalog.Ask(prompt=prompt)] * TRIED
     before = yield from draw_pristine("preview", pristine, run.entry, seeds, run.recipe.how, asks)
     return before, (yield from draw("preview", run.model, run.entry, seeds, run.recipe.how, asks))
