@@ -44,6 +44,8 @@ FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "poster
 ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
 MODELS = [(CATALOG[name].title, name) for name in EXAMPLES] + [(title, name) for name, title in hub.LISTED.items()]
 JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
+# On a Space with hf_oauth, visitors can log in; elsewhere Gradio's login button would keep the page from starting.
+LOGIN = bool(gr.utils.get_space() and os.environ.get("OAUTH_CLIENT_ID")) and find_spec("authlib") is not None
 THUMBNAIL = (3, 96, 96)
 START = "start"  # in a session's folder: the model that its run goes on from
 COUNTS = (1, 4, 16, 64, 256)  # of real pictures, in the experiment
@@ -382,6 +384,18 @@ def show_prompt(session: Session | None, prompt: str) -> str:
     return page.tried_html(prompt, *drain(tried(session.run, prompt)))
 
 
+def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> str:
+    """Upload the model of a visitor's run to their own account on the hub."""
+    try:
+        if token is None:
+            raise UserError("Log in first; the model then goes to your own account.")
+        if session is None or not (folder := session.folder / "run" / "unlearned").is_dir():
+            raise UserError("Press Unlearn first; there is no model of yours yet.")
+        return page.published_words(hub.publish(folder, name.strip(), token.token))
+    except UserError as error:
+        raise gr.Error(str(error), title="Not published", print_exception=False) from error
+
+
 def defaults_for(name: str, method: str) -> dict[Any, Any]:
     """What a method works well with on a model, for the fields that depend on them."""
     recipe = Recipe(model=name, method=method)
@@ -503,6 +517,18 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             with gr.Row():
                 buttons = [gr.DownloadButton(label, interactive=False, min_width=140)
                            for label in ("Report (JSON)", "Picture sheet (PNG)", "Unlearned model (zip)")]  # fmt: skip
+            if LOGIN:
+                with gr.Row():
+                    gr.LoginButton(min_width=140)
+                    repository = gr.Textbox(
+                        label="Publish on the hub",
+                        info="A new private model repository, with its card.",
+                        placeholder="you/mnist-ddpm-without-3",
+                        max_length=96,
+                        submit_btn="Publish",
+                    )
+                published = gr.HTML()
+                repository.submit(publish, [state, repository], published, api_visibility="private")
             with gr.Accordion("How many pictures does it take?", open=False):
                 gr.Markdown(page.EXPERIMENT)
                 try_counts = gr.Button("Try 1, 4, 16, 64 and 256 pictures", min_width=120)

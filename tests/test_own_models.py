@@ -326,3 +326,27 @@ def test_nudenet_gives_the_surest_exposed_part_and_is_optional(monkeypatch):
 def test_ones_own_words_come_before_the_catalog_only_with_a_judge_or_pictures(folder):
     assert open_model("tiny-sd", "cpu", Words("red"))[1] == CATALOG["tiny-sd"]
     assert isinstance(open_model("tiny-sd", "cpu", Words("red", judge=str(folder / "clip")))[1], Told)
+
+
+def test_a_model_is_published_as_a_new_private_repository(tmp_path, monkeypatch):
+    calls = []
+
+    class Hub:
+        def __init__(self, token):
+            calls.append(token)
+
+        def create_repo(self, name, private):
+            if name == "you/taken":
+                raise OSError("taken")
+            calls.append((name, private))
+            return f"https://hub/{name}"
+
+        def upload_folder(self, repo_id, folder_path):
+            calls.append((repo_id, folder_path))
+
+    monkeypatch.setattr(hub, "HfApi", Hub)
+    assert hub.publish(tmp_path, "you/new", "secret") == "https://hub/you/new"
+    assert calls == ["secret", ("you/new", True), ("you/new", tmp_path)]
+    for name, message in (("new", "as owner/name"), ("you/taken", "may be taken")):
+        with pytest.raises(UserError, match=message):
+            hub.publish(tmp_path, name, "secret")

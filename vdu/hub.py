@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from vdu.errors import UserError
@@ -50,3 +50,30 @@ def fetch(name: str, weights: tuple[str, ...]) -> Path:
             f"'{name}' is not a folder here, and could not be fetched from the hub: there is no network, or the hub did not "
             "answer. Pick a model that is in the box, or give a local diffusers folder."
         ) from error
+
+
+def publish(folder: Path, name: str, token: str) -> str:
+    """Upload a model folder as a new private repository of whom a token belongs to; its owner can make it public.
+
+    Args:
+        folder: a diffusers folder.
+        name: owner/name, of which there is none yet.
+        token: with the right to create repositories.
+
+    Returns:
+        the repository's address.
+
+    Raises:
+        UserError: if the name is taken or not theirs to give, or the hub does not answer.
+    """
+    if not is_id(name):
+        raise UserError(f"'{name}' cannot be a repository's name; write it as owner/name.")
+    api = HfApi(token=token)
+    try:
+        address = api.create_repo(name, private=True)
+        api.upload_folder(repo_id=name, folder_path=folder)
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise UserError(
+            f"'{name}' could not be written to the hub; the name may be taken or not be yours, or there is no network."
+        ) from error
+    return str(address)

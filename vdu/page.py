@@ -193,6 +193,12 @@ def status_html(progress: Progress | None, words: str = "") -> str:
     )
 
 
+def published_words(address: str) -> str:
+    """Where a model was uploaded to."""
+    safe = html.escape(address, quote=True)
+    return f'<div class="vdu-small">Published, for you alone to see: <a href="{safe}" target="_blank">{safe}</a></div>'
+
+
 def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
     """What so many real pictures were worth: the figures, and what became of the first seeds that drew the class."""
     before, after, look = report["before"], report["after"], run.previews[-1]
