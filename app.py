@@ -336,6 +336,7 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
         **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
         typed: gr.update(**page.typing(CATALOG.get(name))),
+        otherwise: gr.update(label=page.OTHERWISE[worded], open=worded),
         go_on: gr.update(visible=bool(session and session.left and session.run.recipe.model == name), value=False),
         uploads: gr.update(visible=view is None or not worded, value=None),
         judge: gr.update(visible=view is None),
@@ -455,14 +456,15 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             with gr.Column(min_width=200) as choice:
                 forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
                                   info="What the model shall no longer draw. Beside each: examples.")  # fmt: skip
-            typed = gr.Textbox(max_length=200, elem_id="typed", **page.typing(CATALOG[DEFAULT.model]))
-            with gr.Column(visible=False, min_width=200) as own:
-                keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
-                judge = gr.Dropdown(JUDGES, value="", visible=False,
-                                    label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
-            uploads = gr.File(file_count="multiple", file_types=["image", ".zip"], label="Your own pictures of it, or a zip",
-                              height=96, elem_id="pictures")  # fmt: skip
-            seen = gr.HTML(visible=False, elem_id="seen")
+            with gr.Accordion(page.OTHERWISE[False], open=False) as otherwise:
+                typed = gr.Textbox(max_length=200, elem_id="typed", **page.typing(CATALOG[DEFAULT.model]))
+                with gr.Column(visible=False, min_width=200) as own:
+                    keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
+                    judge = gr.Dropdown(JUDGES, value="", visible=False,
+                                        label="Judge", info="Who sees whether it is still drawn.")  # fmt: skip
+                uploads = gr.File(file_count="multiple", file_types=["image", ".zip"], height=140, elem_id="pictures",
+                                  label="Your own pictures of it, or a zip")  # fmt: skip
+                seen = gr.HTML(visible=False, elem_id="seen")
             count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             go_on = gr.Checkbox(False, visible=False, label="Go on from the last run", elem_id="go-on",
                                 info="What it has forgotten stays forgotten, and this comes on top.")  # fmt: skip
@@ -565,12 +567,14 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
         api_visibility="private",
     )
     dependent = [advanced[name] for name in DEPENDENT]
-    # In the browser, at once: cleared by the server's answer, words that were typed meanwhile would be lost.
-    model.input(None, None, typed, js="() => ''", api_visibility="private")
+    # What is picked takes the place of what was typed. In the browser, at once: cleared by the server's answer, words that
+    # were typed meanwhile would be lost.
+    for picked in (model, forget):
+        picked.input(None, None, typed, js="() => ''", api_visibility="private")
     model.input(
         choose_model,
         [state, model, advanced["method"]],
-        [forget, choice, own, words, typed, uploads, judge, *dependent, *outputs],
+        [forget, choice, otherwise, own, words, typed, uploads, judge, *dependent, *outputs],
         show_progress="hidden",
         api_visibility="private",
     )

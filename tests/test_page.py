@@ -159,6 +159,7 @@ def test_one_digit_after_another_and_two_at_once(browser, address):
     unlearn.click()
     expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
     first = source(page, "after")
+    page.get_by_text("Several at once").click()
     page.locator("#typed textarea, #typed input").fill("8, 9")
     go_on.check()
     unlearn.click()

@@ -14,7 +14,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from vdu import bench, catalog, full_size, retraining
+from vdu import bench, catalog, continual, full_size, retraining
 from vdu.bench import COMPARED, SETTINGS
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
@@ -179,6 +179,12 @@ def run_retrained(arguments: argparse.Namespace) -> None:
     retraining.retrained(Path(arguments.models), arguments.seeds, arguments.samples, Path(arguments.out), Ticker().line)
 
 
+def run_continual(arguments: argparse.Namespace) -> None:
+    """Print and write what one request after another leaves of the model."""
+    recipe = recipe_of(argparse.Namespace(**vars(arguments) | {"forget": arguments.forget[0]}))
+    continual.continual(recipe, arguments.forget, Path(arguments.out), Ticker().line)
+
+
 def run_timesteps(arguments: argparse.Namespace) -> None:
     """Print, write and draw how much of the class is left at each timestep."""
     bench.timesteps(arguments.model, arguments.images, Path(arguments.out), print, arguments.plots)
@@ -276,6 +282,16 @@ def build_parser() -> argparse.ArgumentParser:
     command.add_argument("--samples", type=whole(50, 20000), default=2000)
     command.add_argument("--out", default="retrained.json", help="JSON to write, row by row")
     command.set_defaults(run=run_retrained)
+
+    command = kinds.add_parser("continual", help="one request after another, and all at once")
+    command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)
+    command.add_argument("--forget", nargs="+", default=["3", "8", "5"], help="in this order")
+    for name in ("method", "steps", "max_damage", "seed"):
+        command.add_argument("--" + name.replace("_", "-"), type=str if name == "method" else number,
+                             help=CHOICES[name].explanation)  # fmt: skip
+    command.add_argument("--samples", type=whole(50, 20000), default=1000)
+    command.add_argument("--out", default="continual.json", help="JSON to write, row by row")
+    command.set_defaults(run=run_continual)
 
     command = kinds.add_parser("timesteps", help="how much of an image's class is left at each timestep")
     command.add_argument("--model", default=Recipe().model, help=CHOICES["model"].explanation)

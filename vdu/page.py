@@ -28,6 +28,7 @@ TYPED = {
     "info": "In place of the choice above: one thing by any of its names, a pair, or several with commas between.",
     "placeholder": "crimson, or: a red sneaker, or: red, blue",
 }
+OTHERWISE = {False: "Several at once, or your own pictures", True: "In words"}  # by whether the model takes them
 SEVERAL = {"label": "… or several", "info": "In place of the choice above: more than one at once, with commas between."}
 TOLD = {
     "label": "Forget",

@@ -94,7 +94,7 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
 
 def kept_moments(samples: Samples, index: int) -> Moments:
     """Moments of the judge's features of the samples that are not of a class."""
-    return Moments.of(samples.features[samples.kept((index,))])
+    return Moments.of(samples.features[samples.kept(((index,),))])
 
 
 def kept_counts(samples: Samples, index: int) -> list[int]:

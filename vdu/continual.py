@@ -1,0 +1,88 @@
+"""Forget one thing after another, and everything at once: `python -m vdu bench continual`.
+
+Each request starts from the model that the last one left. What was forgotten must stay so, and the damage to the rest adds up:
+both are measured against the model as it came, from the same seeds.
+"""
+
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vdu.bench import table
+from vdu.catalog import Entry
+from vdu.errors import UserError
+from vdu.measure import Samples, changes, figures_of
+from vdu.recipe import Recipe
+from vdu.report import write_run
+from vdu.unlearn import Run, unlearn
+
+HEAD = ("requests", "forget rate of each [95 %]", "u-FID of the rest ÷ the original's", "seeds of the rest that draw the same",
+        "drift", "clear", "steps, scale", "unlearning")  # fmt: skip
+
+Row = dict[str, Any]
+
+
+def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[str], None]) -> None:
+    """Carry out requests in turn, then all of them at once; print a Markdown table and write its rows as JSON.
+
+    Args:
+        recipe: of every request, but for what it forgets; of a model that takes no words.
+        forgets: at least two, in order.
+        target: JSON to write.
+        show: called with a line a request.
+
+    Raises:
+        UserError: if there are fewer than two requests, or the model takes words or has no real images to measure against.
+    """
+    if len(forgets) < 2:
+        raise UserError("One after another takes two at least: --forget 3 8")
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory() as scratch:
+        start, original = "", None
+        for place, forget in enumerate([*forgets, ", ".join(forgets)]):
+            last = place == len(forgets)
+            run = Run(Recipe.from_dict(recipe.to_dict() | {"forget": forget}), "" if last else start)
+            if run.entry.takes_words or not run.entry.statistics:
+                raise UserError(f"'{recipe.model}' cannot be measured so; take a model without words from the box.")
+            for _ in unlearn(run):
+                pass
+            report = write_run(run, Path(scratch) / str(place))
+            start, original = str(Path(scratch) / str(place) / "unlearned"), original or run.before
+            names = forgets if last else forgets[: place + 1]
+            requests = "all at once: " + ", ".join(names) if last else " → ".join(names)
+            rows.append({"requests": requests, **row_of(run.entry, forget, names, original, run.after),
+                         "steps": report["steps_taken"], "scale": report["scale"], "seconds": report["seconds"],
+                         "recipe": report["recipe"]})  # fmt: skip
+            target.write_text(json.dumps(rows, indent=1) + "\n")
+            show(f"{requests}: {report['stopped_because']}")
+    print(summary(rows))
+
+
+def row_of(entry: Entry, forget: str, names: list[str], original: Samples, now: Samples) -> Row:
+    """What the requests so far have done, against the model as it came."""
+    before, after = (figures_of(part, entry, forget) for part in (original, now))
+    shares = {name: (after["class_shares"][name], *after["class_shares_ci95"][name]) for name in names}
+    return {
+        "forget_rates": shares,
+        "samples": len(now.images),
+        "u_fid_before": before["retain_fid"],
+        "u_fid": after["retain_fid"],
+        "confident": after["confident"],
+        **changes(original, now, entry, forget),
+    }
+
+
+def summary(rows: list[Row]) -> str:
+    """A Markdown table with a line a request."""
+    lines = []
+    for row in rows:
+        rates = [f"{name}: {rate:.1%} [{low:.1%}–{high:.1%}]" for name, (rate, low, high) in row["forget_rates"].items()]
+        low, high = row["retained_same_class_ci95"]
+        lines.append([
+            row["requests"], ", ".join(rates), f"{row['u_fid'] / row['u_fid_before']:.2f}",
+            f"{row['retained_same_class']:.1%} [{low:.1%}–{high:.1%}]", f"{row['retained_drift']:.2f}",
+            f"{row['confident']:.1%}", f"{row['steps']}, {row['scale']:g}", f"{row['seconds']['unlearn']:.0f} s",
+        ])  # fmt: skip
+    return table(list(HEAD), lines)
