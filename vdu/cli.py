@@ -197,12 +197,14 @@ def run_memory(arguments: argparse.Namespace) -> None:
 
 def run_pretrain(arguments: argparse.Namespace) -> None:
     """Make what assets/ holds, or what unlearning is measured against."""
-    from vdu.pretrain import mnist, photographs, retrained, tiny_sd
+    from vdu.pretrain import mnist, photographs, processes, retrained, tiny_sd
 
     commands = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}
     commands |= dict.fromkeys(photographs.KINDS, photographs.pretrain)
     arguments.work = arguments.work or f"pretrain-{arguments.what}"
+    processes.group()  # before anything is put on a GPU
     commands[arguments.what](arguments)
+    processes.leave()
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -17,8 +17,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from vdu.errors import UserError
 from vdu.losses import noised_set
 from vdu.models import autocast, from_uint8
+from vdu.pretrain.processes import agreed, average_gradients, is_main, mean, own_rows, wait
 
 Parameters = dict[str, Tensor]
 Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # what to learn at x_t (n, c, h, w), t (n,), made with a noise like x_t
@@ -219,7 +221,7 @@ def train(
             mirrored = torch.rand(len(x0), 1, 1, 1, **where) < 0.5
             x0 = torch.where(mirrored, x0.flip(3), x0)
         noise = torch.randn(x0.shape, **where)
-        t = draw_timesteps(config.batch_size, random)
+        x0, noise, t = own_rows(x0, noise, draw_timesteps(config.batch_size, random))
         signal = alpha_bar[t].view(-1, 1, 1, 1)
         noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
         with autocast(device):
@@ -230,8 +232,8 @@ def train(
 
     if minutes:
         made = work / "config.json"
-        known = json.loads(made.read_text())["steps"] if made.exists() else 0
-        steps = min(config.steps, known or steps_in(minutes, unet, losses, device))
+        known = agreed(json.loads(made.read_text())["steps"] if made.exists() else 0)
+        steps = min(config.steps, known or agreed(steps_in(minutes, unet, losses, device)))
         config = replace(config, steps=steps)
     fit(unet, losses, config, work, save_every, init, device)
 
@@ -249,6 +251,7 @@ def steps_in(
         started = time.monotonic()
         for step in range(count):
             losses(torch.Generator(device).manual_seed(step))[0].backward()
+            average_gradients(network)
             network.zero_grad()
         if device == "cuda":
             torch.cuda.synchronize()
@@ -256,7 +259,8 @@ def steps_in(
 
     passes(3)  # a compiler's work is not the pace
     pace = 1.06 * passes(timed)  # the optimiser takes its share too
-    print(f"{pace:.4f} s a step", flush=True)
+    if is_main():
+        print(f"{pace:.4f} s a step", flush=True)
     return max(timed, int(60 * minutes / pace))
 
 
@@ -275,22 +279,26 @@ def fit(
     state.safetensors of an earlier run.
 
     Every step draws all that is random from a generator seeded by (seed, step), so a run that was killed
-    continues from its last state exactly as if it had not been.
+    continues from its last state exactly as if it had not been. Several processes take each step together, the same as
+    one would take; the first of them writes, and none leaves before all is written.
 
     Args:
         network: what is trained, on its device.
-        losses: draws a batch from a generator; returns the loss to descend and the one to show.
+        losses: draws a batch from a generator; returns the loss to descend and the one to show, of this process's rows.
         device: where that generator is.
 
     Raises:
         ValueError: if `work` holds a run with another configuration.
+        UserError: if processes see different states of the run.
     """
     work.mkdir(parents=True, exist_ok=True)
     settings = json.dumps(asdict(config), indent=1)
     config_file = work / "config.json"
     if config_file.exists() and json.loads(config_file.read_text()) != json.loads(settings):
         raise ValueError(f"{work} holds a run with other settings; use another folder or remove it")
-    config_file.write_text(settings)
+    wait()  # none writes before all have looked
+    if is_main():
+        config_file.write_text(settings)
 
     named = dict(network.named_parameters())
     average = {name: parameter.detach().clone() for name, parameter in named.items()}
@@ -307,6 +315,8 @@ def fit(
             optimizer.state[parameter] = {
                 key: torch.empty_like(parameter).copy_(state[key][name]).detach() for key in ("exp_avg", "exp_avg_sq")
             } | {"step": torch.tensor(float(updates), device=parameter.device)}
+    if agreed(first_step) != first_step:
+        raise UserError(f"'{work}' is not the same folder for all processes; name one on a disk that all machines share.")
 
     snapshot_steps = set(config.snapshot_steps())
     started, shown = time.monotonic(), []
@@ -314,6 +324,7 @@ def fit(
         loss, show = losses(torch.Generator(device).manual_seed(config.seed * 10_000_019 + step))
         optimizer.zero_grad()
         loss.backward()
+        average_gradients(network)
         torch.nn.utils.clip_grad_norm_(named.values(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = config.rate(step)
@@ -324,17 +335,23 @@ def fit(
         shown.append(show.detach())  # not read yet: a GPU would have to stop for it
 
         done = step + 1
+        saves = done % save_every == 0 or done == config.steps
+        if saves:
+            mean_loss = mean(torch.stack(shown).mean()).item()
+            shown.clear()
+        if not is_main():
+            continue
         if done == config.early:
             save_state(work / "early.safetensors", done, {"ema": average})
         if done in snapshot_steps:
             save_state(work / f"snapshot-{done:06d}.safetensors", done, {"model": network.state_dict()})
-        if done % save_every == 0 or done == config.steps:
+        if saves:
             moments = {
                 key: {name: optimizer.state[parameter][key] for name, parameter in named.items()}
                 for key in ("exp_avg", "exp_avg_sq")
             }
             save_state(state_file, done, {"model": network.state_dict(), "ema": average, **moments})
-            pace, mean_loss = (time.monotonic() - started) / (done - first_step), torch.stack(shown).mean().item()
+            pace = (time.monotonic() - started) / (done - first_step)
             with (work / "log.csv").open("a") as log:
                 log.write(f"{done},{mean_loss:.5f},{config.rate(step):.6f},{pace:.4f}\n")
             print(
@@ -342,4 +359,4 @@ def fit(
                 f"{config.batch_size / pace:.0f} images/s  {pace * (config.steps - done) / 60:.0f} min left",
                 flush=True,
             )
-            shown.clear()
+    wait()  # what comes next reads what was written

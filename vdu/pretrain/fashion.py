@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vdu.errors import UserError
+from vdu.pretrain.processes import main_first
 
 PACKAGE, INSIDE = "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"  # Debian package, and the folder in it
 SIZE, LENGTH = 32, 16  # pixels of a side; tokens of a prompt, both ends counted
@@ -59,6 +60,7 @@ class Pictures:
     captions: list[str]
 
 
+@main_first()
 def fetch(work: Path) -> Path:
     """Fetch Fashion-MNIST from Debian's archive into `work`, once; returns the folder of its IDX files.
 

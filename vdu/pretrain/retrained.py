@@ -18,6 +18,7 @@ from vdu.errors import UserError
 from vdu.models import from_uint8, pick_device
 from vdu.pretrain.ddpm import ExactAtHighNoise, TrainingConfig, train
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
+from vdu.pretrain.processes import is_main
 from vdu.retraining import WITH_ALL, WITHOUT
 
 CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
@@ -44,5 +45,6 @@ def retrain(arguments: argparse.Namespace) -> None:
         kept = images if digit is None else images[labels != CLASSES.index(digit)]
         teacher = ExactAtHighNoise(from_uint8(kept).to(device), alpha_bar, noise_itself)
         train(kept, config, work / name, device, teacher=teacher)
-        write_model([work / name], out / name)
-        print(out / name, flush=True)
+        if is_main():
+            write_model([work / name], out / name)
+            print(out / name, flush=True)

@@ -35,6 +35,7 @@ from vdu.pretrain import fashion
 from vdu.pretrain.ddpm import Pace, TrainingConfig, fit, load_state
 from vdu.pretrain.judge import train_classifier
 from vdu.pretrain.mnist import minutes_of
+from vdu.pretrain.processes import is_main, own_rows
 from vdu.recipe import Recipe
 from vdu.sampling import drain, image_seeds
 
@@ -146,15 +147,16 @@ Losses = Callable[[torch.Generator], tuple[Tensor, Tensor]]
 
 def autoencoder_losses(network: AutoencoderKL, images: Tensor, config: Pace) -> Losses:
     """Error of a pixel, absolute and squared, and the latents' divergence from N(0, I); for uint8 images (n, 3, h, w)."""
-    device = network.device
+    device, shape = network.device, (network.config.latent_channels, images.shape[2] // 4, images.shape[3] // 4)
 
     def losses(random: torch.Generator) -> tuple[Tensor, Tensor]:
         rows = torch.randint(len(images), (config.batch_size,), generator=random)
+        noise = torch.randn((config.batch_size, *shape), generator=random)
+        rows, noise = own_rows(rows, noise)
         batch = from_uint8(images[rows]).to(device).to(memory_format=torch.channels_last)
         with autocast(device.type):
             latents = network.encode(batch).latent_dist
-            noise = torch.randn(latents.mean.shape, generator=random).to(device)
-            drawn = network.decode(latents.mean + latents.std * noise).sample
+            drawn = network.decode(latents.mean + latents.std * noise.to(device)).sample
         error = drawn.float() - batch
         squared = error.square().mean()
         divergence = (latents.mean.float().square() + latents.var.float() - 1 - latents.logvar.float()).mean() / 2
@@ -203,11 +205,12 @@ def denoiser_losses(
     def losses(random: torch.Generator) -> tuple[Tensor, Tensor]:
         size = (config.batch_size,)
         rows = torch.randint(len(latents), size, generator=random)
+        wordless = torch.rand(size, generator=random) < NO_CAPTION
+        noise = torch.randn(size + latents.shape[1:], generator=random)
+        rows, wordless, noise, t = own_rows(rows, wordless, noise, draw_timesteps(config.batch_size, random))
         words = captions[rows].clone()
-        words[torch.rand(size, generator=random) < NO_CAPTION] = empty
-        clean = latents[rows].float().to(device)
-        noise = torch.randn(clean.shape, generator=random).to(device)
-        t = draw_timesteps(config.batch_size, random).to(device)
+        words[wordless] = empty
+        clean, noise, t = latents[rows].float().to(device), noise.to(device), t.to(device)
         signal = alpha_bar[t].view(-1, 1, 1, 1)
         noisy = (signal.sqrt() * clean + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
         with autocast(device.type):
@@ -251,6 +254,8 @@ def pretrain(arguments: argparse.Namespace) -> None:
     captions, empty = tokens(tokenizer, shown.captions), tokens(tokenizer, [""])
     losses = denoiser_losses(denoiser, latents, captions, empty, stages["denoiser"])
     fit(denoiser, losses, stages["denoiser"], work / "denoiser")
+    if not is_main():
+        return
     train_judges(images, shown, work, bool(arguments.steps))
     snapshots = [load_state(file)[1]["model"] for file in sorted((work / "denoiser").glob("snapshot-*.safetensors"))]
     posterior = from_checkpoints(snapshots)
