@@ -20,15 +20,17 @@ from vdu.metrics import Moments, load_statistics
 from vdu.models import (
     FULL_SIZE,
     LARGE,
+    PARTS,
     PHOTOGRAPHS,
     SMALL,
     TEXT_TO_IMAGE,
-    TEXT_TO_IMAGE_PARTS,
     UNCONDITIONAL,
+    WEIGHTS,
     Model,
     StableDiffusion,
     is_large,
     load_model,
+    part_of,
 )
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -584,17 +586,24 @@ TRAIN_FIRST = {  # what has to be made before it can be used, and how
 }
 
 
-def kind_of(name: str) -> str:
-    """Which of the three kinds of models a recipe has defaults for is meant by a catalog name, a folder or a hub id.
+def entry_of(name: str) -> Entry | None:
+    """The entry of a model that is known by its name alone: in the catalog, or listed on the hub and like one there."""
+    return CATALOG.get(hub.LIKE.get(name, name))
 
-    Nothing is fetched: what is not here is taken for full-size if it can be on the hub.
+
+def kind_of(name: str) -> str:
+    """Which of the kinds of models a recipe has defaults for is meant by a catalog name, a folder or a hub id.
+
+    Of a hub id that is not listed the configuration is fetched, some kilobytes; where it is not to be had, the model is taken
+    for full-size.
     """
-    if name in CATALOG:
-        entry = CATALOG[name]
+    if entry := entry_of(name):
         return SMALL if entry.takes_words else UNCONDITIONAL if entry.shape[0] == 1 else PHOTOGRAPHS
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
-        unet = json.loads((folder / "unet" / "config.json").read_text())
+        if not folder.is_dir() and hub.is_id(name) and name not in hub.LISTED:
+            folder = hub.fetch(name, ())
+        unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
         if json.loads((folder / "model_index.json").read_text())["_class_name"] != TEXT_TO_IMAGE:
             return UNCONDITIONAL if unet["in_channels"] == 1 else PHOTOGRAPHS
         return FULL_SIZE if is_large(unet["sample_size"], LARGE) else SMALL
@@ -649,8 +658,11 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     if not folder.is_dir():
         if not hub.is_id(name):
             raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)}, a diffusers folder or a hub id.")
-        folder = hub.fetch(name, TEXT_TO_IMAGE_PARTS)
-    model = _cached(folder, device)
+        folder = hub.fetch(name, PARTS)
+    try:
+        model = _cached(folder, device)
+    except UserError as error:  # said of the name that was given, not of a place in the hub's cache
+        raise UserError(str(error).replace(str(folder.resolve()), name)) from error
     worded = isinstance(model, StableDiffusion)
     for entry in CATALOG.values():
         if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded):
@@ -664,6 +676,6 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
 
 
 def _cached(folder: Path, device: str) -> Model:
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = part_of(folder, "unet") / WEIGHTS
     changed = weights.stat().st_mtime if weights.is_file() else 0.0
     return _pristine(folder.resolve(), device, changed).clone()

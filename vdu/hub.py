@@ -8,13 +8,15 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 
 from vdu.errors import UserError
 
-# Stable Diffusion v1-class models whose repositories have all parts as safetensors -> what the page calls them.
+# Models whose repositories have all parts as safetensors -> what the page calls them.
 LISTED = {
     "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4 · 512×512",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5 · 512×512",
     "nota-ai/bk-sdm-small": "BK-SDM small, distilled · 512×512",
     "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
+    "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
 }
+LIKE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # those that take no words -> the catalog's entry that judges what they draw
 PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # beside the weights; nothing of it is executed
 
 

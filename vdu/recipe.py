@@ -57,7 +57,7 @@ class Choice:
 
 
 CHOICES: dict[str, Choice] = {
-    "model": Choice("Model", "A name from the catalog, a local diffusers folder, or the hub id of a Stable Diffusion v1."),
+    "model": Choice("Model", "A name from the catalog, or the local folder or hub id of a DDPM or a Stable Diffusion v1."),
     "forget": Choice(
         "Forget",
         "What the model shall no longer draw: a class of its, or for a model of your own a prompt; in brackets the words of "
