@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vdu import data, hub, judges
+from vdu import data, hub, judges, labelled
 from vdu.classifier import Classifier
 from vdu.errors import UserError
 from vdu.metrics import Moments, load_statistics
@@ -104,7 +104,7 @@ class Entry:
         licence: of the weights and the data they were made from.
         folder: a plain diffusers folder, with classifier/, forget/, statistics.safetensors, and perhaps posterior/ beside.
         keep: prompts of a user's own whose images shall stay as they are.
-        pictures: folder of a user's own pictures of what to forget, in place of those that ship.
+        pictures: where a user's own pictures of what to forget are, in place of those that ship: see `labelled.pictures`.
         forgotten: what the model has forgotten before, and shall not be reminded of.
     """
 
@@ -197,8 +197,13 @@ class Entry:
     def forget_set(self, forget: str) -> ForgetSet | None:
         """The real images of a class that there are, with captions where the model takes them; None for none."""
         if self.pictures:
-            return ForgetSet(data.read_pictures(Path(self.pictures), self.shape))
+            return ForgetSet(self.own_pictures(forget))
         return ForgetSet(torch.cat([self.examples(name) for thing in self.concepts(forget) for name in thing.values()]))
+
+    def own_pictures(self, forget: str) -> Tensor:
+        """The user's own pictures, uint8 (n, c, h, w)."""
+        classes = tuple(name for thing in self.concepts(forget) for name in thing.values())
+        return labelled.pictures(self.pictures, classes, self.shape)
 
     def examples(self, name: str) -> Tensor:
         """Pictures of a class that ship, uint8 (n, c, h, w)."""
@@ -419,7 +424,7 @@ class Words:
     Attributes:
         forget: a prompt for it. What stands in brackets are the words to forget; without brackets they all are.
         keep: prompts whose images shall stay as they are.
-        pictures: a folder of pictures of it, or "" to go by what the model itself draws.
+        pictures: where pictures of it are, see `labelled.pictures`, or "" to go by what the model itself draws.
         judge: who sees it: a CLIP model, by a hub id or folder, or "nudenet"; "" for the usual one.
     """
 
@@ -488,7 +493,7 @@ class Told(Entry):
         """The user's pictures, in the phrases in turn; None where there are none."""
         if not self.pictures:
             return None
-        images = data.read_pictures(Path(self.pictures), self.shape)
+        images = self.own_pictures(forget)
         captions = [self.PHRASES[row % len(self.PHRASES)].format(self.caption) for row in range(len(images))]
         return ForgetSet(images, captions, [self.without(caption, forget) for caption in captions])
 

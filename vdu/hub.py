@@ -1,6 +1,8 @@
 """Models from the Hugging Face hub: configuration and weights as safetensors, never code, and nothing that is unpickled."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -39,16 +41,29 @@ def fetch(name: str, weights: tuple[str, ...]) -> Path:
     """
     if not is_id(name):
         raise UserError(f"There is no folder '{name}' here; give one, or a hub id of the form owner/name.")
-    try:
+    with in_one_sentence(name, "model", "Pick a model that is in the box, or give a local diffusers folder."):
         return Path(snapshot_download(name, allow_patterns=[*PLAIN, *weights]))
+
+
+@contextmanager
+def in_one_sentence(name: str, what: str, instead: str) -> Iterator[None]:
+    """Say in a UserError why a repository is not to be had.
+
+    Args:
+        name: owner/name.
+        what: what was looked for there: a model, a data set.
+        instead: what to do without a network.
+    """
+    try:
+        yield
     except GatedRepoError as error:
         raise UserError(
             f"'{name}' asks for its licence to be accepted: do so on its page, then log in with `hf auth login`."
         ) from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"There is no folder '{name}' here and no model of that name on the hub.") from error
+        raise UserError(f"There is no folder '{name}' here and no {what} of that name on the hub.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
             f"'{name}' is not a folder here, and could not be fetched from the hub: there is no network, or the hub did not "
-            "answer. Pick a model that is in the box, or give a local diffusers folder."
+            f"answer. {instead}"
         ) from error

@@ -68,7 +68,8 @@ CHOICES: dict[str, Choice] = {
     ),
     "pictures": Choice(
         "Pictures",
-        "A folder of 1 to 500 pictures of what to forget, in place of those in the box; for tiny-sd there are only those.",
+        "A folder of 1 to 500 pictures of what to forget, or the hub id of a data set with such a class, in place of those in "
+        "the box; for tiny-sd there are only those.",
         optional=True,
     ),
     "judge": Choice(
