@@ -20,7 +20,7 @@ from typing import Any
 import gradio as gr
 
 from vdu import hub, page
-from vdu.catalog import CATALOG, kind_of
+from vdu.catalog import CATALOG, entry_of, kind_of
 from vdu.data import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
@@ -107,8 +107,7 @@ def recipe_of(*values: Any, folder: str = "") -> Recipe:
     typed, uploaded, _ = (choices.pop(name) for name in ("typed", "pictures", "go_on"))
     if len(uploaded or ()) > MOST_PICTURES:
         raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
-    if choices["model"] in CATALOG:
-        entry = CATALOG[choices["model"]]
+    if entry := entry_of(choices["model"]):
         choices |= {"forget": typed.strip() or choices["forget"], "judge": ""}
         if not entry.takes_words:
             choices |= {"keep": "", "pictures": folder}
@@ -141,7 +140,8 @@ def keep_pictures(uploaded: list[str] | None, folder: Path) -> str:
 
 def show_pictures(uploaded: list[str] | None, model: str) -> Any:
     """What the model will see of uploaded pictures; those that cannot be read are named."""
-    shape = CATALOG[model].shape if model in CATALOG else THUMBNAIL
+    entry = entry_of(model)
+    shape = entry.shape if entry else THUMBNAIL
     try:
         readable, left_out = read_each(map(Path, uploaded or []), shape)
     except UserError as error:
@@ -325,21 +325,23 @@ def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
 
 def choose_model(session: Session | None, name: str, method: str) -> dict[Any, Any]:
     """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
-    view = EXAMPLES.get(name)
-    worded, words_now = view is None or CATALOG[name].takes_words, "Ready."
+    entry, view = entry_of(name), EXAMPLES.get(name)
+    worded, words_now = entry is None or entry.takes_words, "Ready."
     try:
         permitted(name, "")
     except UserError as error:
         words_now = str(error)
     return {
         status: page.status_html(None, words_now),
-        forget: gr.update(choices=list(CATALOG[name].classes), value=view.report["forget"]) if view else gr.skip(),
-        **{part: gr.update(visible=shown) for part, shown in ((choice, bool(view)), (own, worded), (words, worded))},
-        typed: gr.update(**page.typing(CATALOG.get(name))),
+        forget: gr.update(choices=[*entry.classes], value=view.report["forget"] if view else entry.classes[0])
+        if entry
+        else gr.skip(),
+        **{part: gr.update(visible=shown) for part, shown in ((choice, entry is not None), (own, worded), (words, worded))},
+        typed: gr.update(**page.typing(entry)),
         otherwise: gr.update(label=page.OTHERWISE[worded], open=worded),
         go_on: gr.update(visible=bool(session and session.left and session.run.recipe.model == name), value=False),
-        uploads: gr.update(visible=view is None or not worded, value=None),
-        judge: gr.update(visible=view is None),
+        uploads: gr.update(visible=entry is None or not worded, value=None),
+        judge: gr.update(visible=entry is None),
         **defaults_for(name, method),
         **(whole(view, example=True) if view and not session else {}),
     }
@@ -416,7 +418,9 @@ def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | Non
         progress while it runs, as {"phase", "done", "total", "seconds_left"}; at the end the report as in report.json.
     """
     try:
-        chosen = Recipe.from_dict((recipe or {}) | {"model": model, "forget": forget})
+        choices = (recipe or {}) | {"model": model, "forget": forget}
+        permitted(model, "")  # at once, so that no visitor makes this machine ask the hub for others
+        chosen = Recipe.from_dict(choices)
         permitted(chosen.model, chosen.judge, chosen.pictures, chosen.device)
         run = Run(chosen)
         for event in unlearn(run):
@@ -452,7 +456,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     with gr.Row():
         with gr.Column(scale=1, min_width=320):
             model = gr.Dropdown(MODELS, value=DEFAULT.model, label="Model", allow_custom_value=ANY_MODEL,
-                                info="Those of 512×512 come from the hub, and need a GPU.")  # fmt: skip
+                                info="The last ones come from the hub; 512×512 needs a GPU.")  # fmt: skip
             with gr.Column(min_width=200) as choice:
                 forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
                                   info="What the model shall no longer draw. Beside each: examples.")  # fmt: skip

@@ -1,10 +1,10 @@
-"""A Stable Diffusion and a CLIP with random weights, in all their parts, small enough to be made in a second."""
+"""A Stable Diffusion, a CLIP and a DDPM with random weights, in all their parts, small enough to be made in a second."""
 
 import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
 from vdu.models import StableDiffusion
@@ -78,4 +78,27 @@ def dummy_clip(folder: Path) -> Path:
     config = CLIPConfig(text_config=told.to_dict(), vision_config=vision.to_dict(), projection_dim=12)
     CLIPModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def dummy_ddpm(folder: Path, size: int = 32, channels: int = 3, at_root: bool = False, timesteps: int = 1000, **also) -> Path:
+    """Write the diffusers folder of an unconditional DDPM, in folders of its parts or all at its root."""
+    torch.manual_seed(0)
+    config = {
+        "sample_size": size,
+        "in_channels": channels,
+        "out_channels": channels,
+        "block_out_channels": (8, 16),
+        "layers_per_block": 1,
+        "norm_num_groups": 4,
+        "attention_head_dim": 8,
+        "down_block_types": ("DownBlock2D", "AttnDownBlock2D"),
+        "up_block_types": ("AttnUpBlock2D", "UpBlock2D"),
+    }
+    scheduler = DDPMScheduler(num_train_timesteps=timesteps)
+    DDPMPipeline(UNet2DModel(**config | also), scheduler).save_pretrained(folder, safe_serialization=True)
+    for part in ("unet", "scheduler") if at_root else ():
+        for path in (folder / part).iterdir():
+            path.rename(folder / path.name)
+        (folder / part).rmdir()
     return folder

@@ -237,6 +237,19 @@ def test_words_that_cannot_be_run_here_are_refused_in_one_sentence(browser, addr
     page.context.close()
 
 
+def test_a_listed_model_without_words_is_asked_for_a_class(browser, address):
+    page = visit(browser, address)
+    page.get_by_label("Model", exact=True).first.click()
+    page.get_by_role("option", name="CIFAR-10, 35.7 M parameters").click()
+    expect(page.get_by_test_id("frog-radio-label")).to_be_visible()
+    expect(page.locator("#typed")).to_be_hidden()
+    expect(page.locator("#status")).to_contain_text("Ready")
+    choose(page, "frog")
+    page.get_by_role("button", name="Unlearn", exact=True).click()
+    expect(page.locator("body")).to_contain_text("could not be fetched from the hub: there is no network")
+    page.context.close()
+
+
 def test_uploaded_pictures_are_shown_as_the_model_will_see_them(browser, address, tmp_path):
     Image.new("RGB", (40, 20), "red").save(tmp_path / "whole.png")
     (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:50])

@@ -13,22 +13,24 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vdu import data, hub, judges
+from vdu import data, hub, judges, labelled
 from vdu.classifier import Classifier
 from vdu.errors import UserError
 from vdu.metrics import Moments, load_statistics
 from vdu.models import (
     FULL_SIZE,
     LARGE,
+    PARTS,
     PHOTOGRAPHS,
     SMALL,
     TEXT_TO_IMAGE,
-    TEXT_TO_IMAGE_PARTS,
     UNCONDITIONAL,
+    WEIGHTS,
     Model,
     StableDiffusion,
     is_large,
     load_model,
+    part_of,
 )
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
@@ -102,7 +104,7 @@ class Entry:
         licence: of the weights and the data they were made from.
         folder: a plain diffusers folder, with classifier/, forget/, statistics.safetensors, and perhaps posterior/ beside.
         keep: prompts of a user's own whose images shall stay as they are.
-        pictures: folder of a user's own pictures of what to forget, in place of those that ship.
+        pictures: where a user's own pictures of what to forget are, in place of those that ship: see `labelled.pictures`.
         forgotten: what the model has forgotten before, and shall not be reminded of.
     """
 
@@ -195,8 +197,13 @@ class Entry:
     def forget_set(self, forget: str) -> ForgetSet | None:
         """The real images of a class that there are, with captions where the model takes them; None for none."""
         if self.pictures:
-            return ForgetSet(data.read_pictures(Path(self.pictures), self.shape))
+            return ForgetSet(self.own_pictures(forget))
         return ForgetSet(torch.cat([self.examples(name) for thing in self.concepts(forget) for name in thing.values()]))
+
+    def own_pictures(self, forget: str) -> Tensor:
+        """The user's own pictures, uint8 (n, c, h, w)."""
+        classes = tuple(name for thing in self.concepts(forget) for name in thing.values())
+        return labelled.pictures(self.pictures, classes, self.shape)
 
     def examples(self, name: str) -> Tensor:
         """Pictures of a class that ship, uint8 (n, c, h, w)."""
@@ -417,7 +424,7 @@ class Words:
     Attributes:
         forget: a prompt for it. What stands in brackets are the words to forget; without brackets they all are.
         keep: prompts whose images shall stay as they are.
-        pictures: a folder of pictures of it, or "" to go by what the model itself draws.
+        pictures: where pictures of it are, see `labelled.pictures`, or "" to go by what the model itself draws.
         judge: who sees it: a CLIP model, by a hub id or folder, or "nudenet"; "" for the usual one.
     """
 
@@ -486,7 +493,7 @@ class Told(Entry):
         """The user's pictures, in the phrases in turn; None where there are none."""
         if not self.pictures:
             return None
-        images = data.read_pictures(Path(self.pictures), self.shape)
+        images = self.own_pictures(forget)
         captions = [self.PHRASES[row % len(self.PHRASES)].format(self.caption) for row in range(len(images))]
         return ForgetSet(images, captions, [self.without(caption, forget) for caption in captions])
 
@@ -584,17 +591,24 @@ TRAIN_FIRST = {  # what has to be made before it can be used, and how
 }
 
 
-def kind_of(name: str) -> str:
-    """Which of the three kinds of models a recipe has defaults for is meant by a catalog name, a folder or a hub id.
+def entry_of(name: str) -> Entry | None:
+    """The entry of a model that is known by its name alone: in the catalog, or listed on the hub and like one there."""
+    return CATALOG.get(hub.LIKE.get(name, name))
 
-    Nothing is fetched: what is not here is taken for full-size if it can be on the hub.
+
+def kind_of(name: str) -> str:
+    """Which of the kinds of models a recipe has defaults for is meant by a catalog name, a folder or a hub id.
+
+    Of a hub id that is not listed the configuration is fetched, some kilobytes; where it is not to be had, the model is taken
+    for full-size.
     """
-    if name in CATALOG:
-        entry = CATALOG[name]
+    if entry := entry_of(name):
         return SMALL if entry.takes_words else UNCONDITIONAL if entry.shape[0] == 1 else PHOTOGRAPHS
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
-        unet = json.loads((folder / "unet" / "config.json").read_text())
+        if not folder.is_dir() and hub.is_id(name) and name not in hub.LISTED:
+            folder = hub.fetch(name, ())
+        unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
         if json.loads((folder / "model_index.json").read_text())["_class_name"] != TEXT_TO_IMAGE:
             return UNCONDITIONAL if unet["in_channels"] == 1 else PHOTOGRAPHS
         return FULL_SIZE if is_large(unet["sample_size"], LARGE) else SMALL
@@ -657,8 +671,11 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     if not folder.is_dir():
         if not hub.is_id(name):
             raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)}, a diffusers folder or a hub id.")
-        folder = hub.fetch(name, TEXT_TO_IMAGE_PARTS)
-    model = _cached(folder, device)
+        folder = hub.fetch(name, PARTS)
+    try:
+        model = _cached(folder, device)
+    except UserError as error:  # said of the name that was given, not of a place in the hub's cache
+        raise UserError(str(error).replace(str(folder.resolve()), name)) from error
     worded = isinstance(model, StableDiffusion)
     for entry in CATALOG.values():
         if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded):
@@ -672,6 +689,6 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
 
 
 def _cached(folder: Path, device: str) -> Model:
-    weights = folder / "unet" / "diffusion_pytorch_model.safetensors"
+    weights = part_of(folder, "unet") / WEIGHTS
     changed = weights.stat().st_mtime if weights.is_file() else 0.0
     return _pristine(folder.resolve(), device, changed).clone()

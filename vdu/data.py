@@ -110,19 +110,24 @@ def is_zip(path: Path) -> bool:
 
 
 def read_picture(file: Path | io.BytesIO, shape: tuple[int, int, int]) -> Tensor:
-    """One picture, turned as its camera was held, on white where it is transparent, its centre cropped, uint8 (c, h, w).
+    """One picture `as_seen`.
 
     Raises:
         UNREADABLE: for files that are no pictures or broken ones, and for those that are too large to be meant.
     """
-    channels, height, width = shape
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = ImageOps.exif_transpose(Image.open(file, formats=FORMATS))
-        if image.mode.startswith("I;16"):  # Pillow would clip it to 255
-            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-        if image.has_transparency_data:
-            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-        image = image.convert("L" if channels == 1 else "RGB")
+        return as_seen(Image.open(file, formats=FORMATS), shape)
+
+
+def as_seen(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    """A picture, turned as its camera was held, on white where it is transparent, its centre cropped, uint8 (c, h, w)."""
+    channels, height, width = shape
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):  # Pillow would clip it to 255
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("L" if channels == 1 else "RGB")
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(fitted).copy()).reshape(height, width, channels).permute(2, 0, 1)

@@ -1,6 +1,8 @@
 """Models from the Hugging Face hub: configuration and weights as safetensors, never code, and nothing that is unpickled."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
@@ -8,13 +10,15 @@ from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNot
 
 from vdu.errors import UserError
 
-# Stable Diffusion v1-class models whose repositories have all parts as safetensors -> what the page calls them.
+# Models whose repositories have all parts as safetensors -> what the page calls them.
 LISTED = {
     "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4 · 512×512",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5 · 512×512",
     "nota-ai/bk-sdm-small": "BK-SDM small, distilled · 512×512",
     "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
+    "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
 }
+LIKE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # those that take no words -> the catalog's entry that judges what they draw
 PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # beside the weights; nothing of it is executed
 
 
@@ -37,18 +41,31 @@ def fetch(name: str, weights: tuple[str, ...]) -> Path:
     """
     if not is_id(name):
         raise UserError(f"There is no folder '{name}' here; give one, or a hub id of the form owner/name.")
-    try:
+    with in_one_sentence(name, "model", "Pick a model that is in the box, or give a local diffusers folder."):
         return Path(snapshot_download(name, allow_patterns=[*PLAIN, *weights]))
+
+
+@contextmanager
+def in_one_sentence(name: str, what: str, instead: str) -> Iterator[None]:
+    """Say in a UserError why a repository is not to be had.
+
+    Args:
+        name: owner/name.
+        what: what was looked for there: a model, a data set.
+        instead: what to do without a network.
+    """
+    try:
+        yield
     except GatedRepoError as error:
         raise UserError(
             f"'{name}' asks for its licence to be accepted: do so on its page, then log in with `hf auth login`."
         ) from error
     except RepositoryNotFoundError as error:
-        raise UserError(f"There is no folder '{name}' here and no model of that name on the hub.") from error
+        raise UserError(f"There is no folder '{name}' here and no {what} of that name on the hub.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
         raise UserError(
             f"'{name}' is not a folder here, and could not be fetched from the hub: there is no network, or the hub did not "
-            "answer. Pick a model that is in the box, or give a local diffusers folder."
+            f"answer. {instead}"
         ) from error
 
 

@@ -33,8 +33,10 @@ COMPATIBLE_SCHEDULERS = (
 )  # fmt: skip
 PREDICTIONS = ("epsilon", "v_prediction")  # what a network may predict
 TEXT_TO_IMAGE, WORDLESS = "StableDiffusionPipeline", ("DDPMPipeline", "DDIMPipeline")
-DDPM_PARTS = ("unet/diffusion_pytorch_model.safetensors",)
-TEXT_TO_IMAGE_PARTS = (*DDPM_PARTS, "vae/diffusion_pytorch_model.safetensors", "text_encoder/model.safetensors")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+TEXT_TO_IMAGE_PARTS = (f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", "text_encoder/model.safetensors")
+PARTS = (*TEXT_TO_IMAGE_PARTS, WEIGHTS)  # all files of weights that any model here has, see `part_of`
+TIMESTEPS = 1000  # of a noise schedule; what a recipe says of them means these
 CODED = 768_000  # numbers of images that go through the autoencoder at a time: 250 images of 32×32, one of 512×512
 # Kinds of models, by what suits them: those that take no words, of drawings in one channel or of photographs; and
 # text-to-image ones of toy size and of full size.
@@ -139,7 +141,7 @@ class Diffusion:
         if not named:
             raise UserError(f"This model has no {which} parameters; train all of them.")
         if any(value.dtype != torch.float32 for value in named.values()):  # start from what is saved, which is more precise
-            with safe_open(self.folder / DDPM_PARTS[0], "pt", self.device) as saved:
+            with safe_open(part_of(self.folder, "unet") / WEIGHTS, "pt", self.device) as saved:
                 named = {name: saved.get_tensor(name) for name in named}
         for name, value in named.items():
             module, _, leaf = name.rpartition(".")
@@ -268,11 +270,14 @@ Model = DDPM | StableDiffusion
 def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model:
     """Load a plain diffusers folder of an unconditional DDPM or of a Stable Diffusion v1-class model.
 
+    The network and noise schedule of a DDPM may also lie beside its model_index.json, as the first ones on the hub have them.
+
     A text-to-image network with latents of at least `large`² is held in bfloat16 where the hardware computes that natively
     (but for what `train_only` frees), and its activations are computed again in the backward pass.
 
     Raises:
-        UserError: if the folder does not hold such a model, or only in a format that would be unpickled.
+        UserError: if the folder does not hold such a model, or only in a format that would be unpickled, or the model is of a
+            kind that cannot be unlearned here.
     """
     index = folder / "model_index.json"
     if not index.is_file():
@@ -285,16 +290,21 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
     text_to_image = name == TEXT_TO_IMAGE
     if not text_to_image and name not in WORDLESS:
         raise UserError(f"'{folder}' is a {name}; what can be unlearned are {', '.join((*WORDLESS, TEXT_TO_IMAGE))}.")
-    needed = TEXT_TO_IMAGE_PARTS if text_to_image else DDPM_PARTS
+    in_unet = part_of(folder, "unet")
+    needed = [folder / path for path in TEXT_TO_IMAGE_PARTS] if text_to_image else [in_unet / WEIGHTS]
     for path in needed:
-        if not (folder / path).is_file():
-            raise UserError(f"'{folder}' has no {path}; save the model as safetensors.")
+        if not path.is_file():
+            raise UserError(
+                f"'{folder}' has no {path.relative_to(folder)}, and weights in other formats are not loaded, as they may run "
+                f"code; where you trust them, save them anew with diffusers' {name}.from_pretrained('{folder}')"
+                ".save_pretrained('NEW'), and give the folder NEW."
+            )
     # Without low_cpu_mem_usage=False, diffusers advises to install accelerate, which is not needed.
     how = {"use_safetensors": True, "local_files_only": True, "low_cpu_mem_usage": False}
     network = UNet2DConditionModel if text_to_image else UNet2DModel
     try:
-        unet = network.from_pretrained(folder, subfolder="unet", **how)
-        scheduler = DDPMScheduler.from_pretrained(folder, subfolder="scheduler", local_files_only=True)
+        unet, loaded = network.from_pretrained(in_unet, output_loading_info=True, **how)
+        scheduler = DDPMScheduler.from_pretrained(part_of(folder, "scheduler"), local_files_only=True)
         if text_to_image:
             vae = AutoencoderKL.from_pretrained(folder, subfolder="vae", **how)
             text_encoder = CLIPTextModel.from_pretrained(
@@ -310,8 +320,14 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
         )
     if (predicts := scheduler.config.prediction_type) not in PREDICTIONS:
         raise UserError(f"'{folder}' predicts '{predicts}'; what can be unlearned predicts {' or '.join(PREDICTIONS)}.")
-    digest = digest_of([folder / path for path in needed])
+    if (steps := scheduler.config.num_train_timesteps) != TIMESTEPS:
+        raise UserError(f"'{folder}' has {steps:,} timesteps; what can be unlearned has {TIMESTEPS:,}.")
+    if absent := loaded["missing_keys"]:  # diffusers would go on with random ones
+        raise UserError(f"'{folder}' lacks {len(absent)} of its network's parameters, such as {min(absent)}.")
+    digest = digest_of(needed)
     if not text_to_image:
+        if why := unfit(unet):
+            raise UserError(f"'{folder}' cannot be unlearned: {why}.")
         return DDPM(unet.to(device).to(memory_format=torch.channels_last).eval(), scheduler, device, digest, folder)
     told, seen = unet.config.cross_attention_dim, unet.config.in_channels
     if (told, seen) != (text_encoder.config.hidden_size, vae.config.latent_channels):
@@ -328,6 +344,22 @@ def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Model
     unet = unet.to(device).to(memory_format=torch.channels_last).eval()
     vae, text_encoder = vae.to(memory_format=torch.channels_last).eval(), text_encoder.eval()
     return StableDiffusion(unet, scheduler, device, digest, folder, vae=vae, text_encoder=text_encoder, tokenizer=tokenizer)
+
+
+def part_of(folder: Path, part: str) -> Path:
+    """Where a model has a part: in a folder of that name, or else at its root, as diffusers itself looks for it."""
+    return folder / part if (folder / part).is_dir() else folder
+
+
+def unfit(unet: UNet2DModel) -> str | None:
+    """Why a network that takes no words is none that can be unlearned here; None if it can."""
+    told, seen, drawn = unet.config, unet.config.in_channels, unet.config.out_channels
+    reasons = {
+        "its network must be told a class, and there is none to tell": told.num_class_embeds or told.class_embed_type,
+        f"its network takes {seen} channels and gives {drawn}, and should give the noise alone": seen != drawn,
+        "its configuration does not say of what size its images are (sample_size)": not told.sample_size,
+    }
+    return next((why for why, holds in reasons.items() if holds), None)
 
 
 def is_large(size: int | Sequence[int], large: float) -> bool:

@@ -57,7 +57,7 @@ class Choice:
 
 
 CHOICES: dict[str, Choice] = {
-    "model": Choice("Model", "A name from the catalog, a local diffusers folder, or the hub id of a Stable Diffusion v1."),
+    "model": Choice("Model", "A name from the catalog, or the local folder or hub id of a DDPM or a Stable Diffusion v1."),
     "forget": Choice(
         "Forget",
         "What the model shall no longer draw: a class of its, or for a model of your own a prompt; in brackets the words of "
@@ -68,7 +68,8 @@ CHOICES: dict[str, Choice] = {
     ),
     "pictures": Choice(
         "Pictures",
-        "A folder of 1 to 500 pictures of what to forget, in place of those in the box; for tiny-sd there are only those.",
+        "A folder of 1 to 500 pictures of what to forget, or the hub id of a data set with such a class, in place of those in "
+        "the box; for tiny-sd there are only those.",
         optional=True,
     ),
     "judge": Choice(

@@ -1,0 +1,155 @@
+"""Forget pictures from labelled data sets of the hub, without a network: what `load_dataset` would give is made here."""
+
+import sys
+
+import datasets
+import pytest
+import torch
+from huggingface_hub import errors
+from PIL import Image
+
+import app
+from vdu import labelled
+from vdu.catalog import TINY_IMAGENET, Words, open_model
+from vdu.cli import main
+from vdu.errors import UserError
+
+DIGITS = ["0 - zero", "1 - one", "2 - two", "3 - three", "4", "5", "6", "7", "8", "9"]
+SHAPE = (3, 8, 8)
+
+
+@pytest.fixture
+def hub_has(monkeypatch):
+    """Let every name on the hub be a data set; returns how to say which, and a list of the arguments it was asked with."""
+    asked = []
+
+    def put(pictures, labels, names, **columns):
+        features = datasets.Features({"note": datasets.Value("string"), columns.get("image", "image"): datasets.Image(),
+                                      columns.get("label", "label"): datasets.ClassLabel(names=names)})  # fmt: skip
+        image, label = list(features)[1:]
+        rows = {"note": ["x"] * len(labels), image: pictures, label: labels}
+        whole = datasets.Dataset.from_dict(rows, features=features)
+
+        def load(name, **how):
+            asked.append((name, how))
+            return whole.to_iterable_dataset()
+
+        monkeypatch.setattr(datasets, "load_dataset", load)
+        return asked
+
+    monkeypatch.setattr(labelled, "snapshot_download", lambda *_, **__: None)
+    labelled.streamed.cache_clear()
+    return put
+
+
+def grey(level, size=(12, 8), mode="L"):
+    return Image.new("RGB", size, (level,) * 3).convert(mode)
+
+
+def levels(images):
+    return images.float().mean((1, 2, 3)).round().int().tolist()
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "names", "wanted"),
+    [
+        ("ylecun/mnist", {}, DIGITS, "3"),
+        ("uoft-cs/cifar10", {"image": "img"}, ["airplane", "dog", "cat", "Truck"], "truck"),
+        ("zh-plus/tiny-imagenet", {}, ["n01443537", "n01629819", "n01641577", "n04146614"], "school_bus"),
+        ("somebody/imagenet", {"label": "y"}, ["tench", "crane", "junco, snowbird", "School bus, yellow"], "school_bus"),
+    ],
+)
+def test_the_pictures_of_a_class_are_picked_by_its_name(name, columns, names, wanted, hub_has):
+    asked = hub_has([grey(10), grey(20), grey(30), grey(40), grey(50, mode="RGBA")], [0, 3, 1, 3, 3], names, **columns)
+    images = labelled.pictures(name, (wanted,), SHAPE)
+    assert images.shape == (3, *SHAPE)
+    assert images.dtype == torch.uint8
+    assert levels(images) == [20, 40, 50]
+    assert labelled.pictures(name, (wanted,), SHAPE) is images
+    assert asked == [(name, {"split": "train", "streaming": True})]
+
+
+def test_pictures_are_seen_as_those_in_a_folder_are(hub_has, tmp_path):
+    wide = Image.new("RGBA", (16, 8), (0, 0, 0, 0))
+    wide.paste((200, 0, 0, 255), (4, 0, 12, 8))
+    wide.save(tmp_path / "wide.png")
+    hub_has([wide], [0], ["cat"])
+    assert torch.equal(labelled.pictures("a/b", ("cat",), SHAPE), labelled.pictures(str(tmp_path), ("cat",), SHAPE))
+    assert labelled.streamed("a/b", ("cat",), (1, 4, 4)).shape == (1, 1, 4, 4)
+
+
+def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, monkeypatch):
+    monkeypatch.setattr(labelled, "MOST_PICTURES", 4)
+    broken = {"bytes": b"no picture", "path": None}  # is not looked at: it comes after, or is of another class
+    pictures = [grey(10), grey(20), broken, grey(30), grey(40), grey(50), broken]
+    hub_has(pictures, [3, 3, 0, 3, 8, 8, 3], DIGITS)
+    assert levels(labelled.streamed("a/b", ("3", "8"), SHAPE)) == [10, 40, 20, 50]
+    hub_has(pictures[:-2], [3, 3, 0, 3, 8], DIGITS)
+    assert levels(labelled.streamed("a/few", ("3", "8"), SHAPE)) == [10, 40]
+
+
+def test_several_classes_are_asked_for_by_what_the_entry_knows(hub_has):
+    hub_has([grey(10), grey(20)], [8, 3], DIGITS)
+    entry = open_model("mnist-ddpm", "cpu", Words("3 or 8", pictures="ylecun/mnist"))[1]
+    assert levels(entry.forget_set("3 or 8").images) == [20, 10]
+    assert set(labelled.WORDNET.values()) == set(TINY_IMAGENET)
+
+
+@pytest.mark.parametrize(
+    ("labels", "names", "message"),
+    [
+        ([0], ["cat", "dog"], "'a/b' has no class 3; it has cat; dog"),
+        ([0], [f"n{number}" for number in range(200)], "n29 and 170 more"),
+        ([0], DIGITS, "'a/b' has no picture of 3 in its train split"),
+    ],
+)
+def test_what_a_data_set_does_not_have_is_said(labels, names, message, hub_has):
+    hub_has([grey(10)], labels, names)
+    with pytest.raises(UserError, match=message):
+        labelled.pictures("a/b", ("3",), SHAPE)
+
+
+def test_a_data_set_without_pictures_or_classes_is_refused(monkeypatch, hub_has):
+    rows = datasets.Dataset.from_dict({"text": ["x"], "label": [0]})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows.to_iterable_dataset())
+    with pytest.raises(UserError, match=r"no column of pictures \(Image\) beside one of their classes \(ClassLabel\)"):
+        labelled.pictures("a/b", ("3",), SHAPE)
+
+
+def fail(error):
+    def refuse(*_, **__):
+        raise error
+
+    return refuse
+
+
+def test_what_cannot_be_read_is_one_sentence(monkeypatch, hub_has):
+    hub_has([{"bytes": b"no picture", "path": None}], [3], DIGITS)
+    with pytest.raises(UserError, match="could not be read as a data set of pictures: cannot identify"):
+        labelled.pictures("a/b", ("3",), SHAPE)
+    for error in (RuntimeError("Dataset scripts are no longer supported\nbut"), ValueError("Bad split: train."),
+                  datasets.exceptions.DatasetNotFoundError("gated"), ConnectionError("lost")):  # fmt: skip
+        monkeypatch.setattr(datasets, "load_dataset", fail(error))
+        with pytest.raises(UserError, match="could not be read as a data set of pictures") as caught:
+            labelled.pictures("a/b", ("3",), SHAPE)
+        assert "\n" not in str(caught.value)
+
+
+def test_without_the_package_or_a_network_there_is_one_clear_sentence(monkeypatch, hub_has, capsys):
+    given = ["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--pictures", "ylecun/mnist"]
+    monkeypatch.setattr(labelled, "snapshot_download", fail(errors.LocalEntryNotFoundError("offline")))
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "'ylecun/mnist' is not a folder here" in said
+    assert "there is no network, or the hub did not answer. Give a folder of pictures." in said
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    assert main(given) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "pip install datasets" in said
+
+
+def test_the_page_takes_no_data_set(hub_has):
+    with pytest.raises(UserError, match="only on the command line"):
+        app.permitted("mnist-ddpm", "", "ylecun/mnist")
