@@ -14,7 +14,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from vdu import bench, catalog, continual, full_size, retraining
+from vdu import bench, catalog, continual, full_size, hub, retraining
 from vdu.bench import COMPARED, SETTINGS
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
@@ -87,8 +87,31 @@ def new_folder(text: str) -> Path:
     return folder
 
 
+# What figures.json of a model may say -> in words.
+FIGURES = {
+    "classifier_accuracy": "the judge is right on {:.1%} of real test images",
+    "judge_garment": "the judge is right on {:.1%} of real garments",
+    "judge_colour": "on {:.1%} of colours",
+    "confident": "{:.1%} of samples are clearly of a class",
+    "over_half": "{:.1%} of samples are more likely of one class than of all others",
+    "classifier_real_over_half": "of real test images {:.1%}",
+    "garment": "garments come out right in {:.1%} of samples",
+    "colour": "colours in {:.1%}",
+    "fid": "Fréchet distance {:.2f}",
+    "fid_floor": "real images {:.2f}",
+}
+
+
+def measured(entry: catalog.Entry) -> str:
+    """What is known of a model and of the example that ships with it, in words."""
+    figures = json.loads((entry.folder / "figures.json").read_text())
+    words = "; ".join(form.format(figures[name]) for name, form in FIGURES.items() if name in figures)
+    example = entry.folder / "example" / "report.json"
+    return f"{words}. Example: {headline(json.loads(example.read_text()))}" if example.is_file() else f"{words}."
+
+
 def run_models(arguments: argparse.Namespace) -> None:
-    """Print the catalog."""
+    """Print the catalog: what can be picked, and what was measured on it or is missing."""
     rows = [
         {
             "name": entry.name,
@@ -96,6 +119,7 @@ def run_models(arguments: argparse.Namespace) -> None:
             "classes": list(entry.classes),
             "shape": list(entry.shape),
             "licence": entry.licence,
+            "measured": measured(entry),
         }
         for entry in catalog.CATALOG.values()
     ]
@@ -103,9 +127,12 @@ def run_models(arguments: argparse.Namespace) -> None:
         print(json.dumps(rows, indent=1))
         return
     for row in rows:
-        print(f"{row['name']:<14} {row['title']:<28} forget one of: {' '.join(row['classes'])}   ({row['licence']})")
+        print(f"{row['name']}: {row['title']}\n  forgets: {', '.join(row['classes'])}\n  measured: {row['measured']}"
+              f"\n  licence: {row['licence']}\n")  # fmt: skip
     for name, command in catalog.TRAIN_FIRST.items():
-        print(f"{name:<14} not in the box; train it first: {command}")
+        print(f"{name}: not in the box\n  measured: nothing; train it first, on a GPU: {command}\n")
+    for name, title in hub.LISTED.items():
+        print(f"{name}: {title}, from the hub\n  measured: nothing on these weights\n")
 
 
 def run_unlearn(arguments: argparse.Namespace) -> None:
