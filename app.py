@@ -146,9 +146,7 @@ def show_pictures(uploaded: list[str] | None, model: str) -> Any:
         readable, left_out = read_each(map(Path, uploaded or []), shape)
     except UserError as error:
         raise gr.Error(str(error), title="These cannot be used", print_exception=False) from error
-    for why in left_out:
-        gr.Warning(why)
-    return gr.update(value=page.pictures_html(list(readable.values())), visible=bool(readable))
+    return gr.update(value=page.pictures_html(list(readable.values()), left_out), visible=bool(readable or left_out))
 
 
 def start_of(session: Session | None, values: tuple[Any, ...]) -> Path | None:

@@ -1,5 +1,6 @@
 """Pictures of a user's own: what the model will see of them, and what is left out."""
 
+import re
 import warnings
 import zipfile
 
@@ -45,14 +46,17 @@ def test_broken_and_huge_files_are_left_out_by_name(tmp_path, monkeypatch):
     whole = (tmp_path / "b.png").read_bytes()
     (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "words.txt").write_text("not a picture")
+    Image.new("F", (8, 8), 0.5).save(tmp_path / "floats.tif")
     Image.new("RGB", (40, 40)).save(tmp_path / "huge.png")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         images = read_pictures(tmp_path, SHAPE)
     assert torch.equal(images, torch.tensor([0, 128, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8))
-    text = " ".join(str(warning.message) for warning in said)
-    assert all(name in text for name in ("broken.png", "words.txt", "huge.png"))
+    reasons = {"broken.png": "broken", "floats.tif": "32-bit", "huge.png": "pixels", "words.txt": "none of PNG"}
+    assert len(said) == len(reasons)
+    for warning, (name, reason) in zip(said, reasons.items(), strict=True):
+        assert re.search(f"'{name}' is left out: .*{reason}", str(warning.message))
 
 
 def test_a_folder_without_pictures_or_with_too_many_is_refused(tmp_path):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from vdu.errors import UserError
@@ -17,8 +17,14 @@ from vdu.errors import UserError
 SHEET_COLUMNS = 25
 MOST_PICTURES = 500
 LARGEST_FILE = 20 * 2**20  # bytes
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+UNREADABLE = (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
+REASONS = (  # what Pillow raises -> what it means; the first that fits
+    (UnidentifiedImageError, f"it is none of {', '.join(FORMATS)}, or broken"),
+    ((Image.DecompressionBombError, Image.DecompressionBombWarning), f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels"),
+    (UserError, "its pixels are 32-bit numbers, of which nobody knows what is white; save it with 8 or 16 bits"),
+    (Exception, "it is broken"),
+)
 
 
 def write_sheet(images: Tensor, path: Path, columns: int = SHEET_COLUMNS) -> None:
@@ -80,7 +86,8 @@ def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[
         try:
             pictures[path] = read_picture(file, shape)
         except UNREADABLE as error:
-            left_out.append(f"'{path.name}' is left out: {error}")
+            why = next(words for kind, words in REASONS if isinstance(error, kind))
+            left_out.append(f"'{path.name}' is left out: {why}")
     return pictures, left_out
 
 
@@ -126,8 +133,12 @@ def as_seen(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow would clip it to 255
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise UserError("A picture's pixels are 32-bit numbers; save it with 8 or 16 bits.")
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("L" if channels == 1 else "RGB")
+    image = image.convert("RGB")
+    if channels == 1:  # by way of RGB, because not every mode becomes grey at once
+        image = image.convert("L")
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(fitted).copy()).reshape(height, width, channels).permute(2, 0, 1)

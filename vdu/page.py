@@ -99,12 +99,13 @@ def picture(data: bytes, description: str) -> str:
     return f'<img class="vdu-sheet" alt="{html.escape(description)}" src="data:image/png;base64,{encoded}">'
 
 
-def pictures_html(images: Sequence[Tensor]) -> str:
-    """Uploaded pictures (c, h, w), uint8, as the model will see them: the centre, square."""
+def pictures_html(images: Sequence[Tensor], left_out: Sequence[str] = ()) -> str:
+    """Uploaded pictures (c, h, w), uint8, as the model will see them: the centre, square; and what is left out."""
+    words = "".join(f'<div class="vdu-small">{html.escape(why)}.</div>' for why in left_out)
     if not images:
-        return ""
+        return words
     shown = picture(png(sheet(torch.stack(list(images)), torch.zeros(len(images)))), "the centre of each picture, square")
-    return f'<div class="vdu-small">What the model will see of them:</div>{shown}'
+    return f'<div class="vdu-small">What the model will see of them ({len(images)}):</div>{shown}{words}'
 
 
 def sheet_html(view: View, step: int | None, forget: str) -> str:
