@@ -1,13 +1,13 @@
-"""A Stable Diffusion and a CLIP with random weights, in all their parts, small enough to be made in a second."""
+"""A Stable Diffusion, a CLIP and a DDPM with random weights, in all their parts, small enough to be made in a second."""
 
 import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
-from vdu.models import StableDiffusion
+from vdu.models import DDPM, StableDiffusion
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -78,4 +78,21 @@ def dummy_clip(folder: Path) -> Path:
     config = CLIPConfig(text_config=told.to_dict(), vision_config=vision.to_dict(), projection_dim=12)
     CLIPModel(config).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return folder
+
+
+def dummy_ddpm(folder: Path, channels: int = 1, size: int = 24) -> Path:
+    """Write the diffusers folder of an unconditional model of a shape that no catalog entry has."""
+    torch.manual_seed(0)
+    network = UNet2DModel(
+        sample_size=size,
+        in_channels=channels,
+        out_channels=channels,
+        block_out_channels=(8, 16),
+        layers_per_block=1,
+        norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2,
+        up_block_types=("UpBlock2D",) * 2,
+    )
+    DDPM(network, DDPMScheduler(), "cpu", "").save(folder)
     return folder
