@@ -136,8 +136,8 @@ def fitted_words(judge: dict[str, Any]) -> str:
     known, taken = percent(judge["sensitivity"]), percent(1 - judge["specificity"])
     others = f"{judge['kept']} pictures to keep" if judge["kept"] else f"{judge['drawn']} drawn images, rightly or not"
     return (
-        f"The judge was fitted on {judge['pictures']} pictures: in cross-validation it knew {known} % of them, and took for them "
-        f"{taken} % of {others}."
+        f"The judge was fitted on {judge['pictures']} pictures: in cross-validation it knew {known} % of them, "
+        f"and took for them {taken} % of {others}."
     )
 
 
