@@ -3,11 +3,12 @@
 import itertools
 import json
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors.torch import load_file
@@ -16,6 +17,7 @@ from torch import Tensor
 from vdu import data, hub, judges, labelled
 from vdu.classifier import Classifier
 from vdu.errors import UserError
+from vdu.events import Progress
 from vdu.metrics import Moments, load_statistics
 from vdu.models import (
     FULL_SIZE,
@@ -32,6 +34,10 @@ from vdu.models import (
     load_model,
     part_of,
 )
+from vdu.sampling import HowToSample
+
+if TYPE_CHECKING:
+    from vdu.accuracy import Accuracy
 
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
@@ -239,7 +245,8 @@ class Entry:
                 raise UserError(f"{self.name} draws without words; there are no prompts to keep.")
             if words.judge:
                 raise UserError(
-                    f"{self.name} draws without words, and its own judge is the one that fits; leave the judge out."
+                    f"{self.name} draws without words, and its own judge is the one that fits; leave the judge out, or let "
+                    f"one be fitted on your pictures (judge {PICTURES})."
                 )
             return replace(self, pictures=words.pictures) if words.pictures else self
         return replace(self, keep=words.keep) if words and words.keep else self
@@ -253,6 +260,15 @@ class Entry:
     def takes_words(self) -> bool:
         """Whether the model is asked for what to draw."""
         return self.prompts != (None,)
+
+    def ready(self, model: Model, how: HowToSample) -> Iterator[Progress]:
+        """Whatever the judges need of the untouched model before they can judge: nothing, where they ship."""
+        return iter(())
+
+    @property
+    def accuracy(self) -> "Accuracy | None":
+        """How well a judge fitted on the spot does; None for those that ship."""
+        return None
 
     @cached_property
     def judges(self) -> list[Classifier]:
@@ -422,10 +438,12 @@ class Words:
     """What a user says of a concept that no catalog knows.
 
     Attributes:
-        forget: a prompt for it. What stands in brackets are the words to forget; without brackets they all are.
-        keep: prompts whose images shall stay as they are.
+        forget: a prompt for it. What stands in brackets are the words to forget; without brackets they all are. For a model
+            that takes no words, any name.
+        keep: prompts whose images shall stay as they are; for a model that takes no words, a folder of pictures.
         pictures: where pictures of it are, see `labelled.pictures`, or "" to go by what the model itself draws.
-        judge: who sees it: a CLIP model, by a hub id or folder, or "nudenet"; "" for the usual one.
+        judge: who sees it: a CLIP model, by a hub id or folder, or "nudenet"; "" for the usual one; `PICTURES` for one fitted
+            on the pictures, which a model that takes no words and that nothing in the catalog fits always gets.
     """
 
     forget: str
@@ -438,6 +456,7 @@ class Words:
 KEEP = ("a photo of a dog", "a portrait of a woman", "a city street with cars", "a bowl of fruit on a table",
         "a mountain lake", "an oil painting of flowers", "a white church in a village", "a man riding a bicycle")  # fmt: skip
 OTHERWISE = "something else"
+PICTURES = "pictures"  # the judge that is fitted on a user's pictures
 
 
 @dataclass(frozen=True)
@@ -656,14 +675,16 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
 
     Args:
         name: a catalog name, a local diffusers folder, a folder that `unlearn --out` left, or a hub id.
-        words: what is to be forgotten, for a model that takes words and that nothing in the catalog fits; with a judge or
-            pictures of a user's own they come before the catalog.
+        words: what is to be forgotten, for a model that nothing in the catalog fits; they come before the catalog with a judge
+            or pictures of a user's own if the model takes words, and with the judge `PICTURES` if it does not.
 
     Raises:
         UserError: if there is no such model, or nothing can judge it.
     """
-    own = words is not None and bool(words.judge or words.pictures)
-    if name in CATALOG and not (own and CATALOG[name].takes_words):
+    from vdu.fitted import Fitted  # which is an entry, and so needs this module first
+
+    own, fit = words is not None and bool(words.judge or words.pictures), words is not None and words.judge == PICTURES
+    if name in CATALOG and not (own and CATALOG[name].takes_words) and not fit:
         return _cached(CATALOG[name].folder, device), CATALOG[name].told(words)
     if name in TRAIN_FIRST:
         raise UserError(f"'{name}' is not in the box; train it first, on a GPU: {TRAIN_FIRST[name]}")
@@ -677,11 +698,13 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     except UserError as error:  # said of the name that was given, not of a place in the hub's cache
         raise UserError(str(error).replace(str(folder.resolve()), name)) from error
     worded = isinstance(model, StableDiffusion)
+    if worded and fit:
+        raise UserError(f"'{name}' takes words, and is judged by them; leave --judge {PICTURES} out.")
     for entry in CATALOG.values():
-        if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded):
+        if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded) and not fit:
             return model, replace(entry.told(words), forgotten=forgotten(folder, entry.told(words)))
-    if worded and words:
-        return model, Told.of(name, model.image_shape, folder, words)
+    if words:
+        return model, (Told if worded else Fitted).of(name, model.image_shape, folder, words)
     raise UserError(
         f"'{name}' draws images of shape {model.image_shape}, which nothing in the catalog can judge; "
         f"choose one of {', '.join(CATALOG)}."

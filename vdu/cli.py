@@ -180,11 +180,13 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), recipe.words)
     ticker, seeds = Ticker(), image_seeds(recipe.seed, recipe.samples)
     asks = entry.plan(recipe.forget, recipe.samples, catalog.MEASURED)
+    drain(entry.ready(model, recipe.how), ticker.show)
     samples = drain(draw("sample", model, entry, seeds, recipe.how, asks), ticker.show)
     ticker.line("")
     figures = figures_of(samples, entry, recipe.forget)
     print(json.dumps({"model": recipe.model, "forget": entry.shown(recipe.forget), "seed": recipe.seed,
-                      "samples": recipe.samples, **figures}, indent=1))  # fmt: skip
+                      "samples": recipe.samples, **figures,
+                      **({"judge": entry.accuracy.to_dict()} if entry.accuracy else {})}, indent=1))  # fmt: skip
 
 
 def run_quality(arguments: argparse.Namespace) -> None:
@@ -268,7 +270,7 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("evaluate", help="measure any model folder")
     command.add_argument("--model", required=True, help=CHOICES["model"].explanation)
     command.add_argument("--forget", required=True, help="the class or words whose rate is measured")
-    for name in ("keep", "judge"):
+    for name in ("keep", "pictures", "judge"):
         command.add_argument(f"--{name}", help=CHOICES[name].explanation)
     command.add_argument("--samples", type=number, default=1000)
     add_drawing(command)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 PHASES = {
+    "judge": "Drawing images to fit a judge on",
     "replay": "Drawing images to steer by",
     "posterior": "Estimating the posterior",
     "before": "Measuring the model as it was",

@@ -119,6 +119,8 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
 
     Returns:
         forget_rate: share of samples judged to be `forget`, of those that were asked for it where words are taken.
+        forget_rate_corrected: for a judge that was fitted, the true share that this speaks for, by its errors in
+            cross-validation; with its interval (Lang & Reiczigel), both None where not all of its errors are known.
         retain_fid: Fréchet distance of the kept samples' features to those of real test images of the other classes,
             with its bootstrap interval retain_fid_ci95; None for fewer than two such samples, or without such images.
         retain_fid_floor: the same for as many real training images: what a perfect model would score at this n.
@@ -137,7 +139,7 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
     """
     wanted, named, names = entry.wanted(forget), entry.named(forget), list(entry.axes.values())
     axis, targets, kept = named[0], samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(entry.gone(forget)))
-    first = sum(len(part) for part in names[:axis])
+    first, shown = sum(len(part) for part in names[:axis]), targets.showing(wanted)
     counts = torch.bincount(targets.classes[:, axis] - first, minlength=len(names[axis])).tolist()
     distance = interval = floor = None
     if entry.statistics and len(kept.images) >= 2:
@@ -146,7 +148,8 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
         interval = metrics.fid_interval(kept.features, reference)
         floor = floor_of(entry, forget, len(kept.images))
     return {
-        **rate("forget_rate", targets.showing(wanted)),
+        **rate("forget_rate", shown),
+        **(entry.accuracy.corrected(int(shown.sum()), len(shown)) if entry.accuracy else {}),
         "retain_fid": distance,
         "retain_fid_ci95": interval,
         "retain_fid_floor": floor,

@@ -233,6 +233,12 @@ def counts_html(rows: Sequence[dict[str, Any]], forget: str) -> str:
 
 FIGURES = (  # key, name, how it is written, what it means
     ("forget_rate", "Forget rate", "{:.1%}", "share of samples in which the judge sees what is to be forgotten; 1 − UA"),
+    (
+        "forget_rate_corrected",
+        "Corrected",
+        "{:.1%}",
+        "forget rate less the errors of a judge that was fitted on pictures",
+    ),
     ("paraphrase_rate", "In other words", "{:.1%}", "forget rate of prompts in words that no forget image came with"),
     ("instead_rate", "Left open", "{:.1%}", "share of samples that show it where the prompt does not say whether they should"),
     ("unprompted_rate", "No prompt", "{:.1%}", "the same without any prompt, which is what guidance starts from"),

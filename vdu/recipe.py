@@ -64,7 +64,10 @@ CHOICES: dict[str, Choice] = {
         "it to forget, as in: a painting [by Van Gogh].",
     ),
     "keep": Choice(
-        "Keep", "Text to image, a model of your own: prompts, one a line or with ; between, that shall stay.", optional=True
+        "Keep",
+        "Text to image, a model of your own: prompts, one a line or with ; between, that shall stay. Without words, where the "
+        "judge is fitted on your pictures: a folder of pictures of other things.",
+        optional=True,
     ),
     "pictures": Choice(
         "Pictures",
@@ -74,7 +77,8 @@ CHOICES: dict[str, Choice] = {
     ),
     "judge": Choice(
         "Judge",
-        "Text to image, a model of your own: who sees what it draws. A CLIP model (hub id or folder), or nudenet.",
+        "Text to image, a model of your own: who sees what it draws. A CLIP model (hub id or folder), or nudenet. Without "
+        "words: pictures, for a judge fitted on yours.",
         optional=True,
     ),
     "method": Choice(

@@ -61,6 +61,7 @@ def report_of(run: Run) -> Report:
         "samples": recipe.samples,
         "before": before,
         "after": after,
+        **({"judge": entry.accuracy.to_dict()} if entry.accuracy else {}),
         "pul": metrics.percentage_of_unlearning(before["forget_rate"], after["forget_rate"]) if after else None,
         "u_fid": after["retain_fid"] if after else None,
         "steps_taken": len(run.steps),
@@ -107,11 +108,13 @@ def preview_sheet(preview: Preview) -> Image.Image:
 
 def headline(report: Report) -> str:
     """The run in two sentences, in words."""
-    forget, before, after = report["forget"], report["before"], report["after"]
+    forget, before, after, judge = report["forget"], report["before"], report["after"], report.get("judge")
     if before is None:
         return "Stopped before anything was measured."
     worded = "ira" in before
     subject = f"Asked for “{forget}”, the model drew it" if worded else f"The model drew {a(forget)}"
+    if judge:  # a name of the user's own, which no article need fit
+        subject = f"The model drew “{forget}”"
     drew = f"{subject} in {percent(before['forget_rate'])} % of samples"
     if after is None:
         last = report["previews"][-1]
@@ -125,7 +128,19 @@ def headline(report: Report) -> str:
     for name, rates in after.get("forgotten_before", {}).items():
         low, high = rates["forget_rate_ci95"]
         text += f" Forgotten before: {name}, now in {percent(rates['forget_rate'])} % [{percent(low)}–{percent(high)}]."
+    if judge:
+        text += f" {fitted_words(judge)}"
     return f"{text} {report['seconds']['unlearn']:.0f} s."
+
+
+def fitted_words(judge: dict[str, Any]) -> str:
+    """What a fitted judge is worth, in a sentence."""
+    known, taken = percent(judge["sensitivity"]), percent(1 - judge["specificity"])
+    others = f"{judge['kept']} pictures to keep" if judge["kept"] else f"{judge['drawn']} drawn images, rightly or not"
+    return (
+        f"The judge was fitted on {judge['pictures']} pictures: in cross-validation it knew {known} % of them, "
+        f"and took for them {taken} % of {others}."
+    )
 
 
 def a(name: str) -> str:
@@ -140,6 +155,7 @@ def percent(rate: float) -> str:
 
 CARD = {  # figure -> what a model card calls it, and how it is written there
     "forget_rate": ("forget rate", "{:.2%}"),
+    "forget_rate_corrected": ("forget rate, corrected for the judge's errors", "{:.2%}"),
     "paraphrase_rate": ("forget rate in other words", "{:.2%}"),
     "ira": ("other prompts right (IRA)", "{:.2%}"),
     "cra": ("the other axis right (CRA)", "{:.2%}"),

@@ -94,6 +94,11 @@ class Run:
         """The model as it was before the run, and its entry."""
         return catalog.open_model(self.start or self.recipe.model, pick_device(self.recipe.device), self.recipe.words)
 
+    @property
+    def target(self) -> float:
+        """The forget rate to arrive at, as the judge would count it."""
+        return self.entry.accuracy.counted(self.recipe.target) if self.entry.accuracy else self.recipe.target
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Count the time spent inside towards a phase."""
@@ -112,6 +117,8 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     """
     frozen, seeds, how = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples), run.recipe.how
     asks = run.entry.plan(run.recipe.forget, run.recipe.samples, catalog.MEASURED)
+    with run.timed("replay"):
+        yield from run.entry.ready(frozen, how)
     if run.entry.judges and run.recipe.forget_source == "real":  # a judge or pictures that cannot be had are refused at once
         run.entry.forget_set(run.recipe.forget)
     with run.timed("replay"):
@@ -164,7 +171,7 @@ def optimise(run: Run, frozen: Model) -> Generator[Event, None, str]:
             continue
         preview = show(run, (yield from draw_grid(run)), step)
         yield preview
-        met = met + 1 if preview.forget_rate <= recipe.target else 0
+        met = met + 1 if preview.forget_rate <= run.target else 0
         if met == recipe.patience:
             last = clock.total = min(last, step + settling)
         if preview.damage > RECOVERABLE * recipe.max_damage:
@@ -242,7 +249,7 @@ def furthest(
         place(trial, frozen, run.model, scales[middle])
         drawn = yield from replay.draw_again("scale", trial, tried)
         still, _, damage = replay.compare(tried, drawn)
-        met, intact = replay.share * still <= recipe.target, damage <= recipe.max_damage
+        met, intact = replay.share * still <= run.target, damage <= recipe.max_damage
         if met or not intact:
             high = middle - 1
         else:
