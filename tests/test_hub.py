@@ -150,7 +150,9 @@ def test_weights_that_are_not_all_there_are_refused(tmp_path):
 def test_images_that_nothing_can_judge_are_refused(repository):
     dummy_ddpm(repository.folder, size=16)
     with pytest.raises(UserError, match=r"\(3, 16, 16\), which nothing in the catalog can judge"):
-        open_model("somebody/model", "cpu", Words("frog"))
+        open_model("somebody/model", "cpu")
+    with pytest.raises(UserError, match=r"\(3, 16, 16\), for which a judge has to be fitted; give pictures"):
+        open_model("somebody/model", "cpu", Words("frog"))[1].plan("frog", 1)
 
 
 # --- the page ---
@@ -166,7 +168,7 @@ def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
     assert not shown[app.judge]["visible"]
     assert shown[app.advanced["batch_size"]] == Recipe(model="cifar10-ddpm", forget="frog").batch_size
     left = {"model": GOOGLE, "forget": "frog", "typed": "", "keep": "", "pictures": None, "judge": "", "forget_images": 500,
-            "max_damage": 0.4}  # fmt: skip
+            "max_damage": 0.4, "go_on": False}  # fmt: skip
     suits = Recipe(model=GOOGLE, forget="frog").to_dict()
     folded = [suits[name] for name in app.FOLDED]
     recipe = app.recipe_of(*left.values(), *folded)
