@@ -104,6 +104,7 @@ def permitted(model: str, judge: str, pictures: str = "", device: str = "auto") 
 def recipe_of(*values: Any, folder: str = "") -> Recipe:
     """The recipe that the page's inputs describe, with a visitor's pictures in a folder."""
     choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
+    choices |= {name: choices[name] or "" for name in ("typed", "keep", "judge")}  # None in what has not been opened yet
     typed, uploaded, _ = (choices.pop(name) for name in ("typed", "pictures", "go_on"))
     if len(uploaded or ()) > MOST_PICTURES:
         raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
