@@ -64,6 +64,7 @@ class Session:
     run: Run
     view: page.View
     folder: Path
+    files: list[str] = dataclasses.field(default_factory=list)
 
     @property
     def left(self) -> Path | None:
@@ -75,7 +76,8 @@ class Session:
         report = write_run(self.run, self.folder / "run")
         self.view = page.live_view(self.run, self.view.sheets, report)
         model = zip_model(self.folder, report)
-        return [str(self.folder / "run" / "report.json"), str(page.write_comparison(self.folder, self.view)), str(model)]
+        self.files = [str(self.folder / "run" / "report.json"), str(page.write_comparison(self.folder, self.view)), str(model)]
+        return self.files
 
 
 def forget_session(session: Session | None) -> None:
@@ -179,6 +181,9 @@ def check(request: gr.Request, last_session: Session | None, *values: Any) -> li
     try:
         recipe_of(*values)
         start_of(last_session, values)
+        running = STOPS.get(request.session_hash)
+        if running and not running.is_set():
+            raise UserError("A run of yours is waiting or under way; press Stop first.")
     except UserError as error:
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     STOPS[request.session_hash] = threading.Event()
@@ -188,23 +193,17 @@ def check(request: gr.Request, last_session: Session | None, *values: Any) -> li
 @on_worker
 def start(request: gr.Request, last_session: Session | None, *values: Any) -> Iterator[dict[Any, Any]]:
     """Run a recipe and show what it says, until it ends or its visitor asks to stop."""
-    stop_asked = STOPS.setdefault(request.session_hash, threading.Event())
+    stop_asked, folder, held = STOPS.setdefault(request.session_hash, threading.Event()), None, False
     try:
         if stop_asked.is_set():
             yield {status: page.status_html(None, "Stopped before it began.")}
             return
         yield {status: page.status_html(None, "Loading the model …")}
         folder = Path(tempfile.mkdtemp(prefix="vdu-run-"))
-        try:
-            pictures = keep_pictures(values[PLAIN.index("pictures")], folder)
-            run = Run(recipe_of(*values, folder=pictures), lay_start(start_of(last_session, values), folder))
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        forget_session(last_session)
+        pictures = keep_pictures(values[PLAIN.index("pictures")], folder)
+        run = Run(recipe_of(*values, folder=pictures), lay_start(start_of(last_session, values), folder))
         session, progress, shown = Session(run, page.live_view(run, {}), folder), None, 0.0
         yield {
-            state: session,
             status: page.status_html(None, "Starting …"),
             snapshot: gr.update(maximum=1, value=0),
             distance: gr.update(value=1, interactive=False),
@@ -216,6 +215,10 @@ def start(request: gr.Request, last_session: Session | None, *values: Any) -> It
             for event in events:
                 if stop_asked.is_set():
                     break
+                if run.steps and not held:  # from here on there is something to show for it, and the last run goes
+                    held = True
+                    forget_session(last_session)
+                    yield {state: session}
                 if isinstance(event, Progress):
                     progress = event
                     if time.monotonic() - shown > REFRESH:
@@ -230,14 +233,17 @@ def start(request: gr.Request, last_session: Session | None, *values: Any) -> It
                         headline: page.working_html(run),
                         status: page.status_html(progress),
                     }
-        if run.steps:
+        if held:
             yield finished(session, "Stopped." if stop_asked.is_set() else "Done.")
         else:
-            yield {status: page.status_html(None, "Stopped before the model was changed.")}
+            yield {**restored(last_session), status: page.status_html(None, "Stopped before the model was changed.")}
     except UserError as error:
+        yield restored(last_session)
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     finally:
-        STOPS.pop(request.session_hash, None)
+        if folder and not held:
+            shutil.rmtree(folder, ignore_errors=True)
+        release(request, stop_asked)
 
 
 @on_worker
@@ -266,7 +272,13 @@ def compare_counts(request: gr.Request, session: Session | None, *values: Any) -
         raise gr.Error(str(error), title="This cannot be run", print_exception=False) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        STOPS.pop(request.session_hash, None)
+        release(request, stop_asked)
+
+
+def release(request: gr.Request, stop_asked: threading.Event) -> None:
+    """A visitor's run has ended; the entry of another one that waits stays."""
+    if STOPS.get(request.session_hash) is stop_asked:
+        del STOPS[request.session_hash]
 
 
 def counts_for(run: Run) -> list[int]:
@@ -348,21 +360,26 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
 
 def finished(session: Session, words: str) -> dict[Any, Any]:
     """Everything at the end of a run."""
-    files = session.downloads()
+    session.downloads()
+    return {state: session, go_on: gr.update(visible=True), status: page.status_html(None, words), **restored(session)}
+
+
+def restored(session: Session | None) -> dict[Any, Any]:
+    """All that the page shows of a visitor's latest run, if there is one."""
+    if session is None:
+        return {status: page.status_html(None)}
     return {
         **whole(session.view),
-        distance: gr.update(interactive=session.run.after is not None),
-        go_on: gr.update(visible=True),
-        status: page.status_html(None, words),
-        **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, files, strict=True)},
+        distance: gr.update(value=1, interactive=session.run.after is not None),
+        **{button: gr.update(value=path, interactive=True) for button, path in zip(buttons, session.files, strict=True)},
     }
 
 
 def show_snapshot(session: Session | None, name: str, position: float) -> tuple[str, str]:
     """The samples at a step of the run, or before the first one, of the model's example."""
-    view = session.view if session else EXAMPLES.get(name, EXAMPLE)
+    view = session.view if session and session.view.sheets else EXAMPLES.get(name, EXAMPLE)
     step = page.nearest(view, position)
-    shown = session.run.entry.shown(session.run.recipe.forget) if session else view.report["forget"]
+    shown = session.run.entry.shown(session.run.recipe.forget) if session and view is session.view else view.report["forget"]
     return page.sheet_html(view, step, shown), page.snapshot_words(view, step)
 
 
@@ -393,7 +410,9 @@ def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> 
             raise UserError("Log in first; the model then goes to your own account.")
         if session is None or not (folder := session.folder / "run" / "unlearned").is_dir():
             raise UserError("Press Unlearn first; there is no model of yours yet.")
-        return page.published_words(hub.publish(folder, name.strip(), token.token))
+        with tempfile.TemporaryDirectory(prefix="vdu-run-") as scratch:  # a next run would take the session's folder away
+            copy = shutil.copytree(folder, Path(scratch) / "model", copy_function=os.link)
+            return page.published_words(hub.publish(copy, name.strip(), token.token))
     except UserError as error:
         raise gr.Error(str(error), title="Not published", print_exception=False) from error
 
@@ -468,12 +487,12 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 uploads = gr.File(file_count="multiple", file_types=["image", ".zip"], height=140, elem_id="pictures",
                                   label="Your own pictures of it, or a zip")  # fmt: skip
                 seen = gr.HTML(visible=False, elem_id="seen")
-            count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             go_on = gr.Checkbox(False, visible=False, label="Go on from the last run", elem_id="go-on",
-                                info="What it has forgotten stays forgotten, and this comes on top.")  # fmt: skip
+                                info="From the model that it left, and this comes on top.")  # fmt: skip
             with gr.Row():
                 go = gr.Button("Unlearn", variant="primary", size="lg", min_width=120)
                 stop = gr.Button("Stop", variant="stop", size="lg", min_width=80)
+            count, damage = (slider(name, step) for name, step in (("forget_images", 1), ("max_damage", 0.01)))
             with gr.Accordion("Everything else", open=False):
                 advanced = {name: folded(name) for name in FOLDED}
         with gr.Column(scale=3, min_width=320):

@@ -90,3 +90,25 @@ def test_a_zip_is_a_folder_of_pictures(tmp_path, monkeypatch):
     (packed.parent / "not.zip").write_bytes(b"not a zip")
     with pytest.warns(UserWarning, match=r"'not\.zip' is left out"):
         read_pictures(packed.parent, SHAPE)
+
+
+def test_a_damaged_zip_and_odd_names_in_one_are_told_apart(tmp_path):
+    Image.new("RGB", (9, 9), "green").save(tmp_path / "whole.png")
+    with zipfile.ZipFile(tmp_path / "odd.zip", "w") as archive:
+        archive.writestr(zipfile.ZipInfo("/rooted.png"), (tmp_path / "whole.png").read_bytes())
+    packed = (tmp_path / "odd.zip").read_bytes()
+    (tmp_path / "damaged.zip").write_bytes(packed.replace(b"PK\x01\x02", b"PK\x09\x09"))
+    pictures, left_out = data.read_each([tmp_path / "odd.zip", tmp_path / "damaged.zip"], SHAPE)
+    assert [tmp_path / "odd.zip" in path.parents for path in pictures] == [True]
+    assert len(left_out) == 1
+    assert left_out[0].startswith("'damaged.zip' is left out")
+
+
+def test_whatever_pillow_raises_leaves_one_picture_out(tmp_path, monkeypatch):
+    Image.new("RGB", (9, 9), "green").save(tmp_path / "whole.png")
+
+    def fail(*_):
+        raise TypeError("bad operand type for abs(): 'str'")
+
+    monkeypatch.setattr(data, "read_picture", fail)
+    assert data.read_each([tmp_path / "whole.png"], SHAPE) == ({}, ["'whole.png' is left out: it is broken"])

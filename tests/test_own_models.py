@@ -342,11 +342,17 @@ def test_a_model_is_published_as_a_new_private_repository(tmp_path, monkeypatch)
             return f"https://hub/{name}"
 
         def upload_folder(self, repo_id, folder_path):
+            if repo_id == "you/cut":
+                raise TimeoutError
             calls.append((repo_id, folder_path))
+
+        def delete_repo(self, name):
+            calls.append(("deleted", name))
 
     monkeypatch.setattr(hub, "HfApi", Hub)
     assert hub.publish(tmp_path, "you/new", "secret") == "https://hub/you/new"
     assert calls == ["secret", ("you/new", True), ("you/new", tmp_path)]
-    for name, message in (("new", "as owner/name"), ("you/taken", "may be taken")):
+    for name, message in (("new", "as owner/name"), ("you/taken", "may be taken"), ("you/cut", "no network")):
         with pytest.raises(UserError, match=message):
             hub.publish(tmp_path, name, "secret")
+    assert calls[-1] == ("deleted", "you/cut")  # nothing half-written stays

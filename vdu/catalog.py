@@ -350,8 +350,9 @@ class Painted(Entry):
         asks = []
         for prompt in self.keep:
             named = self.concept(prompt)
-            if self.is_of(named, forget):
-                raise UserError(f"'{prompt}' cannot be kept while '{forget}' is forgotten; take it out of what is kept.")
+            for gone in (forget, *self.forgotten):
+                if self.is_of(named, gone):
+                    raise UserError(f"'{prompt}' cannot be kept while '{gone}' is forgotten; take it out of what is kept.")
             asks.append(
                 Ask(KEPT, prompt, tuple(self.classes.index(named[axis]) if axis in named else -1 for axis in self.axes))
             )
@@ -643,21 +644,24 @@ def model_folder(name: str) -> Path:
     return folder / "unlearned" if (folder / "unlearned").is_dir() else folder
 
 
-def history(folder: Path | None) -> list[dict[str, Any]]:
-    """The recipes of the runs that left a folder, the earliest first; none of a model as it came."""
+def history(folder: Path | None) -> dict[str, list[Any]]:
+    """The recipes of the runs that left a folder, the earliest first, and what they made it forget; none if nothing did.
+
+    A run that was stopped or changed nothing counts among the recipes, but not as forgotten.
+    """
     with suppress(OSError, ValueError, TypeError, KeyError):
         report = json.loads((folder / "report.json").read_text())
-        recipes = [*report["earlier"], report["recipe"]]
-        return [dict(recipe) for recipe in recipes if isinstance(recipe["forget"], str)]
-    return []
+        recipes = [dict(recipe) for recipe in (*report["earlier"], report["recipe"])]
+        return {"recipes": recipes, "forgotten": [name for name in report["forgotten"] if isinstance(name, str)]}
+    return {"recipes": [], "forgotten": []}
 
 
 def forgotten(folder: Path, entry: Entry) -> tuple[str, ...]:
     """What the runs that left a folder have made its model forget, as far as the entry knows it."""
     known = []
-    for recipe in history(folder):
+    for name in history(folder)["forgotten"]:
         with suppress(UserError):
-            known.append(entry.shown(recipe["forget"]))
+            known.append(entry.shown(name))
     return tuple(dict.fromkeys(known))
 
 

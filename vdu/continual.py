@@ -10,10 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vdu.bench import table
-from vdu.catalog import Entry
+from vdu.bench import read_rows, table
+from vdu.catalog import Entry, open_model
 from vdu.errors import UserError
-from vdu.measure import Samples, changes, figures_of
+from vdu.measure import Samples, changes, figures_of, rate
 from vdu.recipe import Recipe
 from vdu.report import write_run
 from vdu.unlearn import Run, unlearn
@@ -38,14 +38,17 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
     """
     if len(forgets) < 2:
         raise UserError("One after another takes two at least: --forget 3 8")
+    read_rows(target)  # refuses to write over something else
+    entry = open_model(recipe.model, "cpu", recipe.words)[1]
+    if entry.takes_words or not entry.statistics:
+        raise UserError(f"'{recipe.model}' cannot be measured so; take a model without words from the box.")
+    entry.plan(", ".join(forgets), 1)  # refuses at once what would be refused after hours
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         start, original = "", None
         for place, forget in enumerate([*forgets, ", ".join(forgets)]):
             last = place == len(forgets)
             run = Run(Recipe.from_dict(recipe.to_dict() | {"forget": forget}), "" if last else start)
-            if run.entry.takes_words or not run.entry.statistics:
-                raise UserError(f"'{recipe.model}' cannot be measured so; take a model without words from the box.")
             for _ in unlearn(run):
                 pass
             report = write_run(run, Path(scratch) / str(place))
@@ -63,9 +66,9 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
 def row_of(entry: Entry, forget: str, names: list[str], original: Samples, now: Samples) -> Row:
     """What the requests so far have done, against the model as it came."""
     before, after = (figures_of(part, entry, forget) for part in (original, now))
-    shares = {name: (after["class_shares"][name], *after["class_shares_ci95"][name]) for name in names}
+    rates = {name: rate("forget_rate", now.showing(entry.wanted(name))) for name in names}
     return {
-        "forget_rates": shares,
+        "forget_rates": {name: (found["forget_rate"], *found["forget_rate_ci95"]) for name, found in rates.items()},
         "samples": len(now.images),
         "u_fid_before": before["retain_fid"],
         "u_fid": after["retain_fid"],
@@ -78,7 +81,7 @@ def summary(rows: list[Row]) -> str:
     """A Markdown table with a line a request."""
     lines = []
     for row in rows:
-        rates = [f"{name}: {rate:.1%} [{low:.1%}–{high:.1%}]" for name, (rate, low, high) in row["forget_rates"].items()]
+        rates = [f"{name}: {share:.1%} [{low:.1%}–{high:.1%}]" for name, (share, low, high) in row["forget_rates"].items()]
         low, high = row["retained_same_class_ci95"]
         lines.append([
             row["requests"], ", ".join(rates), f"{row['u_fid'] / row['u_fid_before']:.2f}",

@@ -1,6 +1,7 @@
 """Forget images: real pictures of the class to forget."""
 
 import io
+import lzma
 import warnings
 import zipfile
 import zlib
@@ -17,6 +18,9 @@ from vdu.errors import UserError
 SHEET_COLUMNS = 25
 MOST_PICTURES = 500
 LARGEST_FILE = 20 * 2**20  # bytes
+BROKEN_MEMBER = (  # of a zip: broken, encrypted, or packed in a way that is not known here
+    zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError, lzma.LZMAError,
+)  # fmt: skip
 UNREADABLE = (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 REASONS = (  # what Pillow raises -> what it means; the first that fits
@@ -85,7 +89,7 @@ def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[
             raise UserError(f"These are more than {MOST_PICTURES} files; give at most {MOST_PICTURES} pictures.")
         try:
             pictures[path] = read_picture(file, shape)
-        except UNREADABLE as error:
+        except Exception as error:  # Pillow raises all kinds of things for broken files
             why = next(words for kind, words in REASONS if isinstance(error, kind))
             left_out.append(f"'{path.name}' is left out: {why}")
     return pictures, left_out
@@ -97,9 +101,14 @@ def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path,
         if not is_zip(path):
             yield path, path
             continue
-        with zipfile.ZipFile(path) as archive:
+        try:
+            archive = zipfile.ZipFile(path)
+        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+            left_out.append(f"'{path.name}' is left out: {error}")
+            continue
+        with archive:
             for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                name = Path(member.filename)
+                name = Path(member.filename.lstrip("/"))
                 if member.is_dir() or name.name.startswith(".") or "__MACOSX" in name.parts:
                     continue
                 if member.file_size > LARGEST_FILE:  # unpacked: a small zip may hold a very large file
@@ -107,7 +116,7 @@ def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path,
                     continue
                 try:
                     yield path / name, io.BytesIO(archive.read(member))
-                except (zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error) as error:  # broken or encrypted
+                except BROKEN_MEMBER as error:
                     left_out.append(f"'{name.name}' is left out: {error}")
 
 

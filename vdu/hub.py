@@ -2,11 +2,11 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
+from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from vdu.errors import UserError
 
@@ -62,7 +62,7 @@ def in_one_sentence(name: str, what: str, instead: str) -> Iterator[None]:
         ) from error
     except RepositoryNotFoundError as error:
         raise UserError(f"There is no folder '{name}' here and no {what} of that name on the hub.") from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError, ValueError) as error:
+    except Exception as error:  # also whatever the hub's HTTP client raises
         raise UserError(
             f"'{name}' is not a folder here, and could not be fetched from the hub: there is no network, or the hub did not "
             f"answer. {instead}"
@@ -88,8 +88,13 @@ def publish(folder: Path, name: str, token: str) -> str:
     api = HfApi(token=token)
     try:
         address = api.create_repo(name, private=True)
-        api.upload_folder(repo_id=name, folder_path=folder)
-    except (HfHubHTTPError, OSError, ValueError) as error:
+        try:
+            api.upload_folder(repo_id=name, folder_path=folder)
+        except Exception:
+            with suppress(Exception):  # an empty repository would only stand in the way of the next try
+                api.delete_repo(name)
+            raise
+    except Exception as error:  # also whatever the hub's HTTP client raises
         raise UserError(
             f"'{name}' could not be written to the hub; the name may be taken or not be yours, or there is no network."
         ) from error

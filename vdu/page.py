@@ -38,7 +38,8 @@ TOLD = {
 KEEP_WORDS = "Prompts, one a line, that shall go on as before. None: as different ones as there are."
 EXPERIMENT = (
     "The data-constrained question: how much of what shall be forgotten must be at hand? The recipe on the left runs once for "
-    "each number of real pictures, with the same seeds. Five runs take five times as long as one; Stop ends them."
+    "each number of real pictures, with the same seeds. Beside these, *vdu-f* goes by what the model itself draws of it; the "
+    "paper's loss, *vdu*, has nothing else. Five runs take five times as long as one; Stop ends them."
 )
 ROW = 8  # images a number of pictures
 GRID_WORDS = "Same seeds, same prompts on both sides; what is to be forgotten comes first. Framed: the judge still sees it."

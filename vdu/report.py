@@ -50,13 +50,17 @@ def report_of(run: Run) -> Report:
     if run.before and run.after:
         after |= changes(run.before, run.after, entry, recipe.forget)
     seconds = run.seconds | {"evaluate": time.monotonic() - started}
+    past, shown = history(run.model.folder), entry.shown(recipe.forget)
+    # Where on this machine a folder lies is nobody else's business, and a page's folders are gone soon.
+    paths = {name: Path(getattr(recipe, name)) for name in ("pictures", "keep")}
+    portable = {name: path.name for name, path in paths.items() if path.is_absolute()}
     return {
         "model": recipe.model,
-        "forget": entry.shown(recipe.forget),
-        "forgotten": [*(name for name in entry.forgotten if name != entry.shown(recipe.forget)), entry.shown(recipe.forget)],
+        "forget": shown,
+        "forgotten": [*(name for name in past["forgotten"] if name != shown), *([shown] if run.after and run.scale else [])],
         "method": recipe.method,
-        "recipe": recipe.to_dict(),
-        "earlier": history(run.model.folder),
+        "recipe": recipe.to_dict() | portable,
+        "earlier": past["recipes"],
         "seed": recipe.seed,
         "samples": recipe.samples,
         "before": before,
@@ -171,7 +175,7 @@ def model_card(report: Report) -> str:
     before, after, worded = report["before"], report["after"] or {}, "ira" in (report["before"] or {})
     from_hub = is_id(report["model"]) and not Path(report["model"]).is_dir()
     name = report["model"] if from_hub else Path(report["model"]).name
-    title = f"{name} without {report['forget']}"
+    title = f"{name} without {' or '.join(report['forgotten'] or [report['forget']])}"
     measured = {key: how for key, how in CARD.items() if None not in (after.get(key), before and before.get(key))}
     results = [
         EvalResult(
@@ -208,6 +212,14 @@ def model_card(report: Report) -> str:
         lines += [f"- {words} {how.format(before[key])} → {how.format(after[key])} (95 % {low}–{high})"]
     if "retain_fid" in measured:
         lines += [f"- real against real, the u-FID at this n is {after['retain_fid_floor']:.3f}"]
+    for gone, rates in after.get("forgotten_before", {}).items():
+        low, high = rates["forget_rate_ci95"]
+        lines += [f"- of {gone}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})"]
+    if report["earlier"]:
+        lines += [
+            "",
+            f"It went on from a model that {len(report['earlier'])} earlier runs had changed: “before” is that model.",
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -275,7 +287,9 @@ def write_run(run: Run, folder: Path) -> Report:
 
 def zip_model(folder: Path, report: Report) -> Path:
     """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
-    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(report['forgotten'])}")[:100]
+    name = re.sub(
+        r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(report['forgotten'] or [report['forget']])}"
+    )[:100]
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):
