@@ -564,30 +564,19 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
 
     outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, go_on, *buttons]
     inputs = [model, forget, typed, keep, uploads, judge, count, damage, go_on, *advanced.values()]
-    go.click(
-        start,
-        [state, *inputs],
-        outputs,
-        validator=check,
-        concurrency_limit=1,
-        concurrency_id="device",
-        trigger_mode="once",
-        show_progress="full",
-        show_progress_on=status,
-        api_visibility="private",
-    )
-    try_counts.click(
-        compare_counts,
-        [state, *inputs],
-        [status, counts],
-        validator=check,
-        concurrency_limit=1,
-        concurrency_id="device",
-        trigger_mode="once",
-        show_progress="full",
-        show_progress_on=status,
-        api_visibility="private",
-    )
+    for button, run_it, shown in ((go, start, outputs), (try_counts, compare_counts, [status, counts])):
+        button.click(
+            run_it,
+            [state, *inputs],
+            shown,
+            validator=check,
+            concurrency_limit=1,
+            concurrency_id="device",
+            trigger_mode="once",
+            show_progress="full",
+            show_progress_on=status,
+            api_visibility="private",
+        )
     dependent = [advanced[name] for name in DEPENDENT]
     # What is picked takes the place of what was typed. In the browser, at once: cleared by the server's answer, words that
     # were typed meanwhile would be lost.

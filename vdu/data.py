@@ -18,10 +18,10 @@ from vdu.errors import UserError
 SHEET_COLUMNS = 25
 MOST_PICTURES = 500
 LARGEST_FILE = 20 * 2**20  # bytes
-BROKEN_MEMBER = (  # of a zip: broken, encrypted, or packed in a way that is not known here
+BROKEN_ZIP = (  # or what is in it: broken, encrypted, or packed in a way that is not known here
     zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError, lzma.LZMAError,
 )  # fmt: skip
-UNREADABLE = (UserError, OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
+UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 REASONS = (  # what Pillow raises -> what it means; the first that fits
     (UnidentifiedImageError, f"it is none of {', '.join(FORMATS)}, or broken"),
@@ -103,7 +103,7 @@ def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path,
             continue
         try:
             archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, OSError) as error:
+        except BROKEN_ZIP as error:
             left_out.append(f"'{path.name}' is left out: {error}")
             continue
         with archive:
@@ -116,7 +116,7 @@ def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path,
                     continue
                 try:
                     yield path / name, io.BytesIO(archive.read(member))
-                except BROKEN_MEMBER as error:
+                except BROKEN_ZIP as error:
                     left_out.append(f"'{name.name}' is left out: {error}")
 
 

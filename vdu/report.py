@@ -167,6 +167,11 @@ CARD = {  # figure -> what a model card calls it, and how it is written there
 }
 
 
+def gone(report: Report) -> list[str]:
+    """What a model goes by as being without: all that it has forgotten, or where nothing came of it, what it should have."""
+    return report["forgotten"] or [report["forget"]]
+
+
 def model_card(report: Report) -> str:
     """A README.md for the unlearned model, with its figures for people and, as a model-index, for the hub.
 
@@ -175,7 +180,7 @@ def model_card(report: Report) -> str:
     before, after, worded = report["before"], report["after"] or {}, "ira" in (report["before"] or {})
     from_hub = is_id(report["model"]) and not Path(report["model"]).is_dir()
     name = report["model"] if from_hub else Path(report["model"]).name
-    title = f"{name} without {' or '.join(report['forgotten'] or [report['forget']])}"
+    title = f"{name} without {' or '.join(gone(report))}"
     measured = {key: how for key, how in CARD.items() if None not in (after.get(key), before and before.get(key))}
     results = [
         EvalResult(
@@ -212,13 +217,13 @@ def model_card(report: Report) -> str:
         lines += [f"- {words} {how.format(before[key])} → {how.format(after[key])} (95 % {low}–{high})"]
     if "retain_fid" in measured:
         lines += [f"- real against real, the u-FID at this n is {after['retain_fid_floor']:.3f}"]
-    for gone, rates in after.get("forgotten_before", {}).items():
+    for other, rates in after.get("forgotten_before", {}).items():
         low, high = rates["forget_rate_ci95"]
-        lines += [f"- of {gone}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})"]
+        lines += [f"- of {other}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})"]
     if report["earlier"]:
         lines += [
             "",
-            f"It went on from a model that {len(report['earlier'])} earlier runs had changed: “before” is that model.",
+            f"It went on from a model that had been changed before (runs: {len(report['earlier'])}): “before” is that model.",
         ]
     return "\n".join(lines) + "\n"
 
@@ -287,9 +292,7 @@ def write_run(run: Run, folder: Path) -> Report:
 
 def zip_model(folder: Path, report: Report) -> Path:
     """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
-    name = re.sub(
-        r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(report['forgotten'] or [report['forget']])}"
-    )[:100]
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(gone(report))}")[:100]
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
     with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):
