@@ -365,8 +365,8 @@ def finished(session: Session, words: str) -> dict[Any, Any]:
 
 
 def restored(session: Session | None) -> dict[Any, Any]:
-    """All that the page shows of a visitor's latest run, if there is one."""
-    if session is None:
+    """All that the page shows of a visitor's latest run, if there is one that came to an end."""
+    if session is None or not session.files:
         return {status: page.status_html(None)}
     return {
         **whole(session.view),
