@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from argparse import Namespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -41,8 +42,7 @@ def archive_of(path, per_class, colours=("red", "green", "blue")):
 
 
 def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
-    monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12))
-    monkeypatch.setattr(photographs, "JUDGE_BATCH", 16)
+    monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12, 16))
     monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
     monkeypatch.setattr(photographs, "MEASURED", 30)
     rounds = {name: TrainingConfig(unet={}, steps=12, batch_size=4, warmup=2, flip=True) for name in ("first", "second")}
@@ -61,6 +61,18 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     assert "| " not in (out / "README.md").read_text()
     with pytest.raises(UserError, match="--data"):
         photographs.pretrain(Namespace(data=None, **told))
+
+
+def test_a_judge_starts_from_another_one_whose_pictures_were_smaller(tmp_path):
+    torch.manual_seed(1)
+    first = Classifier(["a", "b"], channels=3, size=32, width=photographs.JUDGE_WIDTH, residual=True)
+    first.save(tmp_path)
+    kind = photographs.Kind(64, (), 0, 0, epochs=1, judge_batch=4, judge_starts=tmp_path)
+    images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with mock.patch.object(photographs, "JUDGE_RATE", 1e-9):
+        judge = photographs.train_judge(images, torch.arange(4) % 3, ["x", "y", "z"], kind, "cpu")
+    torch.testing.assert_close(judge.features[0].weight, first.features[0].weight, atol=1e-3, rtol=0)
+    assert judge.head.out_features == 3
 
 
 def test_calibration_takes_the_doubt_away_that_the_pictures_do_not_give():

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from vdu.errors import UserError
 from vdu.models import from_uint8
 from vdu.pretrain import fashion, tiny_sd
 from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, beta_quantile, load_state, train
@@ -46,6 +47,19 @@ def test_a_folder_of_another_run_is_refused(images, tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"steps": 1}))
     with pytest.raises(ValueError, match="other settings"):
         train(images, CONFIG, tmp_path)
+
+
+def test_a_run_that_comes_apart_leaves_what_there_was(images, tmp_path):
+    def teacher(noisy, t, noise):
+        teacher.step += 1
+        return noise if teacher.step <= 4 else noise * float("nan")
+
+    teacher.step = 0
+    with pytest.raises(UserError, match="the loss of step 6 is no number"):
+        train(images, CONFIG, tmp_path, save_every=3, teacher=teacher)
+    step, state = load_state(tmp_path / "state.safetensors")
+    assert step == 3
+    assert all(value.isfinite().all() for value in state["model"].values())
 
 
 def test_beta_quantiles_against_the_closed_form():

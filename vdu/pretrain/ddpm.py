@@ -6,6 +6,7 @@ Maddox et al. 2019).
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
@@ -289,7 +290,7 @@ def fit(
 
     Raises:
         ValueError: if `work` holds a run with another configuration.
-        UserError: if processes see different states of the run.
+        UserError: if processes see different states of the run, or the loss is no longer a number.
     """
     work.mkdir(parents=True, exist_ok=True)
     settings = json.dumps(asdict(config), indent=1)
@@ -339,6 +340,11 @@ def fit(
         if saves:
             mean_loss = mean(torch.stack(shown).mean()).item()
             shown.clear()
+            if not math.isfinite(mean_loss):
+                raise UserError(
+                    f"The training has come apart: the loss of step {done} is no number. What is in '{work}' from before is "
+                    "as it was; train anew from there at a lower rate (peak_rate)."
+                )
         if not is_main():
             continue
         if done == config.early:

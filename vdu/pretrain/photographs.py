@@ -23,6 +23,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vdu.catalog import ASSETS
 from vdu.classifier import Classifier
 from vdu.data import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
@@ -43,7 +44,8 @@ class Kind:
         size: height and width of the pictures.
         channels: of the network, level by level; the last `attention` levels attend.
         held_out: pictures of every class that neither network sees, where the archive has no test set.
-        epochs: of the judge.
+        epochs: of the judge, in batches of `judge_batch`.
+        judge_starts: a folder with a judge whose convolutions this one starts from.
     """
 
     size: int
@@ -51,6 +53,8 @@ class Kind:
     attention: int
     held_out: int
     epochs: int
+    judge_batch: int = 512
+    judge_starts: Path | None = None
 
     @property
     def unet(self) -> dict:
@@ -71,12 +75,12 @@ class Kind:
 
 KINDS = {
     "cifar10": Kind(32, (64, 128, 192), 2, 0, 48),
-    "tiny-imagenet": Kind(64, (32, 64, 128, 192), 2, 100, 100),
+    "tiny-imagenet": Kind(64, (32, 64, 128, 128), 2, 100, 30, 128, ASSETS / "cifar10-ddpm" / "classifier"),
 }
-JUDGE_WIDTH, JUDGE_BATCH, JUDGE_RATE = 40, 512, 0.3
+JUDGE_WIDTH, JUDGE_RATE = 40, 0.3 / 512  # the rate is of each picture in a batch
 ROUNDS = {  # in this order; `--steps` shortens each of them
     name: TrainingConfig(unet={}, steps=200_000, batch_size=256, peak_rate=rate, t_shape=(1.3, 1.5), flip=True)
-    for name, rate in (("first", 1e-3), ("second", 9e-4))
+    for name, rate in (("first", 1e-3), ("second", 5e-4))  # at 9e-4 a second round of 64×64 pictures came apart
 }
 TEMPERATURES = tuple(0.3 + 0.05 * step for step in range(25))
 MEASURED, SEED = 1000, 0  # samples
@@ -161,13 +165,15 @@ def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, 
     torch.manual_seed(0)
     random, images, labels = torch.Generator(device).manual_seed(0), images.to(device), labels.to(device)
     model = Classifier(classes, 3, kind.size, JUDGE_WIDTH, residual=True).to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(model.parameters(), JUDGE_RATE, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    a_pass = len(images) // JUDGE_BATCH
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, JUDGE_RATE, total_steps=kind.epochs * a_pass, pct_start=0.2)
+    if kind.judge_starts:
+        model.features.load_state_dict(Classifier.load(kind.judge_starts).features.state_dict())
+    rate, a_pass = JUDGE_RATE * kind.judge_batch, len(images) // kind.judge_batch
+    optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=kind.epochs * a_pass, pct_start=0.2)
     started = time.monotonic()
     for epoch in range(kind.epochs):
         order = torch.randperm(len(images), generator=random, device=device)
-        for rows in order[: a_pass * JUDGE_BATCH].split(JUDGE_BATCH):
+        for rows in order[: a_pass * kind.judge_batch].split(kind.judge_batch):
             batch = shaken(from_uint8(images[rows]), random).contiguous(memory_format=torch.channels_last)
             with autocast(device):
                 logits, _ = model(batch)
@@ -176,7 +182,7 @@ def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, 
             loss.backward()
             optimizer.step()
             schedule.step()
-        if epoch % 10 == 9:
+        if epoch % 5 == 4:
             print(
                 f"judge: epoch {epoch + 1}/{kind.epochs}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s",
                 flush=True,
