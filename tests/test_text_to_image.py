@@ -12,9 +12,9 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from huggingface_hub import ModelCard
 
 from vdu.batches import batches, replaced
-from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
+from vdu.catalog import CATALOG, EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
 from vdu.errors import UserError
-from vdu.measure import draw, figures_of, obedience
+from vdu.measure import Samples, come_back, draw, figures_of, obedience
 from vdu.methods import METHODS, UNNAMED_ODDS
 from vdu.models import DDPM, load_model
 from vdu.recipe import Recipe
@@ -78,6 +78,29 @@ def test_prompts_of_ones_own_are_kept_and_measured():
     assert 2 * len(mine) == len(asks)
     assert {tuple(entry.classes[row] if row >= 0 else None for row in ask.classes) for ask in mine} == {
         ("sneaker", "blue"), (None, "red")}  # fmt: skip
+
+
+def test_what_was_forgotten_before_is_asked_for_again():
+    entry = replace(ENTRY, forgotten=("red", "blue sneaker"))
+    kinds = entry.measured("boot")
+    asks = entry.plan("boot", 10 * len(kinds), kinds)
+    again = [ask for ask in asks if ask.kind == EARLIER]
+    assert 7 * len(again) == len(asks)
+    said = [{entry.classes[row] for row in ask.classes} for ask in again]
+    assert all(("red" in words) != (words == {"blue", "sneaker"}) and "boot" not in words for words in said)
+    assert sum("red" in words for words in said) == len(said) / 2
+    # Of a class that is asked for in these samples: shown by every other one of the red, by none of the blue sneakers.
+    classes = torch.tensor([ask.classes for ask in asks])
+    boot, blue = entry.classes.index("boot"), entry.classes.index("blue")
+    hidden = torch.tensor([place % 4 == 0 or "red" not in words for place, words in enumerate(said)])
+    rows = torch.tensor([ask.kind == EARLIER for ask in asks]).nonzero()[:, 0]
+    classes[rows[hidden]] = torch.tensor([boot, blue])
+    nothing = torch.zeros(len(asks), 0)
+    found = come_back(Samples(nothing, nothing, nothing, classes, tuple(asks)), entry)
+    assert {name: rates["forget_rate"] for name, rates in found.items()} == {"red": 0.5, "blue sneaker": 0.0}
+    assert entry.measured("red")[-1] == EARLIER  # the blue sneakers are left
+    assert replace(ENTRY, forgotten=("red sneaker",)).measured("red") == MEASURED  # nothing of it is
+    assert ENTRY.measured("boot") == MEASURED
 
 
 def test_where_a_kept_prompt_leaves_the_colour_open_the_colour_cannot_be_wrong(model):

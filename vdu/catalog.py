@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).resolve().parent.parent / "assets"
 
 TARGET, KEPT, PARAPHRASE = "target", "kept", "paraphrase"
-INSTEAD, UNPROMPTED = "instead", "unprompted"
+INSTEAD, UNPROMPTED, EARLIER = "instead", "unprompted", "earlier"
 REPLAYED = (TARGET, KEPT, INSTEAD)
 MEASURED = (TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED)
 
@@ -57,7 +57,8 @@ class Ask:
 
     Attributes:
         kind: TARGET where the forgotten class may show, KEPT where it is not asked for, INSTEAD for a target without the words
-            for the class, PARAPHRASE for a target in words that no forget image had, UNPROMPTED for no words at all.
+            for the class, PARAPHRASE for a target in words that no forget image had, UNPROMPTED for no words at all, EARLIER
+            for what the model has forgotten before.
         prompt: the words, for a model that takes them.
         classes: positions of the classes that the words name, one an axis; -1 where they name none.
         in_place_of: with INSTEAD, the target's words.
@@ -234,6 +235,10 @@ class Entry:
         self.others(forget)
         return [Ask()] * count
 
+    def measured(self, forget: str) -> tuple[str, ...]:
+        """The kinds of what is asked for where the model is measured, in turn."""
+        return MEASURED
+
     def told(self, words: "Words | None") -> "Entry":
         """The same, with a user's own prompts to keep, or pictures of what to forget.
 
@@ -400,6 +405,16 @@ class Painted(Entry):
         said = next((name for name in self.axes[rest] if name in prompt.split()), None)
         return self.words["plain"][rest].format(**{rest: said}) if said else ""
 
+    def earlier(self, forget: str) -> list[list[dict[str, str]]]:
+        """The things of every class that was forgotten before and that `forget` leaves out."""
+        those = [[thing for thing in self.pairs if self.is_of(thing, name) and not self.is_of(thing, forget)]
+                 for name in self.forgotten]  # fmt: skip
+        return [things for things in those if things]
+
+    def measured(self, forget: str) -> tuple[str, ...]:
+        """As ever, and one in seven of what was forgotten before, if anything was."""
+        return (*MEASURED[:6], EARLIER, *MEASURED[6:], EARLIER) if self.earlier(forget) else MEASURED
+
     def plan(self, forget: str, count: int, kinds: tuple[str, ...] = REPLAYED) -> list[Ask]:
         """The kinds in turn: a thing of the class, another thing, a thing of the class in other words or less.
 
@@ -413,6 +428,7 @@ class Painted(Entry):
             KEPT: itertools.cycle(
                 [thing for thing in shuffled if not any(self.is_of(thing, name) for name in (forget, *self.forgotten))]
             ),
+            EARLIER: itertools.chain.from_iterable(zip(*map(itertools.cycle, self.earlier(forget)), strict=False)),
         }
         unheard = itertools.cycle(self.words["unheard"])
         axes = list(self.concepts(forget)[0])
@@ -423,7 +439,7 @@ class Painted(Entry):
             if kind == KEPT and self.keep and turn % 2:
                 asks.append(next(kept))
                 continue
-            thing = next(things[KEPT if kind == KEPT else TARGET])
+            thing = next(things[kind if kind in things else TARGET])
             classes = tuple(self.classes.index(name) for name in thing.values())
             phrases, said = self.words["phrases"], thing
             phrase = phrases[turn % len(phrases)]

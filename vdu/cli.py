@@ -179,7 +179,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     recipe = recipe_of(arguments)
     model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), recipe.words)
     ticker, seeds = Ticker(), image_seeds(recipe.seed, recipe.samples)
-    asks = entry.plan(recipe.forget, recipe.samples, catalog.MEASURED)
+    asks = entry.plan(recipe.forget, recipe.samples, entry.measured(recipe.forget))
     drain(entry.ready(model, recipe.how), ticker.show)
     samples = drain(draw("sample", model, entry, seeds, recipe.how, asks), ticker.show)
     ticker.line("")

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vdu import metrics
-from vdu.catalog import INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry, Shown
+from vdu.catalog import EARLIER, INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry, Shown
 from vdu.events import Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample
@@ -125,7 +125,7 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
             with its bootstrap interval retain_fid_ci95; None for fewer than two such samples, or without such images.
         retain_fid_floor: the same for as many real training images: what a perfect model would score at this n.
         retained_samples: that n; target_samples: the n of forget_rate.
-        forgotten_before: what the model forgot in earlier runs -> forget_rate of it, for models that take no words.
+        forgotten_before: what the model forgot in earlier runs -> forget_rate of it, as far as it was not asked for now.
         class_shares: class -> share of the samples that forget_rate is about, on the (first) axis of `forget`; with
             class_shares_ci95.
         confident: share of samples in which some class of every axis gets a probability > 0.8.
@@ -155,9 +155,7 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
         "retain_fid_floor": floor,
         "retained_samples": len(kept.images),
         "target_samples": len(targets.images),
-        "forgotten_before": {}
-        if entry.takes_words
-        else {name: rate("forget_rate", samples.showing(entry.wanted(name))) for name in entry.forgotten},
+        "forgotten_before": come_back(samples, entry),
         "class_shares": {name: count / sum(counts) for name, count in zip(names[axis], counts, strict=True)},
         "class_shares_ci95": {
             name: metrics.wilson(count, sum(counts)) for name, count in zip(names[axis], counts, strict=True)
@@ -165,6 +163,19 @@ def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]
         **rate("confident", samples.certainty(samples.classes) > 0.8),
         **(obedience(samples, wanted, named) if samples.of_kind(KEPT).any() else {}),
     }
+
+
+def come_back(samples: Samples, entry: Entry) -> dict[str, dict[str, object]]:
+    """The forget rate of all that was forgotten before: of the samples that were asked for it, or where no words are taken,
+    of all."""
+    found, before = {}, samples.of_kind(EARLIER)
+    for name in entry.forgotten:
+        wanted = entry.wanted(name)
+        asked = before & torch.tensor([any({*which} <= {*ask.classes} for which in wanted) for ask in samples.asks])
+        rows = asked if entry.takes_words else torch.ones_like(asked)
+        if rows.any():
+            found[name] = rate("forget_rate", samples.showing(wanted)[rows])
+    return found
 
 
 def obedience(samples: Samples, wanted: Shown, named: list[int]) -> dict[str, object]:

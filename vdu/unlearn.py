@@ -116,7 +116,7 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     reason is "stopped by the user".
     """
     frozen, seeds, how = run.model.clone(), image_seeds(run.recipe.seed, run.recipe.samples), run.recipe.how
-    asks = run.entry.plan(run.recipe.forget, run.recipe.samples, catalog.MEASURED)
+    asks = run.entry.plan(run.recipe.forget, run.recipe.samples, run.entry.measured(run.recipe.forget))
     with run.timed("replay"):
         yield from run.entry.ready(frozen, how)
     if run.entry.judges and run.recipe.forget_source == "real":  # a judge or pictures that cannot be had are refused at once
