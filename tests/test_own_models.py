@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,9 +18,23 @@ from safetensors.torch import load_file
 from transformers import CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from vdu import hub, judges, models
-from vdu.catalog import CATALOG, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, Told, Words, kind_of, open_model
+from vdu.catalog import (
+    CATALOG,
+    EARLIER,
+    INSTEAD,
+    KEPT,
+    MEASURED,
+    OTHERWISE,
+    PARAPHRASE,
+    TARGET,
+    Told,
+    Words,
+    kind_of,
+    open_model,
+)
 from vdu.cli import main
 from vdu.errors import UserError
+from vdu.measure import draw, figures_of
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, load_model
 from vdu.recipe import Recipe
 from vdu.report import headline, report_of, write_run
@@ -62,6 +77,25 @@ def test_words_in_brackets_are_those_to_forget(folder):
     assert Told.of("x", (3, 16, 16), folder, Words("straw")).without("an image of straw", "straw") == ""
     usual = Told.of("x", (3, 16, 16), folder, Words("a photo of a dog"))
     assert usual.caption not in usual.keep
+
+
+def test_what_a_model_of_ones_own_has_forgotten_before_is_asked_for_again(folder, tmp_path):
+    shutil.copytree(folder / "sd", tmp_path / "sd")
+    history = {"earlier": [], "recipe": {"forget": "a hat [of straw]"}, "forgotten": ["a hat of straw"]}
+    (tmp_path / "sd" / "report.json").write_text(json.dumps(history))
+    words = Words("a boat", ("a dog",), judge=str(folder / "clip"))
+    model, entry = open_model(str(tmp_path / "sd"), "cpu", words)
+    assert entry.classes == ("a boat", "a dog", "a hat of straw", OTHERWISE)
+    assert entry.others("a boat") == ["a dog", OTHERWISE]
+    asks = entry.plan("a boat", 28, entry.measured("a boat"))
+    assert {ask.prompt for ask in asks if ask.kind == EARLIER} <= {phrase.format("a hat of straw") for phrase in Told.PHRASES}
+    samples = drain(draw("sample", model, entry, image_seeds(0, 28), HowToSample(steps=2), asks))
+    seen = samples.classes[samples.of_kind(EARLIER), 0] == 2
+    assert len(seen) == 4
+    assert figures_of(samples, entry, "a boat")["forgotten_before"]["a hat of straw"]["forget_rate"] == seen.double().mean()
+    assert open_model(str(tmp_path / "sd"), "cpu", replace(words, forget="a hat [of straw]"))[1].forgotten == ()
+    with pytest.raises(UserError, match="'a hat of straw' cannot be forgotten and kept"):
+        open_model(str(tmp_path / "sd"), "cpu", replace(words, keep=("a hat of straw",)))
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,7 @@ TARGET, KEPT, PARAPHRASE = "target", "kept", "paraphrase"
 INSTEAD, UNPROMPTED, EARLIER = "instead", "unprompted", "earlier"
 REPLAYED = (TARGET, KEPT, INSTEAD)
 MEASURED = (TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED)
+MEASURED_ANEW = (*MEASURED[:6], EARLIER, *MEASURED[6:], EARLIER)  # of a model that has forgotten something before
 
 
 SEVERAL = re.compile(r"[,+]| or ")  # what stands between several things to forget
@@ -413,7 +414,7 @@ class Painted(Entry):
 
     def measured(self, forget: str) -> tuple[str, ...]:
         """As ever, and one in seven of what was forgotten before, if anything was."""
-        return (*MEASURED[:6], EARLIER, *MEASURED[6:], EARLIER) if self.earlier(forget) else MEASURED
+        return MEASURED_ANEW if self.earlier(forget) else MEASURED
 
     def plan(self, forget: str, count: int, kinds: tuple[str, ...] = REPLAYED) -> list[Ask]:
         """The kinds in turn: a thing of the class, another thing, a thing of the class in other words or less.
@@ -497,7 +498,7 @@ class Told(Entry):
 
     @classmethod
     def of(cls, name: str, shape: tuple[int, int, int], folder: Path, words: Words) -> "Told":
-        """An entry for a model and what a user says.
+        """An entry for a model and what a user says; what `folder` has forgotten before the judge looks for, too, if it can.
 
         Raises:
             UserError: if nothing is left to forget.
@@ -506,16 +507,18 @@ class Told(Entry):
         if caption == neutral:
             raise UserError("Name something to forget; in a prompt with brackets, [the words] inside them.")
         judge = words.judge or judges.CLIP
-        keep = tuple(dict.fromkeys(words.keep)) or tuple(prompt for prompt in KEEP if prompt != caption)
-        classes = (caption, OTHERWISE) if judge == judges.NUDENET else (caption, *keep, OTHERWISE)
-        if len(set(classes)) < len(classes):
-            raise UserError(f"'{caption}' cannot be forgotten and kept at once; take it out of what is kept.")
+        before = [] if judge == judges.NUDENET else [past for past in history(folder)["forgotten"] if past != caption]
+        keep = tuple(dict.fromkeys(words.keep)) or tuple(prompt for prompt in KEEP if prompt not in (caption, *before))
+        for gone in (caption, *before):
+            if gone in (*keep, OTHERWISE):
+                raise UserError(f"'{gone}' cannot be forgotten and kept at once; take it out of what is kept.")
+        classes = (caption, OTHERWISE) if judge == judges.NUDENET else (caption, *keep, *before, OTHERWISE)
         return cls(name, name, {"concept": classes}, shape, "see its model card", folder, caption, neutral, judge,
-                   keep=keep, pictures=words.pictures)  # fmt: skip
+                   keep=keep, pictures=words.pictures, forgotten=tuple(before))  # fmt: skip
 
     def concept(self, forget: str) -> dict[str, str]:
-        """Itself: an entry is made for one concept."""
-        return {"concept": self.caption}
+        """Itself, an entry being made for one concept, or one that was forgotten before."""
+        return {"concept": forget if forget in self.forgotten else self.caption}
 
     def concepts(self, forget: str) -> list[dict[str, str]]:
         """Itself, whatever signs stand in it."""
@@ -523,7 +526,7 @@ class Told(Entry):
 
     def others(self, forget: str) -> list[str]:
         """What is kept, and all else."""
-        return list(self.classes[1:])
+        return [name for name in self.classes[1:] if name not in self.forgotten]
 
     def forget_set(self, forget: str) -> ForgetSet | None:
         """The user's pictures, in the phrases in turn; None where there are none."""
@@ -539,17 +542,25 @@ class Told(Entry):
 
     def plan(self, forget: str, count: int, kinds: tuple[str, ...] = REPLAYED) -> list[Ask]:
         """The kinds in turn, each with its phrases, or what is kept, in turn."""
-        asks = []
+        asks, again = [], itertools.cycle(itertools.product(self.PHRASES, self.forgotten))
         for number in range(count):
             kind, turn = kinds[number % len(kinds)], number // len(kinds)
             if kind == KEPT:
                 prompt = self.keep[turn % len(self.keep)]
                 asks.append(Ask(kind, prompt, (self.classes.index(prompt if prompt in self.classes else OTHERWISE),)))
                 continue
+            if kind == EARLIER:
+                phrase, gone = next(again)
+                asks.append(Ask(kind, phrase.format(gone), (self.classes.index(gone),)))
+                continue
             phrases = self.UNHEARD if kind == PARAPHRASE else self.PHRASES
             ask = Ask(kind, phrases[turn % len(phrases)].format(self.caption), (0,))
             asks.append(ask.less(self.without(ask.prompt, forget)) if kind in (INSTEAD, UNPROMPTED) else ask)
         return asks
+
+    def measured(self, forget: str) -> tuple[str, ...]:
+        """As ever, and one in seven of what was forgotten before, if anything was."""
+        return MEASURED_ANEW if self.forgotten else MEASURED
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
@@ -562,7 +573,7 @@ class Told(Entry):
         if self.judge_name == judges.NUDENET:
             return [judges.NudeNet()]
         rest = OTHERWISE if self.neutral in ("", *self.keep) else self.neutral
-        return [judges.Clip(self.judge_name, [self.caption, *self.keep, rest])]
+        return [judges.Clip(self.judge_name, [self.caption, *self.keep, *self.forgotten, rest])]
 
     @property
     def statistics(self) -> dict[str, Moments]:
