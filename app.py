@@ -20,12 +20,12 @@ from typing import Any
 import gradio as gr
 
 from vdu import hub, page
-from vdu.catalog import CATALOG, entry_of, kind_of
+from vdu.catalog import CATALOG, entry_of, kind_of, shape_of
 from vdu.data import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
 from vdu.judges import CLIP, NUDENET
-from vdu.models import FULL_SIZE, pick_device
+from vdu.models import FULL_SIZE, SMALL, pick_device
 from vdu.recipe import CHOICES, DEPENDENT, Recipe
 from vdu.report import preview_sheet, report_of, write_run, zip_model
 from vdu.sampling import drain
@@ -37,7 +37,7 @@ EXAMPLES = {name: page.saved_view(entry.folder / "example") for name, entry in C
 EXAMPLE = next(iter(EXAMPLES.values()))
 DEFAULT = Recipe(model=EXAMPLE.report["model"], forget=EXAMPLE.report["forget"])
 # On the left; everything else is folded away. "typed" stands for what is to be forgotten in place of the choice above it.
-PLAIN = ("model", "forget", "typed", "keep", "pictures", "judge", "forget_images", "max_damage", "go_on")
+PLAIN = ("model", "forget", "typed", "keep", "pictures", "others", "judge", "forget_images", "max_damage", "go_on")
 FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting",
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
@@ -48,6 +48,7 @@ JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if fi
 LOGIN = bool(gr.utils.get_space() and os.environ.get("OAUTH_CLIENT_ID")) and find_spec("authlib") is not None
 THUMBNAIL = (3, 96, 96)
 START = "start"  # in a session's folder: the model that its run goes on from
+WORDED = (SMALL, FULL_SIZE)  # kinds of models that take words
 COUNTS = (1, 4, 16, 64, 256)  # of real pictures, in the experiment
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
 KINDS = {entry.name: entry.type for entry in dataclasses.fields(Recipe)}
@@ -103,35 +104,41 @@ def permitted(model: str, judge: str, pictures: str = "", device: str = "auto") 
         raise UserError(f"'{model}' needs a GPU, and there is none here; the models in the box are {', '.join(CATALOG)}.")
 
 
-def recipe_of(*values: Any, folder: str = "") -> Recipe:
-    """The recipe that the page's inputs describe, with a visitor's pictures in a folder."""
+def recipe_of(*values: Any, folder: Path | None = None) -> Recipe:
+    """The recipe that the page's inputs describe; a visitor's pictures are copied into a folder, if one is given."""
     choices = dict(zip((*PLAIN, *FOLDED), values, strict=True))
     choices |= {name: choices[name] or "" for name in ("typed", "keep", "judge")}  # None in what has not been opened yet
-    typed, uploaded, _ = (choices.pop(name) for name in ("typed", "pictures", "go_on"))
-    if len(uploaded or ()) > MOST_PICTURES:
-        raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
+    typed, uploaded, others, _ = (choices.pop(name) for name in ("typed", "pictures", "others", "go_on"))
+    for files in (uploaded, others):
+        if len(files or ()) > MOST_PICTURES:
+            raise UserError(f"These are {len(files)} pictures; give at most {MOST_PICTURES}.")
+    pictures = keep_pictures(uploaded, folder / "pictures") if folder else ""
     if entry := entry_of(choices["model"]):
         choices |= {"forget": typed.strip() or choices["forget"], "judge": ""}
         if not entry.takes_words:
-            choices |= {"keep": "", "pictures": folder}
+            choices |= {"keep": "", "pictures": pictures}
         entry.plan(choices["forget"], 1)
     else:
-        choices |= {"forget": typed, "pictures": folder}
+        choices |= {"forget": typed, "pictures": pictures}
+        if others and kind_of(choices["model"]) in WORDED:
+            raise UserError("This model takes words; write prompts to keep, and take the pictures of other things out.")
+        if others and folder:
+            choices["keep"] = keep_pictures(others, folder / "others")
         if not typed.strip():
             raise UserError("Write what the model shall forget, in the words that one would ask it for it.")
     permitted(choices["model"], choices["judge"])
     return Recipe.from_dict(choices)
 
 
-def keep_pictures(uploaded: list[str] | None, folder: Path) -> str:
-    """Copy what a visitor uploaded and can be read into a folder of their session; "" if they uploaded nothing.
+def keep_pictures(uploaded: list[str] | None, target: Path) -> str:
+    """Copy what a visitor uploaded and can be read into a new folder of their session; "" if they uploaded nothing.
 
     Raises:
         UserError: if none of it can be read.
     """
     if not uploaded:
         return ""
-    (target := folder / "pictures").mkdir()
+    target.mkdir()
     readable, _ = read_each(map(Path, uploaded), THUMBNAIL)
     used = [path for path in map(Path, uploaded) if path in readable or any(path in inside.parents for inside in readable)]
     for number, path in enumerate(used):
@@ -143,10 +150,8 @@ def keep_pictures(uploaded: list[str] | None, folder: Path) -> str:
 
 def show_pictures(uploaded: list[str] | None, model: str) -> Any:
     """What the model will see of uploaded pictures; those that cannot be read are named."""
-    entry = entry_of(model)
-    shape = entry.shape if entry else THUMBNAIL
     try:
-        readable, left_out = read_each(map(Path, uploaded or []), shape)
+        readable, left_out = read_each(map(Path, uploaded or []), shape_of(model) or THUMBNAIL)
     except UserError as error:
         raise gr.Error(str(error), title="These cannot be used", print_exception=False) from error
     return gr.update(value=page.pictures_html(list(readable.values()), left_out), visible=bool(readable or left_out))
@@ -200,8 +205,7 @@ def start(request: gr.Request, last_session: Session | None, *values: Any) -> It
             return
         yield {status: page.status_html(None, "Loading the model …")}
         folder = Path(tempfile.mkdtemp(prefix="vdu-run-"))
-        pictures = keep_pictures(values[PLAIN.index("pictures")], folder)
-        run = Run(recipe_of(*values, folder=pictures), lay_start(start_of(last_session, values), folder))
+        run = Run(recipe_of(*values, folder=folder), lay_start(start_of(last_session, values), folder))
         session, progress, shown = Session(run, page.live_view(run, {}), folder), None, 0.0
         yield {
             status: page.status_html(None, "Starting …"),
@@ -252,7 +256,7 @@ def compare_counts(request: gr.Request, session: Session | None, *values: Any) -
     stop_asked, rows = STOPS.setdefault(request.session_hash, threading.Event()), []
     folder = Path(tempfile.mkdtemp(prefix="vdu-run-"))
     try:
-        recipe = recipe_of(*values, folder=keep_pictures(values[PLAIN.index("pictures")], folder))
+        recipe = recipe_of(*values, folder=folder)
         origin = lay_start(start_of(session, values), folder)
         numbers = counts_for(Run(recipe, origin))
         for place, number in enumerate(numbers):
@@ -337,22 +341,24 @@ def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
 def choose_model(session: Session | None, name: str, method: str) -> dict[Any, Any]:
     """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
     entry, view = entry_of(name), EXAMPLES.get(name)
-    worded, words_now = entry is None or entry.takes_words, "Ready."
+    worded, words_now = entry.takes_words if entry else kind_of(name) in WORDED, "Ready."
     try:
         permitted(name, "")
     except UserError as error:
         words_now = str(error)
+    shown = {choice: entry is not None, own: entry is None or worded, words: worded, judge: entry is None}
     return {
         status: page.status_html(None, words_now),
         forget: gr.update(choices=[*entry.classes], value=view.report["forget"] if view else entry.classes[0])
         if entry
         else gr.skip(),
-        **{part: gr.update(visible=shown) for part, shown in ((choice, entry is not None), (own, worded), (words, worded))},
+        **{part: gr.update(visible=visible) for part, visible in shown.items()},
+        keep: gr.update(visible=True) if worded else gr.update(visible=False, value=""),
         typed: gr.update(**page.typing(entry)),
         otherwise: gr.update(label=page.OTHERWISE[worded], open=worded),
         go_on: gr.update(visible=bool(session and session.left and session.run.recipe.model == name), value=False),
         uploads: gr.update(visible=entry is None or not worded, value=None),
-        judge: gr.update(visible=entry is None),
+        others: gr.update(visible=entry is None and not worded, value=None),
         **defaults_for(name, method),
         **(whole(view, example=True) if view and not session else {}),
     }
@@ -487,6 +493,9 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 uploads = gr.File(file_count="multiple", file_types=["image", ".zip"], height=140, elem_id="pictures",
                                   label="Your own pictures of it, or a zip")  # fmt: skip
                 seen = gr.HTML(visible=False, elem_id="seen")
+                others = gr.File(file_count="multiple", file_types=["image", ".zip"], height=140, elem_id="others",
+                                 label="Pictures of other things, to keep", visible=False)  # fmt: skip
+                others_seen = gr.HTML(visible=False, elem_id="others-seen")
             go_on = gr.Checkbox(False, visible=False, label="Go on from the last run", elem_id="go-on",
                                 info="From the model that it left, and this comes on top.")  # fmt: skip
             with gr.Row():
@@ -563,7 +572,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 gr.Markdown(NUMBERS, latex_delimiters=LATEX)
 
     outputs = [state, headline, status, before, when, after, snapshot, distance, shares, table, curves, go_on, *buttons]
-    inputs = [model, forget, typed, keep, uploads, judge, count, damage, go_on, *advanced.values()]
+    inputs = [model, forget, typed, keep, uploads, others, judge, count, damage, go_on, *advanced.values()]
     for button, run_it, shown in ((go, start, outputs), (try_counts, compare_counts, [status, counts])):
         button.click(
             run_it,
@@ -585,11 +594,12 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
     model.input(
         choose_model,
         [state, model, advanced["method"]],
-        [forget, choice, otherwise, own, words, typed, uploads, judge, *dependent, *outputs],
+        [forget, choice, otherwise, own, words, typed, keep, uploads, others, judge, *dependent, *outputs],
         show_progress="hidden",
         api_visibility="private",
     )
-    uploads.change(show_pictures, [uploads, model], seen, show_progress="hidden", api_visibility="private")
+    for files, preview in ((uploads, seen), (others, others_seen)):
+        files.change(show_pictures, [files, model], preview, show_progress="hidden", api_visibility="private")
     stop.click(ask_to_stop, None, status, show_progress="hidden", api_visibility="private")
     demo.unload(leave)
     snapshot.input(show_snapshot, [state, model, snapshot], [after, when], show_progress="hidden", trigger_mode="always_last",

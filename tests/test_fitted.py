@@ -6,10 +6,11 @@ import pytest
 import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
-from dummies import dummy_ddpm
+from dummies import dummy_ddpm, dummy_stable_diffusion
 
+import app
 from vdu.accuracy import Accuracy, lang_reiczigel, rogan_gladen
-from vdu.catalog import CATALOG, Words, open_model
+from vdu.catalog import CATALOG, Words, open_model, shape_of
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.fitted import DRAWN, FEWEST, Fitted, FittedJudge, Line, look
@@ -188,6 +189,25 @@ def test_the_command_forgets_what_only_pictures_show(keep, folder, tmp_path, cap
         assert figures["forget_rate"] == after["forget_rate"]
         assert figures["judge"] == judge
     assert main(["sample", "--model", told[1], "--n", "2", "--sampler-steps", "2", "--out", str(tmp_path / "s.png")]) == 0
+
+
+def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(app, "ANY_MODEL", True)
+    model = str(folder / "ddpm")
+    shown = app.choose_model(None, model, "vdu-f")
+    assert [shown[part]["visible"] for part in (app.uploads, app.others, app.keep, app.words)] == [True, True, False, False]
+    assert shape_of(model) == (1, 24, 24)  # which the preview has
+    assert shape_of(str(folder / "ships")) is None
+    ships, others = ([str(path) for path in sorted((folder / name).iterdir())] for name in ("ships", "others"))
+    plain = {"model": model, "forget": None, "typed": "my ship", "keep": "", "pictures": ships, "others": others, "judge": "",
+             "forget_images": 500, "max_damage": 0.4, "go_on": False}  # fmt: skip
+    folded = [getattr(Recipe(model=model, forget="my ship"), name) for name in app.FOLDED]
+    recipe = app.recipe_of(*plain.values(), *folded, folder=tmp_path)
+    assert recipe.words == Words("my ship", (str(tmp_path / "others"),), str(tmp_path / "pictures"))
+    assert len(list((tmp_path / "others").iterdir())) == len(others)
+    dummy_stable_diffusion(folder / "sd")
+    with pytest.raises(UserError, match="takes words; write prompts to keep"):
+        app.recipe_of(*(plain | {"model": str(folder / "sd")}).values(), *folded)
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,10 @@ def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
     assert shown[app.choice]["visible"]
     assert not shown[app.own]["visible"]
     assert not shown[app.judge]["visible"]
+    assert not shown[app.others]["visible"]
     assert shown[app.advanced["batch_size"]] == Recipe(model="cifar10-ddpm", forget="frog").batch_size
-    left = {"model": GOOGLE, "forget": "frog", "typed": "", "keep": "", "pictures": None, "judge": "", "forget_images": 500,
-            "max_damage": 0.4, "go_on": False}  # fmt: skip
+    left = {"model": GOOGLE, "forget": "frog", "typed": "", "keep": "", "pictures": None, "others": None, "judge": "",
+            "forget_images": 500, "max_damage": 0.4, "go_on": False}  # fmt: skip
     suits = Recipe(model=GOOGLE, forget="frog").to_dict()
     folded = [suits[name] for name in app.FOLDED]
     recipe = app.recipe_of(*left.values(), *folded)

@@ -28,6 +28,7 @@ from vdu.models import (
     TEXT_TO_IMAGE,
     UNCONDITIONAL,
     WEIGHTS,
+    WORDLESS,
     Model,
     StableDiffusion,
     is_large,
@@ -660,6 +661,19 @@ def kind_of(name: str) -> str:
             return UNCONDITIONAL if unet["in_channels"] == 1 else PHOTOGRAPHS
         return FULL_SIZE if is_large(unet["sample_size"], LARGE) else SMALL
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
+
+
+def shape_of(name: str) -> tuple[int, int, int] | None:
+    """The shape of a model's images, (c, h, w), by a catalog name or the folder of a model without words; else None."""
+    if entry := entry_of(name):
+        return entry.shape
+    with suppress(OSError, ValueError, TypeError, KeyError, UserError):
+        folder = model_folder(name)
+        unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
+        if json.loads((folder / "model_index.json").read_text())["_class_name"] in WORDLESS:
+            size = unet["sample_size"]
+            return unet["in_channels"], *(size if isinstance(size, list) else (size, size))
+    return None
 
 
 def model_folder(name: str) -> Path:
