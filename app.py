@@ -20,7 +20,7 @@ from typing import Any
 import gradio as gr
 
 from vdu import hub, page
-from vdu.catalog import CATALOG, entry_of, kind_of, shape_of
+from vdu.catalog import CATALOG, PICTURES, entry_of, kind_of, shape_of
 from vdu.data import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
@@ -44,6 +44,7 @@ FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "poster
 ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
 MODELS = [(CATALOG[name].title, name) for name in EXAMPLES] + [(title, name) for name, title in hub.LISTED.items()]
 JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
+FITTED = [("Whichever fits", ""), ("One fitted on your pictures", PICTURES)]
 # On a Space with hf_oauth, visitors can log in; elsewhere Gradio's login button would keep the page from starting.
 LOGIN = bool(gr.utils.get_space() and os.environ.get("OAUTH_CLIENT_ID")) and find_spec("authlib") is not None
 THUMBNAIL = (3, 96, 96)
@@ -346,7 +347,7 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         permitted(name, "")
     except UserError as error:
         words_now = str(error)
-    shown = {choice: entry is not None, own: entry is None or worded, words: worded, judge: entry is None}
+    shown = {choice: entry is not None, own: entry is None or worded, words: worded}
     return {
         status: page.status_html(None, words_now),
         forget: gr.update(choices=[*entry.classes], value=view.report["forget"] if view else entry.classes[0])
@@ -354,8 +355,9 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         else gr.skip(),
         **{part: gr.update(visible=visible) for part, visible in shown.items()},
         keep: gr.update(visible=True) if worded else gr.update(visible=False, value=""),
-        typed: gr.update(**page.typing(entry)),
-        otherwise: gr.update(label=page.OTHERWISE[worded], open=worded),
+        judge: gr.update(visible=entry is None, choices=JUDGES if worded else FITTED, value=""),
+        typed: gr.update(**page.typing(entry, worded)),
+        otherwise: gr.update(label=page.OTHERWISE[worded] if entry or worded else page.SHOWN, open=entry is None or worded),
         go_on: gr.update(visible=bool(session and session.left and session.run.recipe.model == name), value=False),
         uploads: gr.update(visible=entry is None or not worded, value=None),
         others: gr.update(visible=entry is None and not worded, value=None),
@@ -485,7 +487,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                 forget = gr.Radio(list(CATALOG[DEFAULT.model].classes), value=DEFAULT.forget, label="Forget", elem_id="forget",
                                   info="What the model shall no longer draw. Beside each: examples.")  # fmt: skip
             with gr.Accordion(page.OTHERWISE[False], open=False) as otherwise:
-                typed = gr.Textbox(max_length=200, elem_id="typed", **page.typing(CATALOG[DEFAULT.model]))
+                typed = gr.Textbox(max_length=200, elem_id="typed", **page.typing(CATALOG[DEFAULT.model], worded=False))
                 with gr.Column(visible=False, min_width=200) as own:
                     keep = gr.Textbox(max_length=2000, lines=2, label="Keep", elem_id="keep", info=page.KEEP_WORDS)
                     judge = gr.Dropdown(JUDGES, value="", visible=False,

@@ -29,11 +29,17 @@ TYPED = {
     "placeholder": "crimson, or: a red sneaker, or: red, blue",
 }
 OTHERWISE = {False: "Several at once, or your own pictures", True: "In words"}  # by whether the model takes them
+SHOWN = "In pictures of yours"  # for a model that takes no words and has no classes to choose from
 SEVERAL = {"label": "… or several", "info": "In place of the choice above: more than one at once, with commas between."}
 TOLD = {
     "label": "Forget",
     "info": "A prompt for it, as one would write it; in brackets the words of it that shall mean nothing any more.",
     "placeholder": "a painting [by Van Gogh]",
+}
+CALLED = {
+    "label": "Forget",
+    "info": "A name for what your pictures show, of which a judge is fitted to 8 or more; or a class that the judge knows.",
+    "placeholder": "our church",
 }
 KEEP_WORDS = "Prompts, one a line, that shall go on as before. None: as different ones as there are."
 EXPERIMENT = (
@@ -61,10 +67,12 @@ class View:
     looks: list[dict[str, float]]
 
 
-def typing(entry: Entry | None) -> dict[str, str]:
+def typing(entry: Entry | None, worded: bool) -> dict[str, str]:
     """What the field says in which things to forget are typed, for a model of the catalog or of somebody's own."""
-    if entry is None or entry.takes_words:
-        return TYPED if entry else TOLD
+    if entry is None:
+        return TOLD if worded else CALLED
+    if worded:
+        return TYPED
     return SEVERAL | {"placeholder": f"{entry.classes[3]}, {entry.classes[-2]}"}
 
 
