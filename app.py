@@ -20,8 +20,9 @@ from typing import Any
 import gradio as gr
 
 from vdu import hub, page
-from vdu.catalog import CATALOG, PICTURES, entry_of, kind_of, shape_of
+from vdu.catalog import CATALOG, entry_of, kind_of, shape_of
 from vdu.data import MOST_PICTURES, read_each
+from vdu.entries import PICTURES
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
 from vdu.judges import CLIP, NUDENET

@@ -10,8 +10,9 @@ from dummies import dummy_ddpm, dummy_stable_diffusion
 
 import app
 from vdu.accuracy import Accuracy, lang_reiczigel, rogan_gladen
-from vdu.catalog import CATALOG, Words, open_model, shape_of
+from vdu.catalog import CATALOG, open_model, shape_of
 from vdu.cli import main
+from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.fitted import DRAWN, FEWEST, Fitted, FittedJudge, Line, look
 from vdu.metrics import wilson

@@ -13,8 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import app
 from vdu import hub
-from vdu.catalog import CATALOG, Words, entry_of, kind_of, open_model
+from vdu.catalog import CATALOG, entry_of, kind_of, open_model
 from vdu.cli import main
+from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, WEIGHTS, load_model
 from vdu.recipe import Recipe

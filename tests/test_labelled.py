@@ -10,8 +10,9 @@ from PIL import Image
 
 import app
 from vdu import labelled
-from vdu.catalog import TINY_IMAGENET, Words, open_model
+from vdu.catalog import TINY_IMAGENET, open_model
 from vdu.cli import main
+from vdu.entries import Words
 from vdu.errors import UserError
 
 DIGITS = ["0 - zero", "1 - one", "2 - two", "3 - three", "4", "5", "6", "7", "8", "9"]

@@ -12,8 +12,9 @@ import torch
 from diffusers import DDPMPipeline
 from PIL import Image
 
-from vdu.catalog import CATALOG, Words, open_model
+from vdu.catalog import CATALOG, open_model
 from vdu.classifier import Classifier
+from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.measure import floor_of
 from vdu.metrics import load_statistics

@@ -5,7 +5,7 @@ import torch
 from conftest import Line
 from diffusers import DDPMScheduler
 
-from vdu.catalog import ASSETS
+from vdu.entries import ASSETS
 from vdu.errors import UserError
 from vdu.models import DDPM
 from vdu.optimizers import NaturalGradient

@@ -10,8 +10,9 @@ from diffusers import DDPMPipeline
 
 from vdu import retraining
 from vdu.bench import Setting
-from vdu.catalog import ASSETS, CATALOG
+from vdu.catalog import CATALOG
 from vdu.cli import main
+from vdu.entries import ASSETS
 from vdu.errors import UserError
 
 SHIPPED = ASSETS / "mnist-ddpm"

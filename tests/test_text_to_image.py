@@ -12,7 +12,8 @@ from diffusers import DDPMScheduler, StableDiffusionPipeline
 from huggingface_hub import ModelCard
 
 from vdu.batches import batches, replaced
-from vdu.catalog import CATALOG, EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED, open_model
+from vdu.catalog import CATALOG, open_model
+from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED
 from vdu.errors import UserError
 from vdu.measure import Samples, come_back, draw, figures_of, obedience
 from vdu.methods import METHODS, UNNAMED_ODDS

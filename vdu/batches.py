@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vdu import data, losses
-from vdu.catalog import INSTEAD, Entry, ForgetSet
+from vdu.entries import INSTEAD, Entry, ForgetSet
 from vdu.errors import UserError
 from vdu.methods import METHODS, Context, Noised
 from vdu.models import Model

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from vdu import bench, catalog, continual, full_size, hub, retraining
 from vdu.bench import COMPARED, SETTINGS
+from vdu.entries import Entry, Words
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import Clock, draw, figures_of
@@ -102,7 +103,7 @@ FIGURES = {
 }
 
 
-def measured(entry: catalog.Entry) -> str:
+def measured(entry: Entry) -> str:
     """What is known of a model and of the example that ships with it, in words."""
     figures = json.loads((entry.folder / "figures.json").read_text())
     words = "; ".join(form.format(figures[name]) for name, form in FIGURES.items() if name in figures)
@@ -158,7 +159,7 @@ def run_sample(arguments: argparse.Namespace) -> None:
     """Write a sheet of samples, and the samples themselves if asked."""
     recipe = recipe_of(arguments)
     # Nobody judges here: any words will do for a model that the catalog does not know.
-    model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), catalog.Words("anything"))
+    model, entry = catalog.open_model(recipe.model, pick_device(recipe.device), Words("anything"))
     if arguments.prompt is not None and not entry.takes_words:
         raise UserError(f"'{recipe.model}' draws without words; leave --prompt out.")
     prompts = [arguments.prompt] if arguments.prompt is not None else entry.prompts

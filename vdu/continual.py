@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from vdu.bench import read_rows, table
-from vdu.catalog import Entry, open_model
+from vdu.catalog import open_model
+from vdu.entries import Entry
 from vdu.errors import UserError
 from vdu.measure import Samples, changes, figures_of, rate
 from vdu.recipe import Recipe

@@ -16,14 +16,15 @@ from torch.nn import functional
 
 from vdu import data
 from vdu.accuracy import Accuracy
-from vdu.catalog import ASSETS, OTHERWISE, Ask, Entry, ForgetSet, Words
 from vdu.classifier import Classifier
+from vdu.entries import ASSETS, Ask, Entry, ForgetSet, Words
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.measure import Clock
 from vdu.metrics import Moments
 from vdu.models import Model
 from vdu.sampling import HowToSample, image_seeds, sample
+from vdu.told import OTHERWISE
 
 FEWEST = 8  # pictures of a kind: fewer say too little of the judge's errors
 FOLDS = 8  # of the cross-validation: of the fewest pictures each is left out once

@@ -15,7 +15,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from vdu.catalog import ASSETS
+from vdu.entries import ASSETS
 from vdu.measure import Samples
 from vdu.models import StableDiffusion, pick_device
 from vdu.recipe import Recipe

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from vdu import metrics
-from vdu.catalog import EARLIER, INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry, Shown
+from vdu.entries import EARLIER, INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry, Shown
 from vdu.events import Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from vdu import figures
-from vdu.catalog import Entry
+from vdu.entries import Entry
 from vdu.events import PHASES, Preview, Progress
 from vdu.measure import Samples
 from vdu.methods import METHODS

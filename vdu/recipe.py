@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vdu.catalog import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Words, kind_of
+from vdu.catalog import kind_of
+from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.methods import METHODS
-from vdu.models import PARAMETERS
+from vdu.models import FULL_SIZE, PARAMETERS, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 

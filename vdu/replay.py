@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from vdu.catalog import TARGET, Entry, Shown
+from vdu.entries import TARGET, Entry, Shown
 from vdu.events import Preview, Progress
 from vdu.measure import Samples, draw, draw_pristine
 from vdu.models import Model

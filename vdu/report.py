@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vdu import metrics
-from vdu.catalog import history
+from vdu.entries import history
 from vdu.events import Preview
 from vdu.hub import is_id
 from vdu.measure import changes, figures_of

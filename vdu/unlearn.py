@@ -19,6 +19,7 @@ from torch import Tensor
 
 from vdu import catalog
 from vdu.batches import batches
+from vdu.entries import Ask, Entry
 from vdu.events import Event, Finished, Measured, Preview, StepTaken
 from vdu.measure import Clock, Samples, draw, draw_pristine
 from vdu.methods import METHODS, Context, Method
@@ -90,7 +91,7 @@ class Run:
             estimate, _ = POSTERIORS[self.recipe.posterior]
             self.estimating = estimate(self.model, self.entry.prompts)
 
-    def untouched(self) -> tuple[Model, catalog.Entry]:
+    def untouched(self) -> tuple[Model, Entry]:
         """The model as it was before the run, and its entry."""
         return catalog.open_model(self.start or self.recipe.model, pick_device(self.recipe.device), self.recipe.words)
 
@@ -293,7 +294,7 @@ def further(run: Run, factor: float) -> Generator[Event, None, Preview]:
 def tried(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
     """What the untouched and the finished run's model draw for any prompt, from the same `TRIED` seeds."""
     pristine, _ = run.untouched()
-    seeds, asks = image_seeds(GRID_SEED + run.recipe.seed, TRIED), [catalog.Ask(prompt=prompt)] * TRIED
+    seeds, asks = image_seeds(GRID_SEED + run.recipe.seed, TRIED), [Ask(prompt=prompt)] * TRIED
     before = yield from draw_pristine("preview", pristine, run.entry, seeds, run.recipe.how, asks)
     return before, (yield from draw("preview", run.model, run.entry, seeds, run.recipe.how, asks))
 

@@ -23,9 +23,9 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from vdu.catalog import ASSETS
 from vdu.classifier import Classifier
 from vdu.data import SHEET_COLUMNS, write_sheet
+from vdu.entries import ASSETS
 from vdu.errors import UserError
 from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
 from vdu.models import autocast, from_uint8, load_model, pick_device

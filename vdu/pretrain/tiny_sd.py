@@ -25,8 +25,9 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from vdu.catalog import CATALOG, KEPT, Ask
+from vdu.catalog import CATALOG
 from vdu.data import write_sheet
+from vdu.entries import KEPT, Ask
 from vdu.measure import draw, judged, rate
 from vdu.metrics import Moments, save_statistics
 from vdu.models import StableDiffusion, autocast, from_uint8, load_model, pick_device, to_uint8
