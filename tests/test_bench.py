@@ -6,6 +6,7 @@ import pytest
 from conftest import QUICK
 
 from vdu import bench
+from vdu.cli import main
 from vdu.errors import UserError
 from vdu.metrics import wilson
 from vdu.recipe import Recipe
@@ -113,3 +114,16 @@ def test_models_that_take_words_have_a_bar_and_a_table_of_their_own():
     assert "1 of 2" in line
     classes = bench.classes_table([worded(forget="red"), worded(forget="bag")]).splitlines()
     assert [line.split(" | ")[0] for line in classes[2:]] == ["| red", "| bag"]
+
+
+@pytest.mark.parametrize("command", ["timesteps", "memory", "retrained", "continual"])
+def test_what_is_no_table_is_not_written_over(command, tmp_path, capsys):
+    target = tmp_path / "notes.json"
+    target.write_text('[{"mine": 1}]')
+    for name in ("with-all", "without-3"):
+        (tmp_path / name).mkdir()
+    flags = {"retrained": ["--models", str(tmp_path)], "memory": ["--work", str(tmp_path)],
+             "continual": ["--forget", "3", "8"]}.get(command, [])  # fmt: skip
+    assert main(["bench", command, *flags, "--out", str(target)]) == 2
+    assert "choose another --out" in capsys.readouterr().err
+    assert target.read_text() == '[{"mine": 1}]'

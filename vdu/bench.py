@@ -250,14 +250,18 @@ def save(figure: Figure, path: Path) -> None:
     figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
 
 
-def read_rows(target: Path) -> list[Row]:
-    """The rows of an earlier table, or none."""
+def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
+    """The rows of an earlier table, or none.
+
+    Raises:
+        UserError: if the file holds something else: not rows that all have a `mark`.
+    """
     if not target.exists():
         return []
     try:
         rows = json.loads(target.read_text())
-        assert all("recipe" in row for row in rows)
-    except (ValueError, TypeError, AssertionError) as error:
+        assert all(mark in row for row in rows)
+    except (OSError, ValueError, TypeError, AssertionError) as error:
         raise UserError(f"'{target}' exists and is not a table of this command; choose another --out.") from error
     return rows
 
@@ -370,6 +374,7 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
         show: called with a line a timestep.
         picture: PNG to draw.
     """
+    read_rows(target, "same_class")  # refuses to write over something else
     network, entry = open_model(model, pick_device("auto"))
     recipe, clean = Recipe(), torch.cat([entry.forget_images(name)[:images] for name in entry.classes])
     truth = torch.arange(len(entry.classes)).repeat_interleave(images)

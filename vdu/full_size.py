@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from vdu.bench import read_rows
 from vdu.entries import ASSETS
 from vdu.measure import Samples
 from vdu.models import StableDiffusion, pick_device
@@ -87,6 +88,7 @@ def memory(
     Raises:
         UserError: if `model` takes no words.
     """
+    read_rows(target, "peak_gib")  # refuses to write over something else
     folder = Path(model) if model else work
     if not model and not (folder / "model_index.json").is_file():
         show("writing random weights …")

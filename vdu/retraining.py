@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdu.bench import SETTINGS, mean_over_runs, pooled_rate, table
+from vdu.bench import SETTINGS, mean_over_runs, pooled_rate, read_rows, table
 from vdu.catalog import open_model
 from vdu.errors import UserError
 from vdu.measure import Samples, draw, figures_of
@@ -49,6 +49,7 @@ def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: 
         raise UserError(
             f"'{folder}' holds no retrained models; make them with: python -m vdu pretrain retrained --out {folder}"
         )
+    read_rows(target, "distance")  # refuses to write over something else
     rows: list[Row] = []
     for seed in seeds:
         for digit in digits:
