@@ -1,8 +1,9 @@
 """VDU Studio: one page on which a pretrained diffusion model forgets. Layout and wiring only; the engine is vdu/.
 
-python app.py [--any-model]
+python app.py [--any-model] [--host ADDRESS] [--port NUMBER]
 """
 
+import argparse
 import dataclasses
 import os
 import shutil
@@ -42,7 +43,12 @@ PLAIN = ("model", "forget", "typed", "keep", "pictures", "others", "judge", "for
 FOLDED = ("method", "gamma", "reach", "steps", "step_size", "optimizer", "posterior", "t_min", "t_max", "weighting",
           "batch_size", "forget_source", "replay", "preview_every", "target", "patience", "samples", "sampler_steps",
           "sampler", "guidance", "parameters", "seed")  # fmt: skip
-ANY_MODEL = "--any-model" in sys.argv  # for trusted use: whoever opens the page can name a folder of this machine or a hub id
+COMMAND = argparse.ArgumentParser(prog="python app.py", description="The page of VDU Studio.")
+COMMAND.add_argument("--any-model", action="store_true", help="for trusted use: let visitors name any model of hub or machine")
+COMMAND.add_argument("--host", help="address to listen on; 0.0.0.0 for other machines too; this machine alone by default")
+COMMAND.add_argument("--port", type=int, help="7860 by default, or the next free one")
+OPTIONS = COMMAND.parse_args(sys.argv[1:] if __name__ == "__main__" else [])
+ANY_MODEL = OPTIONS.any_model
 MODELS = [(CATALOG[name].title, name) for name in EXAMPLES] + [(title, name) for name, title in hub.LISTED.items()]
 JUDGES = [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
 FITTED = [("Whichever fits", ""), ("One fitted on your pictures", PICTURES)]
@@ -618,4 +624,4 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
 demo.queue(max_size=20)
 
 if __name__ == "__main__":
-    demo.launch(theme=THEME, css=CSS, max_file_size="20mb")
+    demo.launch(server_name=OPTIONS.host, server_port=OPTIONS.port, theme=THEME, css=CSS, max_file_size="20mb")

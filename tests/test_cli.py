@@ -117,6 +117,8 @@ BAD = [
     (["bench", "quality", "--model", "nowhere"], "no model 'nowhere'"),
     (["bench", "timesteps", "--images", "0"], "whole number from 1"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-source", "thin air"], "must be one of real, model"),
+    (["pretrain", "mnist", "--without", "3"], "--without is for retrained"),
+    (["pretrain", "tiny-sd", "--minutes", "1"], "--minutes is for cifar10 and tiny-imagenet"),
     (["dance"], "dance"),
 ]
 

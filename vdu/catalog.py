@@ -260,6 +260,9 @@ TRAIN_FIRST = {  # what has to be made before it can be used, and how
 }
 
 
+JUDGED = [entry for entry in ENTRIES if (entry.folder / "classifier").is_dir()]  # of some the judge comes without a model
+
+
 def entry_of(name: str) -> Entry | None:
     """The entry of a model that is known by its name alone: in the catalog, or listed on the hub and like one there."""
     return CATALOG.get(hub.LIKE.get(name, name))
@@ -352,7 +355,7 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     worded = isinstance(model, StableDiffusion)
     if worded and fit:
         raise UserError(f"'{name}' takes words, and is judged by them; leave --judge {PICTURES} out.")
-    for entry in CATALOG.values():
+    for entry in JUDGED:
         if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded) and not fit:
             return model, replace(entry.told(words), forgotten=forgotten(folder, entry.told(words)))
     if words:

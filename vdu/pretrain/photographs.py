@@ -3,7 +3,8 @@
 python -m vdu pretrain cifar10 --data cifar10.tar.xz --minutes 3        (resumable; wants a GPU)
 
 The archive has train/CLASS/*.jpg, and test/CLASS/*.jpg or else the last pictures of every class are kept for the judge's
-test. The network is trained in two rounds of so many minutes; the second starts from the average of the first.
+test. The judge comes first, and is of use before there is a model. The network is trained in two rounds of so many minutes;
+the second starts from the average of the first.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vdu.classifier import Classifier
@@ -31,7 +32,6 @@ from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
 from vdu.models import autocast, from_uint8, load_model, pick_device
 from vdu.posterior import Posterior, from_checkpoints
 from vdu.pretrain.ddpm import TrainingConfig, load_state, train
-from vdu.pretrain.judge import accuracy
 from vdu.pretrain.processes import is_main
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 
@@ -100,10 +100,12 @@ def pretrain(arguments: argparse.Namespace) -> None:
         raise UserError("Name the archive of pictures to train on with --data.")
     pictures = read_archive(Path(arguments.data), kind)
     classes, images, labels, test_images, test_labels = pictures
-    folder, init = work / "classifier", None
-    if is_main() and not folder.is_dir():
-        judge = train_judge(images, labels, classes, kind, device)
-        calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
+    folder, init, out = work / "classifier", None, Path(arguments.out or f"assets/{arguments.what}-ddpm")
+    if is_main():
+        if not folder.is_dir():
+            judge = train_judge(images, labels, classes, kind, device)
+            calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
+        write_judge(out, Classifier.load(folder), pictures)
     for name, config in ROUNDS.items():
         config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
         train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 500, init,
@@ -113,9 +115,8 @@ def pretrain(arguments: argparse.Namespace) -> None:
         return
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in sorted(init.parent.glob("snapshot-*.safetensors")))
     steps = {name: load_state(work / name / "state.safetensors")[0] for name in ROUNDS}
-    out = Path(arguments.out or f"assets/{arguments.what}-ddpm")
     write_model(posterior, kind, out)
-    assemble(out, Classifier.load(folder), pictures, drawn(out, device), steps)
+    assemble(out, pictures, drawn(out, device), steps)
 
 
 def read_archive(path: Path, kind: Kind) -> Pictures:
@@ -218,31 +219,41 @@ def drawn(folder: Path, device: str) -> Tensor:
     return drain(sample(load_model(folder, device), image_seeds(SEED, MEASURED), HowToSample()))
 
 
-def assemble(out: Path, judge: Classifier, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
-    """Write all that belongs to the model in a folder, and the card with what its samples are like.
+def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
+    """Write a judge into a folder, what its features of real pictures are like, and how often it is right."""
+    classes, images, labels, test_images, test_labels = pictures
+    judge.save(out / "classifier")
+    probabilities, test = judge.judge(test_images)
+    save_statistics(
+        {name: Moments.of(test[test_labels == index]) for index, name in enumerate(classes)}, out / "statistics.safetensors"
+    )
+    features = {name: judge.judge(images[labels == index][:REAL])[1].half() for index, name in enumerate(classes)}
+    save_file(features, out / "features.safetensors")
+    figures = {
+        "classifier_accuracy": (probabilities.argmax(1) == test_labels).double().mean().item(),
+        "classifier_real_over_half": (probabilities.max(1).values > 0.5).double().mean().item(),
+    }
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
+    """Write what belongs to the model in a folder that has its judge, and the card with what its samples are like.
 
     Args:
         samples: what `drawn` gave, (n, 3, h, w).
         steps: of each round of training.
     """
-    classes, images, labels, test_images, test_labels = pictures
-    judge.save(out / "classifier")
-    (probabilities, features), (_, test) = judge.judge(samples), judge.judge(test_images)
-    chosen = torch.cat([(labels == index).nonzero()[:REAL, 0] for index in range(len(classes))])
-    real, of_class = judge.judge(images[chosen])[1], labels[chosen]
-    save_statistics(
-        {name: Moments.of(test[test_labels == index]) for index, name in enumerate(classes)}, out / "statistics.safetensors"
-    )
-    save_file(
-        {name: real[of_class == index].half().contiguous() for index, name in enumerate(classes)}, out / "features.safetensors"
-    )
+    classes, judge = pictures[0], Classifier.load(out / "classifier")
+    probabilities, features = judge.judge(samples)
+    real = torch.cat(list(load_file(out / "features.safetensors").values())).double()
+    chosen = torch.randperm(len(real), generator=torch.Generator().manual_seed(SEED))[: len(samples)]
     best, shown = probabilities.max(1)
     (out / "drawn").mkdir(exist_ok=True)
     for index, name in enumerate(classes):
         rows = torch.where(shown == index, best, -1.0).argsort(descending=True)[:SHEET_COLUMNS]
         write_sheet(samples[rows], out / "drawn" / f"{name}.png")
     over_half = int((best > 0.5).sum())
-    reference = Moments.of(test)
+    reference = Moments.of(judge.judge(pictures[3])[1])
     figures = {
         "parameters": sum(value.numel() for value in load_model(out).unet.parameters()),
         "steps": steps,
@@ -252,9 +263,8 @@ def assemble(out: Path, judge: Classifier, pictures: Pictures, samples: Tensor, 
         "over_half_ci95": wilson(over_half, len(samples)),
         "class_shares": {name: (shown == index).double().mean().item() for index, name in enumerate(classes)},
         "fid": frechet_distance(Moments.of(features), reference),
-        "fid_floor": frechet_distance(Moments.of(real[torch.randperm(len(real))[: len(samples)]]), reference),
-        "classifier_accuracy": accuracy(judge, test_images, test_labels),
-        "classifier_real_over_half": (judge.judge(test_images)[0].max(1).values > 0.5).double().mean().item(),
+        "fid_floor": frechet_distance(Moments.of(real[chosen]), reference),
+        **json.loads((out / "figures.json").read_text()),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / "README.md").write_text(card(figures, out.name, classes))

@@ -21,6 +21,7 @@ from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
 from vdu.pretrain.processes import is_main
 from vdu.retraining import WITH_ALL, WITHOUT
 
+WITHOUT_BY_DEFAULT = ("3", "9")
 CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
 
 
@@ -30,7 +31,8 @@ def retrain(arguments: argparse.Namespace) -> None:
     Raises:
         UserError: for what is no digit, before anything is trained.
     """
-    for digit in arguments.without:
+    without = arguments.without or WITHOUT_BY_DEFAULT
+    for digit in without:
         if digit not in CLASSES:
             raise UserError(f"--without takes digits, not '{digit}'.")
     work, out, device = Path(arguments.work), Path(arguments.out or "retrained"), pick_device("auto")
@@ -41,7 +43,7 @@ def retrain(arguments: argparse.Namespace) -> None:
     def noise_itself(noisy: Tensor, t: Tensor, noise: Tensor) -> Tensor:
         return noise
 
-    for name, digit in {WITH_ALL: None, **{WITHOUT + digit: digit for digit in arguments.without}}.items():
+    for name, digit in {WITH_ALL: None, **{WITHOUT + digit: digit for digit in without}}.items():
         kept = images if digit is None else images[labels != CLASSES.index(digit)]
         teacher = ExactAtHighNoise(from_uint8(kept).to(device), alpha_bar, noise_itself)
         train(kept, config, work / name, device, teacher=teacher)
