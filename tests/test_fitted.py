@@ -192,6 +192,22 @@ def test_the_command_forgets_what_only_pictures_show(keep, folder, tmp_path, cap
     assert main(["sample", "--model", told[1], "--n", "2", "--sampler-steps", "2", "--out", str(tmp_path / "s.png")]) == 0
 
 
+def test_whichever_judge_fits(folder, tmp_path):
+    """Of images as large as tinyImageNet's the judge that ships is asked, but not about what it has never heard of."""
+    dummy_ddpm(tmp_path, size=64, channels=3)
+    ships = str(folder / "ships")
+    judged = {forget: open_model(str(tmp_path), "cpu", Words(forget, pictures=ships))[1] for forget in ("lemon", "my ship")}
+    assert judged["lemon"].name == "tiny-imagenet-ddpm"
+    assert judged["my ship"].classes[:2] == ("my ship", "something else")
+    assert judged["lemon"].forget_set("lemon").images.shape == (25, 3, 64, 64)
+    (judge,) = judged["lemon"].judges
+    assert judge.classes == list(judged["lemon"].classes)
+    assert judged["lemon"].real_features("lemon").shape == (400, 64)
+    assert set(judged["lemon"].statistics) == set(judge.classes)
+    with pytest.raises(UserError, match="no class 'my ship'"):
+        open_model(str(tmp_path), "cpu", Words("my ship"))[1].concepts("my ship")
+
+
 def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "ANY_MODEL", True)
     model = str(folder / "ddpm")

@@ -318,6 +318,13 @@ def forgotten(folder: Path, entry: Entry) -> tuple[str, ...]:
     return tuple(dict.fromkeys(known))
 
 
+def knows(entry: Entry, forget: str) -> bool:
+    """Whether `forget` means something to an entry."""
+    with suppress(UserError):
+        return bool(entry.concepts(forget))
+    return False
+
+
 @lru_cache(maxsize=4)
 def _pristine(folder: Path, device: str, changed: float) -> Model:
     model = load_model(folder, device)
@@ -333,7 +340,8 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     Args:
         name: a catalog name, a local diffusers folder, a folder that `unlearn --out` left, or a hub id.
         words: what is to be forgotten, for a model that nothing in the catalog fits; they come before the catalog with a judge
-            or pictures of a user's own if the model takes words, and with the judge `PICTURES` if it does not.
+            or pictures of a user's own if the model takes words; if it does not, with the judge `PICTURES`, or with pictures
+            of what is no class there.
 
     Raises:
         UserError: if there is no such model, or nothing can judge it.
@@ -356,7 +364,8 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     if worded and fit:
         raise UserError(f"'{name}' takes words, and is judged by them; leave --judge {PICTURES} out.")
     for entry in JUDGED:
-        if entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded) and not fit:
+        fits = entry.shape == model.image_shape and entry.takes_words == worded and not (own and worded) and not fit
+        if fits and not (own and not knows(entry, words.forget)):
             return model, replace(entry.told(words), forgotten=forgotten(folder, entry.told(words)))
     if words:
         return model, (Told if worded else Fitted).of(name, model.image_shape, folder, words)

@@ -234,6 +234,7 @@ def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
         "classifier_real_over_half": (probabilities.max(1).values > 0.5).double().mean().item(),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "README.md").write_text(judge_card(figures, out.name, classes))
 
 
 def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
@@ -268,6 +269,25 @@ def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, in
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     (out / "README.md").write_text(card(figures, out.name, classes))
+
+
+def judge_card(figures: dict[str, Any], name: str, classes: list[str]) -> str:
+    """README.md of a folder that has a judge and no model yet."""
+    what = name.removesuffix("-ddpm")
+    return f"""---
+license: mit
+tags: [image-classification, {what}]
+---
+# A judge of photographs: {", ".join(classes)}
+
+There is no model here yet; `python -m vdu pretrain {what}` makes one. What is here judges any DDPM whose images are as large:
+`classifier/` (`vdu.classifier.Classifier`), `statistics.safetensors` (moments of its features of the test pictures, by class)
+and `features.safetensors` (the same features of up to {REAL} training pictures of each class). The photographs themselves
+have no licence to be shipped and are not here.
+
+- Accuracy {figures["classifier_accuracy"]:.2%} on the test pictures; its probabilities are calibrated on half of them.
+  {figures["classifier_real_over_half"]:.1%} of them are given to some class with probability > 0.5.
+"""
 
 
 def card(figures: dict[str, Any], name: str, classes: list[str]) -> str:
