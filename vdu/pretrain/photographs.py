@@ -105,7 +105,8 @@ def pretrain(arguments: argparse.Namespace) -> None:
         if not folder.is_dir():
             judge = train_judge(images, labels, classes, kind, device)
             calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
-        write_judge(out, Classifier.load(folder), pictures)
+        if not (out / "unet").is_dir():  # else a run that is stopped would leave a model beside the judge of another
+            write_judge(out, Classifier.load(folder), pictures)
     for name, config in ROUNDS.items():
         config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
         train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 500, init,
@@ -116,6 +117,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in sorted(init.parent.glob("snapshot-*.safetensors")))
     steps = {name: load_state(work / name / "state.safetensors")[0] for name in ROUNDS}
     write_model(posterior, kind, out)
+    write_judge(out, Classifier.load(folder), pictures)
     assemble(out, pictures, drawn(out, device), steps)
 
 
