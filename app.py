@@ -346,7 +346,7 @@ def whole(view: page.View, example: bool = False) -> dict[Any, Any]:
     }
 
 
-def choose_model(session: Session | None, name: str, method: str) -> dict[Any, Any]:
+def choose_model(session: Session | None, name: str) -> dict[Any, Any]:
     """What another model can be asked to forget, and what suits it; before a visitor's first run also its example."""
     entry, view = entry_of(name), EXAMPLES.get(name)
     worded, words_now = entry.takes_words if entry else kind_of(name) in WORDED, "Ready."
@@ -368,7 +368,7 @@ def choose_model(session: Session | None, name: str, method: str) -> dict[Any, A
         go_on: gr.update(visible=bool(session and session.left and session.run.recipe.model == name), value=False),
         uploads: gr.update(visible=entry is None or not worded, value=None),
         others: gr.update(visible=entry is None and not worded, value=None),
-        **defaults_for(name, method),
+        **defaults_for(name),
         **(whole(view, example=True) if view and not session else {}),
     }
 
@@ -432,10 +432,10 @@ def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> 
         raise gr.Error(str(error), title="Not published", print_exception=False) from error
 
 
-def defaults_for(name: str, method: str) -> dict[Any, Any]:
-    """What a method works well with on a model, for the fields that depend on them."""
+def defaults_for(name: str, method: str | None = None) -> dict[Any, Any]:
+    """What a method works well with on a model, by default that which suits it, for the fields that depend on them."""
     recipe = Recipe(model=name, method=method)
-    return {advanced[field_]: getattr(recipe, field_) for field_ in DEPENDENT}
+    return {dependent[field_]: getattr(recipe, field_) for field_ in DEPENDENT}
 
 
 @on_worker
@@ -595,15 +595,15 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
             show_progress_on=status,
             api_visibility="private",
         )
-    dependent = [advanced[name] for name in DEPENDENT]
+    dependent = {name: damage if name == "max_damage" else advanced[name] for name in DEPENDENT}
     # What is picked takes the place of what was typed. In the browser, at once: cleared by the server's answer, words that
     # were typed meanwhile would be lost.
     for picked in (model, forget):
         picked.input(None, None, typed, js="() => ''", api_visibility="private")
     model.input(
         choose_model,
-        [state, model, advanced["method"]],
-        [forget, choice, otherwise, own, words, typed, keep, uploads, others, judge, *dependent, *outputs],
+        [state, model],
+        [forget, choice, otherwise, own, words, typed, keep, uploads, others, judge, *dependent.values(), *outputs],
         show_progress="hidden",
         api_visibility="private",
     )
@@ -617,7 +617,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                    concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
     prompt.submit(show_prompt, [state, prompt], answer, show_progress="minimal", concurrency_limit=1,
                   concurrency_id="device", api_visibility="private")  # fmt: skip
-    advanced["method"].input(defaults_for, [model, advanced["method"]], dependent,
+    advanced["method"].input(defaults_for, [model, advanced["method"]], [*dependent.values()],
                              show_progress="hidden", api_visibility="private")  # fmt: skip
     gr.api(api_unlearn, api_name="unlearn", concurrency_limit=1, concurrency_id="device")
 

@@ -211,7 +211,7 @@ def test_whichever_judge_fits(folder, tmp_path):
 def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(app, "ANY_MODEL", True)
     model = str(folder / "ddpm")
-    shown = app.choose_model(None, model, "vdu-f")
+    shown = app.choose_model(None, model)
     assert [shown[part]["visible"] for part in (app.uploads, app.others, app.keep, app.words)] == [True, True, False, False]
     assert shape_of(model) == (1, 24, 24)  # which the preview has
     assert shape_of(str(folder / "ships")) is None

@@ -162,7 +162,7 @@ def test_images_that_nothing_can_judge_are_refused(repository):
 def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
     assert GOOGLE in [name for _, name in app.MODELS]
     app.permitted(GOOGLE, "", device="cpu")
-    shown = app.choose_model(None, GOOGLE, "vdu-f")
+    shown = app.choose_model(None, GOOGLE)
     assert shown[app.forget]["choices"] == list(CATALOG["cifar10-ddpm"].classes)
     assert shown[app.choice]["visible"]
     assert not shown[app.own]["visible"]

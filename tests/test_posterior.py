@@ -11,6 +11,7 @@ from vdu.models import DDPM
 from vdu.optimizers import NaturalGradient
 from vdu.posterior import (
     DAMPING,
+    LAYER_FLOOR,
     POSTERIORS,
     SPREAD,
     VARIANCE_FLOOR,
@@ -79,7 +80,7 @@ def test_fisher_is_narrow_where_the_prediction_depends_on_a_parameter():
     assert variance.mean().item() == pytest.approx((SPREAD * 0.3) ** 2, rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["fisher", "swag"])
+@pytest.mark.parametrize("name", ["fisher", "layers", "swag"])
 def test_an_estimate_is_kept_by_what_it_was_made_from_and_a_broken_file_is_made_anew(name, own_cache):
     estimate, _ = POSTERIORS[name]
     seen = []
@@ -131,3 +132,24 @@ def test_a_natural_step_has_the_asked_length_along_variance_times_gradient():
     moved = -parameter.detach()
     assert (moved.square() / variance).mean().sqrt().item() == pytest.approx(0.1, rel=1e-5)
     torch.testing.assert_close(moved / moved[0], variance * gradient)
+
+
+class Layered(Line):
+    """epsilon_theta(x_t, t) = (a_1 + a_2 + 3 b) x_t, so that a weight of b counts nine times one of a; c does nothing."""
+
+    def __init__(self):
+        super().__init__(0.3)
+        self.theta = torch.nn.Parameter(torch.tensor([0.1, 0.2]))
+        self.other, self.idle = torch.nn.Parameter(torch.tensor([0.3])), torch.nn.Parameter(torch.tensor([0.5]))
+
+    def forward(self, noisy, t):
+        predicted = super().forward(noisy, t)
+        return type(predicted)(sample=noisy * (self.theta.sum() + 3 * self.other + 0 * self.idle))
+
+
+@pytest.mark.usefixtures("own_cache")
+def test_layers_have_one_variance_a_tensor_and_none_without_end():
+    variance = drain(POSTERIORS["layers"][0](model_of(Layered(), "layered"))).variance
+    assert variance["theta"].unique().numel() == 1
+    assert (variance["theta"][0] / variance["other"]).item() == pytest.approx(9, rel=0.01)
+    assert (variance["idle"] / variance["theta"][0]).item() == pytest.approx(1 / LAYER_FLOOR, rel=0.01)

@@ -19,6 +19,13 @@ def test_a_recipe_goes_to_json_and_back_and_leaves_nothing_open(method):
     assert Recipe.from_dict(json.loads(json.dumps(values))) == recipe
 
 
+def test_the_model_decides_the_method_where_nothing_is_said():
+    assert Recipe(model="mnist-ddpm").method == Recipe(model="tiny-sd", forget="red").method == "vdu-f"
+    photographs = Recipe(model="cifar10-ddpm", forget="cat")
+    assert (photographs.method, photographs.optimizer, photographs.posterior) == ("vdu", "one-step", "layers")
+    assert Recipe(model="cifar10-ddpm", forget="cat", method="vdu-f").optimizer == "adam"
+
+
 @pytest.mark.parametrize("name", [name for name, choice in CHOICES.items() if choice.low is not None])
 def test_bounds_are_inclusive_and_outside_is_refused_by_name(name):
     choice = CHOICES[name]

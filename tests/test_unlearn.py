@@ -12,7 +12,20 @@ from vdu.methods import METHODS
 from vdu.recipe import Recipe
 from vdu.report import report_of
 from vdu.sampling import drain
-from vdu.unlearn import BROKEN, DAMAGED, REACHED, SCALE_ROWS, SCALES, SPENT, STOPPED, Run, further, place, unlearn
+from vdu.unlearn import (
+    BROKEN,
+    DAMAGED,
+    LARGE_SCALES,
+    REACHED,
+    SCALE_ROWS,
+    SCALES,
+    SPENT,
+    STOPPED,
+    Run,
+    further,
+    place,
+    unlearn,
+)
 
 
 def weights(model) -> torch.Tensor:
@@ -109,6 +122,11 @@ def test_it_goes_as_far_as_it_may_for_a_target_out_of_reach():
     run, _ = finished(target=0.0, max_damage=1.0, step_size=1e-6)
     assert run.scale == max(SCALES[False])
     assert run.reason == SPENT
+
+
+def test_a_length_that_was_only_guessed_may_be_many_times_too_short():
+    run, _ = finished(method="vdu", optimizer="one-step", posterior="isotropic", gamma=0.9999, target=0.0, max_damage=1.0)
+    assert run.scale == max(LARGE_SCALES)
 
 
 def test_a_damaged_model_is_brought_back_to_where_it_was_whole():

@@ -42,10 +42,10 @@ class Setting:
 
 
 COMPARED: dict[str, Setting] = {
-    "default": Setting("VDU-F, 500 forget images (the default)", {}),
-    "few": Setting("VDU-F, 32 forget images", {"forget_images": 32}),
-    "eight": Setting("VDU-F, 8 forget images", {"forget_images": 8}),
-    "none": Setting("VDU-F, no real image: the model's own", {"forget_source": "model"}),
+    "default": Setting("The default", {}),
+    "few": Setting("The default, 32 forget images", {"forget_images": 32}),
+    "eight": Setting("The default, 8 forget images", {"forget_images": 8}),
+    "none": Setting("The default, no real image: the model's own", {"forget_source": "model"}),
     "vdu": Setting("VDU, the paper's loss", {"method": "vdu"}),
     "one-step": Setting(
         "VDU, linearised: one averaged gradient",
@@ -78,8 +78,9 @@ ABLATION: dict[str, Setting] = {
         for optimizer, tuned in optimizers.items()
         for where, window in WINDOWS.items()
     },
-    "vdu-f-everywhere": Setting("VDU-F, all timesteps", WINDOWS["-everywhere"]),
-    "vdu-f-bayes": Setting("VDU-F, reach 1: Bayes' rule to the letter", {"reach": 1.0}),
+    "vdu-f": Setting("VDU-F", {"method": "vdu-f"}),
+    "vdu-f-everywhere": Setting("VDU-F, all timesteps", {"method": "vdu-f"} | WINDOWS["-everywhere"]),
+    "vdu-f-bayes": Setting("VDU-F, reach 1: Bayes' rule to the letter", {"method": "vdu-f", "reach": 1.0}),
 }
 SETTINGS = COMPARED | ABLATION
 HEADER = (

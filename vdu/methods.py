@@ -184,7 +184,10 @@ METHODS: dict[str, Method] = {
         defaults={
             kind: {"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40} for kind in KINDS
         }
-        | {SMALL: {"gamma": 1e-3, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 40}},
+        | {
+            PHOTOGRAPHS: {"gamma": 1e-5, "reach": 1.0, "optimizer": "one-step", "step_size": 0.0025, "steps": 96},
+            SMALL: {"gamma": 1e-3, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 40},
+        },
     ),
     "neggrad": Method(
         "NegGrad: ascent on the forget images alone",

@@ -31,8 +31,10 @@ DAMPING = 0.1  # share of the mean Fisher information that is added to each
 SWAG_RATE = 0.002
 ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW = 77, 250, HowToSample(15, "sde", 3.0)
 ESTIMATE_BATCHES, ESTIMATE_BATCH = 128, 32
+LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
+LAYER_FLOOR = 1e-3  # share of the median tensor's information that is added to each
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
-            ESTIMATE_BATCHES, ESTIMATE_BATCH)  # fmt: skip
+            ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
 
 
 @dataclass
@@ -153,19 +155,44 @@ def fisher(model: Model, prompts: Prompts = (None,)) -> Estimating:
 
 
 def _fisher(model: Model, prompts: Prompts) -> Estimating:
-    images, squares, clock = (yield from own_images(model, prompts)), {}, Clock("posterior", ESTIMATE_BATCHES)
-    for done, (states, t, condition, _) in enumerate(noised_batches(model, images, prompts), start=1):
+    squares = yield from information(model, prompts)
+    damping = DAMPING * mean_of(squares)
+    return scaled(Posterior(here(model), {name: 1 / (value + damping) for name, value in squares.items()}))
+
+
+def layers(model: Model, prompts: Prompts = (None,)) -> Estimating:
+    """One sigma*^2 a tensor, the inverse of its mean Fisher information: `fisher`, without what chance puts into each weight.
+
+    Between tensors the information differs by factors of a million, and that is known well from few images. Within a tensor
+    it differs little, and is not.
+    """
+    return remembered("layers", model, prompts, _layers(model, prompts))
+
+
+def _layers(model: Model, prompts: Prompts) -> Estimating:
+    squares = yield from information(model, prompts, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH)
+    means = {name: value.mean() for name, value in squares.items()}
+    floor = LAYER_FLOOR * torch.stack([*means.values()]).median()  # some move nothing at all, such as the bias of a key
+    return scaled(
+        Posterior(here(model), {name: torch.ones_like(value) / (means[name] + floor) for name, value in squares.items()})
+    )
+
+
+def information(
+    model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
+) -> Generator[Progress, None, dict[str, Tensor]]:
+    """The diagonal Fisher information of an image, from `steps` batches of `size` out of `count` that the model draws."""
+    images, squares, clock = (yield from own_images(model, prompts, count)), {}, Clock("posterior", steps)
+    for done, (states, t, condition, _) in enumerate(noised_batches(model, images, prompts, steps, size), start=1):
         predicted = model.predict_noise(states, t, condition)
         direction = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(done)).to(model.device)
         parameters = model.trained
         gradients = torch.autograd.grad((direction * predicted).sum(), [*parameters.values()], allow_unused=True)
         for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
             square = torch.zeros_like(parameter) if gradient is None else gradient.square()
-            squares[name] = squares.get(name, 0) + square / (ESTIMATE_BATCHES * len(t))
+            squares[name] = squares.get(name, 0) + square / (steps * len(t))
         yield clock.progress(done)
-    damping = DAMPING * mean_of(squares)
-    variance = {name: 1 / (value + damping) for name, value in squares.items()}
-    return scaled(Posterior(here(model), variance))
+    return squares
 
 
 def swag(model: Model, prompts: Prompts = (None,)) -> Estimating:
@@ -218,15 +245,15 @@ def scaled(posterior: Posterior) -> Posterior:
     return Posterior(posterior.mean, {name: value * factor for name, value in posterior.variance.items()})
 
 
-def in_turn(prompts: Prompts) -> list[str | None]:
+def in_turn(prompts: Prompts, count: int) -> list[str | None]:
     """The prompt of each of the model's own images."""
-    return [prompts[number % len(prompts)] for number in range(ESTIMATE_IMAGES)]
+    return [prompts[number % len(prompts)] for number in range(count)]
 
 
-def own_images(model: Model, prompts: Prompts) -> Generator[Progress, None, Tensor]:
+def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> Generator[Progress, None, Tensor]:
     """States of what the model draws when asked for the prompts in turn, (n, c, h, w)."""
-    clock = Clock("posterior", ESTIMATE_IMAGES * ESTIMATE_HOW.steps)
-    stream = sample(model, image_seeds(ESTIMATE_SEED, ESTIMATE_IMAGES), ESTIMATE_HOW, in_turn(prompts))
+    clock = Clock("posterior", count * ESTIMATE_HOW.steps)
+    stream = sample(model, image_seeds(ESTIMATE_SEED, count), ESTIMATE_HOW, in_turn(prompts, count))
     while True:
         try:
             yield clock.progress(next(stream))
@@ -234,13 +261,15 @@ def own_images(model: Model, prompts: Prompts) -> Generator[Progress, None, Tens
             return model.encode(stop.value)
 
 
-def noised_batches(model: Model, clean: Tensor, prompts: Prompts) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
-    """`ESTIMATE_BATCHES` batches of noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
-    random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), in_turn(prompts)
-    for _ in range(ESTIMATE_BATCHES):
-        rows = torch.randint(len(clean), (ESTIMATE_BATCH,), generator=random)
-        t = torch.randint(len(model.alpha_bar), (ESTIMATE_BATCH,), generator=random).to(model.device)
-        noise = torch.randn((ESTIMATE_BATCH, *model.shape), generator=random).to(model.device)
+def noised_batches(
+    model: Model, clean: Tensor, prompts: Prompts, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
+) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+    """`steps` batches of `size` noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
+    random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), in_turn(prompts, len(clean))
+    for _ in range(steps):
+        rows = torch.randint(len(clean), (size,), generator=random)
+        t = torch.randint(len(model.alpha_bar), (size,), generator=random).to(model.device)
+        noise = torch.randn((size, *model.shape), generator=random).to(model.device)
         alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
         states = alpha_bar.sqrt() * clean[rows.to(model.device)] + (1 - alpha_bar).sqrt() * noise
         yield states, t, model.conditions([asked[row] for row in rows.tolist()]), noise
@@ -282,6 +311,7 @@ def shapes(parts: dict[str, Tensor]) -> dict[str, torch.Size]:
 POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimating], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
     "fisher": (fisher, "inverse of the diagonal Fisher information on the model's own samples; needs no data"),
+    "layers": (layers, "one variance a tensor, the inverse of its mean Fisher information; quick, needs no data"),
     "swag": (swag, "variance of a short run of SGD on the model's own samples"),
     "isotropic": (isotropic, "one variance for all parameters: plain L2, the control"),
 }

@@ -15,16 +15,21 @@ from vdu.sampling import ALGORITHMS, HowToSample
 
 OPEN: Any = None  # the default of a field whose good value depends on the method and the model
 LONGEST = 2000  # letters of a text
-# What suits each kind of model, whatever the method.
-WORDED = {"t_min": 300, "t_max": 999, "parameters": "cross-attention", "sampler": "ode"}
+# What suits each kind of model, whatever the method, and which method that is.
+WORDED = {
+    "method": "vdu-f", "posterior": "checkpoints", "t_min": 300, "t_max": 999, "parameters": "cross-attention",
+    "sampler": "ode", "max_damage": 0.4,
+}  # fmt: skip
 BY_MODEL: dict[str, dict[str, float | int | str]] = {
     UNCONDITIONAL: {
-        "t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024, "preview_every": 40, "sampler": "sde",
-        "sampler_steps": 15, "guidance": 1.0, "batch_size": 24, "samples": 256, "target": 0.006,
+        "method": "vdu-f", "posterior": "checkpoints", "t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024,
+        "preview_every": 40, "sampler": "sde", "sampler_steps": 15, "guidance": 1.0, "batch_size": 24, "samples": 256,
+        "target": 0.006, "max_damage": 0.4,
     },
     PHOTOGRAPHS: {
-        "t_min": 425, "t_max": 950, "parameters": "all", "replay": 360, "preview_every": 20, "sampler": "ode",
-        "sampler_steps": 15, "guidance": 1.0, "batch_size": 12, "samples": 120, "target": 0.01,
+        "method": "vdu", "posterior": "layers", "t_min": 425, "t_max": 950, "parameters": "all", "replay": 360,
+        "preview_every": 20, "sampler": "ode", "sampler_steps": 15, "guidance": 1.0, "batch_size": 12, "samples": 120,
+        "target": 0.01, "max_damage": 0.6,
     },
     SMALL: WORDED | {
         "replay": 360, "preview_every": 30, "sampler_steps": 15, "guidance": 3.0, "batch_size": 24, "samples": 256,
@@ -176,13 +181,13 @@ class Recipe:
     keep: str = ""
     pictures: str = ""
     judge: str = ""
-    method: str = "vdu-f"
+    method: str = OPEN
     gamma: float = OPEN
     reach: float = OPEN
     steps: int = OPEN
     step_size: float = OPEN
     optimizer: str = OPEN
-    posterior: str = "checkpoints"
+    posterior: str = OPEN
     parameters: str = OPEN
     t_min: int = OPEN
     t_max: int = OPEN
@@ -194,7 +199,7 @@ class Recipe:
     preview_every: int = OPEN
     target: float = OPEN
     patience: int = 2
-    max_damage: float = 0.4
+    max_damage: float = OPEN
     samples: int = OPEN
     sampler_steps: int = OPEN
     sampler: str = OPEN
@@ -203,10 +208,10 @@ class Recipe:
     device: str = "auto"
 
     def __post_init__(self) -> None:
-        for name in ("model", "method"):
-            object.__setattr__(self, name, checked(name, getattr(self, name), str))
+        object.__setattr__(self, "model", checked("model", self.model, str))
         kind = kind_of(self.model)
-        for name, value in (BY_MODEL[kind] | METHODS[self.method].defaults[kind]).items():
+        method = BY_MODEL[kind]["method"] if self.method is OPEN else checked("method", self.method, str)
+        for name, value in (BY_MODEL[kind] | METHODS[method].defaults[kind]).items():
             if getattr(self, name) is OPEN:
                 object.__setattr__(self, name, value)
         for field in dataclasses.fields(self):
