@@ -433,9 +433,12 @@ def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> 
 
 
 def defaults_for(name: str, method: str | None = None) -> dict[Any, Any]:
-    """What a method works well with on a model, by default that which suits it, for the fields that depend on them."""
+    """What a method works well with on a model, by default that which suits it, for the fields that depend on them.
+
+    Where only the method was changed, the damage allowed stays what the visitor made it.
+    """
     recipe = Recipe(model=name, method=method)
-    return {dependent[field_]: getattr(recipe, field_) for field_ in DEPENDENT}
+    return {dependent[field_]: getattr(recipe, field_) for field_ in DEPENDENT if not (method and field_ == "max_damage")}
 
 
 @on_worker

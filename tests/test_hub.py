@@ -168,7 +168,10 @@ def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
     assert not shown[app.own]["visible"]
     assert not shown[app.judge]["visible"]
     assert not shown[app.others]["visible"]
-    assert shown[app.advanced["batch_size"]] == Recipe(model="cifar10-ddpm", forget="frog").batch_size
+    suited = Recipe(model="cifar10-ddpm", forget="frog")
+    assert all(shown[app.advanced[name]] == getattr(suited, name) for name in ("method", "posterior", "batch_size"))
+    assert shown[app.damage] == suited.max_damage
+    assert app.damage not in app.defaults_for(GOOGLE, "vdu-f")  # the visitor's own dial
     left = {"model": GOOGLE, "forget": "frog", "typed": "", "keep": "", "pictures": None, "others": None, "judge": "",
             "forget_images": 500, "max_damage": 0.4, "go_on": False}  # fmt: skip
     suits = Recipe(model=GOOGLE, forget="frog").to_dict()

@@ -36,7 +36,7 @@ AVERAGING = 0.97  # of the running average of the weights: it looks back about t
 # from enough to too much a short one.
 SCALES = {False: (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6), True: (0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.45)}
 SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # where the kept images stand none of those
-# Where the largest of those is not enough, and the way is a line that was never walked: its length is no more than a guess.
+# Where the largest is not enough, and the way is a line that was never walked: then its length is no more than a guess.
 LARGE_SCALES = (2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 # At most so many seeds of the class, and others, are drawn from again at every scale; guidance doubles what an image costs.
 SCALE_ROWS = {False: (128, 64), True: (96, 32)}
@@ -219,12 +219,17 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     smallest scale is taken whose forget rate meets the target; where that would damage more of the kept images than the recipe
     allows, the largest that does not. Where they stand none, the model stays as it was. Only the seeds that drew the class
     before are looked at for the rate: what still shows the class comes from those. A scale that meets the target gets a
-    `MARGIN`, where the damage allows it.
+    `MARGIN`, where the damage allows it. A solution in one step is looked for further along the line both ways, since no
+    step was taken on it that would say how long it should be.
     """
     tried = run.replay.rows(*SCALE_ROWS[run.entry.takes_words])
-    found = yield from furthest(run, frozen, tried, SCALES[run.entry.takes_words])
-    found = found or (yield from furthest(run, frozen, tried, SMALL_SCALES))
-    if run.recipe.optimizer == "one-step" and found and found[:2] == (SCALES[run.entry.takes_words][-1], False):
+    scales, guessed = SCALES[run.entry.takes_words], run.recipe.optimizer == "one-step"
+    found = yield from furthest(run, frozen, tried, scales)
+    if not found or (guessed and found[:2] == (scales[0], True)):
+        smaller = yield from furthest(run, frozen, tried, SMALL_SCALES)
+        if smaller and (smaller[1] or not found):
+            found = smaller
+    elif guessed and found[:2] == (scales[-1], False):
         found = (yield from furthest(run, frozen, tried, LARGE_SCALES)) or found
     run.scale, met, drawn = found or (0.0, False, run.replay.of(tried))
     grid = drawn.at(torch.isin(tried, run.replay.grid))  # the grid's images are among those that were tried
