@@ -28,7 +28,7 @@ from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
 from vdu.judges import CLIP, NUDENET
 from vdu.models import FULL_SIZE, SMALL, pick_device
-from vdu.recipe import CHOICES, DEPENDENT, Recipe
+from vdu.recipe import BY_METHOD, CHOICES, DEPENDENT, Recipe
 from vdu.report import preview_sheet, report_of, write_run, zip_model
 from vdu.sampling import drain
 from vdu.unlearn import Run, further, tried, unlearn
@@ -433,12 +433,9 @@ def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> 
 
 
 def defaults_for(name: str, method: str | None = None) -> dict[Any, Any]:
-    """What a method works well with on a model, by default that which suits it, for the fields that depend on them.
-
-    Where only the method was changed, the damage allowed stays what the visitor made it.
-    """
+    """What suits a model, in all fields that depend on it; or a method on that model, in those that depend on the method."""
     recipe = Recipe(model=name, method=method)
-    return {dependent[field_]: getattr(recipe, field_) for field_ in DEPENDENT if not (method and field_ == "max_damage")}
+    return {dependent[field_]: getattr(recipe, field_) for field_ in (BY_METHOD if method else DEPENDENT)}
 
 
 @on_worker
@@ -620,7 +617,7 @@ with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600
                    concurrency_limit=1, concurrency_id="device", api_visibility="private")  # fmt: skip
     prompt.submit(show_prompt, [state, prompt], answer, show_progress="minimal", concurrency_limit=1,
                   concurrency_id="device", api_visibility="private")  # fmt: skip
-    advanced["method"].input(defaults_for, [model, advanced["method"]], [*dependent.values()],
+    advanced["method"].input(defaults_for, [model, advanced["method"]], [advanced[name] for name in BY_METHOD],
                              show_progress="hidden", api_visibility="private")  # fmt: skip
     gr.api(api_unlearn, api_name="unlearn", concurrency_limit=1, concurrency_id="device")
 

@@ -245,6 +245,7 @@ class Recipe:
         return dataclasses.asdict(self)
 
 
+BY_METHOD = tuple(next(iter(METHODS.values())).defaults[UNCONDITIONAL])  # every method has defaults for the same
 DEPENDENT = tuple(field.name for field in dataclasses.fields(Recipe) if field.default is OPEN)
 
 

@@ -35,7 +35,7 @@ AVERAGING = 0.97  # of the running average of the weights: it looks back about t
 # Of the change that the steps made; 1 is what they made. The key says whether the model takes words: guidance makes the way
 # from enough to too much a short one.
 SCALES = {False: (0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6), True: (0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.45)}
-SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # where the kept images stand none of those
+SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # where the kept images stand none of those, or the least is too much
 # Where the largest is not enough, and the way is a line that was never walked: then its length is no more than a guess.
 LARGE_SCALES = (2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 # At most so many seeds of the class, and others, are drawn from again at every scale; guidance doubles what an image costs.
