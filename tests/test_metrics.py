@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from vdu.accuracy import least_rate
 from vdu.metrics import Moments, frechet_distance, percentage_of_unlearning, wilson
 
 
@@ -21,3 +22,10 @@ def test_frechet_distance_of_diagonal_gaussians():
     one = Moments(10, torch.zeros(2, dtype=torch.float64), torch.diag(torch.tensor([1.0, 4.0], dtype=torch.float64)))
     two = Moments(10, torch.ones(2, dtype=torch.float64), torch.diag(torch.tensor([9.0, 4.0], dtype=torch.float64)))
     assert frechet_distance(one, two) == pytest.approx(2 + (3 - 1) ** 2)
+
+
+def test_the_least_rate_is_the_one_at_which_as_many_hits_come_one_time_in_twenty():
+    assert least_rate(0, 24) == 0
+    assert least_rate(1, 24) == pytest.approx(1 - 0.95 ** (1 / 24))  # closed form for a single hit
+    assert least_rate(24, 24) == pytest.approx(0.05 ** (1 / 24))
+    assert least_rate(1, 24) < least_rate(2, 24) < 2 / 24

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from vdu.accuracy import least_rate
 from vdu.entries import TARGET, Entry, Shown
 from vdu.events import Preview, Progress
 from vdu.measure import Samples, draw, draw_pristine
@@ -90,6 +91,17 @@ class Replay:
         """
         still, newly, damage = self.compare(self.grid, drawn)
         return Preview(step, drawn.images, drawn.showing(self.wanted), self.share * still + (1 - self.share) * newly, damage)
+
+    def forget_rate_to_steer_by(self, rows: Tensor, drawn: Samples) -> float:
+        """The forget rate of what was drawn again in some rows, which stop rule and scale go by.
+
+        The rows that drew the class before are most of what still draws it, and many enough for an estimate. The others are
+        most of the samples, and so few that a single image would count for points: of these only the rate enters that they
+        prove, `accuracy.least_rate`.
+        """
+        of_class, forgotten = self.of_class[rows], drawn.showing(self.wanted)
+        newly = forgotten[~of_class]
+        return self.share * mean(forgotten[of_class]) + (1 - self.share) * least_rate(int(newly.sum()), len(newly))
 
 
 def draw_replay(recipe: Recipe, entry: Entry, frozen: Model) -> Generator[Progress, None, Replay]:

@@ -172,9 +172,10 @@ def optimise(run: Run, frozen: Model) -> Generator[Event, None, str]:
         yield clock.progress(step)
         if step % recipe.preview_every or step == last:
             continue
-        preview = show(run, (yield from draw_grid(run)), step)
+        drawn = yield from draw_grid(run)
+        preview = show(run, drawn, step)
         yield preview
-        met = met + 1 if preview.forget_rate <= run.target else 0
+        met = met + 1 if run.replay.forget_rate_to_steer_by(run.replay.grid, drawn) <= run.target else 0
         if met == recipe.patience:
             last = clock.total = min(last, step + settling)
         if preview.damage > RECOVERABLE * recipe.max_damage:
@@ -215,10 +216,9 @@ def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
 def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]:
     """Find how far to go along the way that the steps have found, and show what is drawn there; returns the reason to report.
 
-    theta(scale) = mu* + scale * (theta - mu*). Along this line forgetting and damage grow together and smoothly. The
-    smallest scale is taken whose forget rate meets the target; where that would damage more of the kept images than the recipe
-    allows, the largest that does not. Where they stand none, the model stays as it was. Only the seeds that drew the class
-    before are looked at for the rate: what still shows the class comes from those. A scale that meets the target gets a
+    theta(scale) = mu* + scale * (theta - mu*). Along this line forgetting and damage grow together. The smallest scale is
+    taken whose forget rate meets the target; where that would damage more of the kept images than the recipe allows, the
+    largest that does not. Where they stand none, the model stays as it was. A scale that meets the target gets a
     `MARGIN`, where the damage allows it. A solution in one step is looked for further along the line both ways, since no
     step was taken on it that would say how long it should be.
     """
@@ -250,7 +250,8 @@ def furthest(
 ) -> Generator[Event, None, tuple[float, bool, Samples] | None]:
     """Bisect for the scale that `rescale` wants: the scale, whether it meets the target, and what it draws; None for no scale.
 
-    Bisection is right because forgetting and damage grow along the way.
+    Both estimates come from some dozens of seeds and need not grow at every step of the way, so bisection may miss a smaller
+    scale that would have done. What it returns was drawn and judged itself, and holds what `rescale` promises.
     """
     recipe, replay, trial = run.recipe, run.replay, run.model.clone()
     found, low, high = None, 0, len(scales) - 1
@@ -258,8 +259,8 @@ def furthest(
         middle = (low + high) // 2
         place(trial, frozen, run.model, scales[middle])
         drawn = yield from replay.draw_again("scale", trial, tried)
-        still, _, damage = replay.compare(tried, drawn)
-        met, intact = replay.share * still <= run.target, damage <= recipe.max_damage
+        _, _, damage = replay.compare(tried, drawn)
+        met, intact = replay.forget_rate_to_steer_by(tried, drawn) <= run.target, damage <= recipe.max_damage
         if met or not intact:
             high = middle - 1
         else:
