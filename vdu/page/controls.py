@@ -22,7 +22,11 @@ from vdu.recipe import BY_METHOD, DEPENDENT, Recipe
 from vdu.recipe import CHOICES as FIELDS
 from vdu.report import sheet
 
-ACCORDIONS = {"method": "Method", "sampling": "Sampling", "expert": "Expert"}  # group of fields -> its title; "basic" has none
+ACCORDIONS = {
+    "method": "Method settings",
+    "sampling": "Sampling",
+    "expert": "Expert",
+}  # group of fields -> its title; "basic" has none
 GROUPS = {
     "method": ("gamma", "reach", "steps", "step_size", "optimizer", "posterior", "forget_source"),
     "sampling": ("samples", "sampler_steps", "sampler", "guidance", "seed"),
@@ -66,6 +70,11 @@ def typing(entry: Entry | None, prompted: bool) -> dict[str, str]:
     if prompted:
         return ATTRIBUTE
     return SEVERAL | {"placeholder": f"{entry.classes[3]}, {entry.classes[-2]}"}
+
+
+def as_markdown(text: str) -> str:
+    """A text as Markdown, which Gradio takes help for: the asterisk of mu* does not start a word in italics."""
+    return text.replace("*", r"\*")
 
 
 def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None = None) -> Recipe:
@@ -200,7 +209,7 @@ class Controls:
         common = {
             "value": value,
             "label": field.label,
-            "info": field.explanation,
+            "info": as_markdown(field.explanation),
             "elem_id": f"recipe-{name}",
             "visible": name not in PROMPTS_ONLY or takes_prompts(self.default.model),
         }
@@ -211,7 +220,7 @@ class Controls:
     def slider(self, name: str, step: float) -> gr.Slider:
         """A slider over everything one field may be."""
         field, value = FIELDS[name], getattr(self.default, name)
-        return gr.Slider(field.low, field.high, value, step=step, label=field.label, info=field.explanation)
+        return gr.Slider(field.low, field.high, value, step=step, label=field.label, info=as_markdown(field.explanation))
 
     def wire(self) -> None:
         """What the inputs do to one another."""
