@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vdu.entries import Ask
+from vdu.entries import INSTEAD, KEPT, TARGET, UNPROMPTED, Ask
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.measure import Samples
@@ -25,7 +25,7 @@ from vdu.page.panels.snapshots import title_html
 from vdu.page.run import ProgressBar, progress_html, status_html
 from vdu.page.session import Session, StopFlags, start_folder
 from vdu.page.settings import Settings
-from vdu.page.view import RunView, SamplePairs, example_of, examples
+from vdu.page.view import LEFT_OPEN, NO_PROMPT, RunView, SamplePairs, example_of, examples, prompted_class
 
 HOSTILE = "<script>alert('3')</script>"
 ESCAPED = "&lt;script&gt;"
@@ -55,8 +55,10 @@ def hostile(view: RunView) -> RunView:
     report["after"] = report["after"] | {"least_retained_class": HOSTILE}
     for side in ("before", "after"):
         report[side] = report[side] | {"class_shares": {HOSTILE: 0.5, "other": 0.5}}
-    both = samples([[0], [1]]), samples([[1], [1]])
-    pairs = SamplePairs(*both, {"class": (HOSTILE, "other")}, 0, torch.tensor([False, True]), takes_prompts=False)
+    yes, no, images = torch.tensor([True, True]), torch.tensor([False, False]), torch.zeros(2, 1, 8, 8, dtype=torch.uint8)
+    pairs = SamplePairs(
+        HOSTILE, (HOSTILE, "other"), (HOSTILE,), (images,) * 2, (torch.tensor([0, 1]), torch.tensor([1, 0])), (no, yes), yes
+    )
     return dataclasses.replace(view, forget=HOSTILE, report=report, pairs=pairs)
 
 
@@ -160,6 +162,13 @@ def test_words_of_visitors_and_files_are_escaped():
     assert "<script" not in counts
     assert "kept pictures changed" in counts
     assert counts.count('class="vdu-strip"') == 2
+
+
+def test_a_prompt_names_a_class_of_the_axis_or_none():
+    assert prompted_class(Ask(TARGET, "a red bag", (8, 10)), axis=1, first=10) == 0
+    assert prompted_class(Ask(KEPT, "a bag", (8, -1)), axis=1, first=10) == LEFT_OPEN
+    assert prompted_class(Ask(INSTEAD, "a bag", (8, 10)), axis=1, first=10) == LEFT_OPEN
+    assert prompted_class(Ask(UNPROMPTED, "", (8, 10)), axis=1, first=10) == NO_PROMPT
 
 
 def test_uploads_are_counted():

@@ -7,35 +7,44 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from vdu.catalog import CATALOG
+from vdu.entries import INSTEAD, UNPROMPTED, Ask
 from vdu.events import Preview
-from vdu.measure import Samples
 from vdu.page.markup import png
 from vdu.report import Report, preview_sheet
 from vdu.unlearn import Run
 
+LEFT_OPEN, NO_PROMPT = -1, -2  # in place of the class that a prompt names
+
 
 @dataclass(frozen=True)
 class SamplePairs:
-    """The measured samples of both models, from the same seeds.
+    """The n measured samples of both models, from the same seeds; a tuple of two is (before, after).
 
     Attributes:
-        before, after: n samples each.
-        axes: axis -> its classes; the columns of `Samples.classes`.
-        axis: the number of the axis that what is forgotten lies on.
+        axis: name of the axis that what is forgotten lies on, such as "digit".
+        classes: the classes of the axis.
+        forgotten: which of the classes must no longer be drawn.
+        images: uint8 (n, c, h, w).
+        seen: the most probable class of each image, a position in `classes`, (n,).
+        shows: which images show what is forgotten, bool (n,).
         kept: which seeds must not change, bool (n,).
-        takes_prompts: whether every sample has a prompt.
+        prompted: the class that each prompt names, a position in `classes`, (n,); `LEFT_OPEN` where it names none of the axis,
+            `NO_PROMPT` where there is none; None for a model without prompts.
     """
 
-    before: Samples
-    after: Samples
-    axes: dict[str, tuple[str, ...]]
-    axis: int
+    axis: str
+    classes: tuple[str, ...]
+    forgotten: tuple[str, ...]
+    images: tuple[Tensor, Tensor]
+    seen: tuple[Tensor, Tensor]
+    shows: tuple[Tensor, Tensor]
     kept: Tensor
-    takes_prompts: bool
+    prompted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +114,27 @@ def pairs_of(run: Run) -> SamplePairs | None:
     """The measured samples of a run; None unless both models were measured."""
     if run.before is None or run.after is None:
         return None
-    entry, forget = run.entry, run.recipe.forget
-    kept = run.before.kept(entry.gone(forget))
-    return SamplePairs(run.before, run.after, dict(entry.axes), entry.named(forget)[0], kept, entry.takes_words)
+    entry, forget, sides = run.entry, run.recipe.forget, (run.before, run.after)
+    number, kept_classes = entry.named(forget)[0], entry.others(forget)
+    axis, classes = list(entry.axes.items())[number]
+    first = sum(len(names) for names in list(entry.axes.values())[:number])
+    return SamplePairs(
+        axis=axis,
+        classes=tuple(classes),
+        forgotten=tuple(name for name in classes if name not in kept_classes),
+        images=tuple(side.images for side in sides),
+        seen=tuple(side.classes[:, number] - first for side in sides),
+        shows=tuple(side.showing(entry.wanted(forget)) for side in sides),
+        kept=run.before.kept(entry.gone(forget)),
+        prompted=torch.tensor([prompted_class(ask, number, first) for ask in run.before.asks]) if entry.takes_words else None,
+    )
+
+
+def prompted_class(ask: Ask, axis: int, first: int) -> int:
+    """The position, within an axis whose first class is `first`, of the class that a prompt names; see `SamplePairs`."""
+    if ask.kind == UNPROMPTED:
+        return NO_PROMPT
+    return LEFT_OPEN if ask.kind == INSTEAD or ask.classes[axis] < 0 else ask.classes[axis] - first
 
 
 def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False) -> RunView:
