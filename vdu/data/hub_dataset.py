@@ -11,8 +11,8 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
 
-from vdu import hub
-from vdu.data import MOST_PICTURES, UNREADABLE, as_seen, read_pictures
+from vdu.models import hub
+from vdu.data.pictures import MOST_PICTURES, UNREADABLE, as_seen, read_pictures
 from vdu.errors import UserError
 from vdu.models import first_line
 
