@@ -66,7 +66,7 @@ def batches(
                 frozen.conditions([words[row] for row in gone_rows.tolist()]) for words in (forget.captions, forget.neutral)
             )
             gone.named = (torch.rand(size, generator=random) >= UNNAMED).to(learner.device)
-            gone.condition = torch.where(gone.named.view(-1, 1, 1), gone.caption, gone.neutral)
+            gone.condition = gone.caption.where(gone.named, gone.neutral)
             bare = (torch.rand(size, generator=random) < WORDLESS).tolist()
             stays.condition = frozen.conditions(
                 ["" if none else kept.asks[row].prompt for row, none in zip(kept_rows.tolist(), bare, strict=True)]

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vdu import data, hub
+from vdu import data
 from vdu.entries import (
     ASSETS,
     EARLIER,
@@ -35,17 +35,15 @@ from vdu.errors import UserError
 from vdu.fitted import Fitted
 from vdu.models import (
     FULL_SIZE,
-    LARGE,
-    PARTS,
     PHOTOGRAPHS,
     SMALL,
-    TEXT_TO_IMAGE,
     UNCONDITIONAL,
+    WEIGHT_FILES,
     WEIGHTS,
-    WORDLESS,
     Model,
-    StableDiffusion,
-    is_large,
+    family_of,
+    hub,
+    kind_in,
     load_model,
     part_of,
 )
@@ -280,10 +278,7 @@ def kind_of(name: str) -> str:
         folder = model_folder(name)
         if not folder.is_dir() and hub.is_id(name) and name not in hub.LISTED:
             folder = hub.fetch(name, ())
-        unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
-        if json.loads((folder / "model_index.json").read_text())["_class_name"] != TEXT_TO_IMAGE:
-            return UNCONDITIONAL if unet["in_channels"] == 1 else PHOTOGRAPHS
-        return FULL_SIZE if is_large(unet["sample_size"], LARGE) else SMALL
+        return kind_in(folder)
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
 
 
@@ -294,7 +289,7 @@ def shape_of(name: str) -> tuple[int, int, int] | None:
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
         unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
-        if json.loads((folder / "model_index.json").read_text())["_class_name"] in WORDLESS:
+        if not family_of(folder).takes_prompts:
             size = unet["sample_size"]
             return unet["in_channels"], *(size if isinstance(size, list) else (size, size))
     return None
@@ -355,12 +350,12 @@ def open_model(name: str, device: str, words: Words | None = None) -> tuple[Mode
     if not folder.is_dir():
         if not hub.is_id(name):
             raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)}, a diffusers folder or a hub id.")
-        folder = hub.fetch(name, PARTS)
+        folder = hub.fetch(name, WEIGHT_FILES)
     try:
         model = _cached(folder, device)
     except UserError as error:  # said of the name that was given, not of a place in the hub's cache
         raise UserError(str(error).replace(str(folder.resolve()), name)) from error
-    worded = isinstance(model, StableDiffusion)
+    worded = model.takes_prompts
     if worded and fit:
         raise UserError(f"'{name}' takes words, and is judged by them; leave --judge {PICTURES} out.")
     for entry in JUDGED:

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
-from vdu import hub
 from vdu.errors import UserError
-from vdu.models import first_line, pick_device
+from vdu.models import first_line, hub, pick_device
 
 CLIP, NUDENET = "openai/clip-vit-large-patch14", "nudenet"
 CLIP_WEIGHTS = ("model.safetensors",)

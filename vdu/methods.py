@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdu import losses
-from vdu.models import FULL_SIZE, KINDS, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Model
+from vdu.models import FULL_SIZE, KINDS, NO_CONDITION, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Condition, Model
 from vdu.posterior import Posterior
 
 UNNAMED_ODDS = 2.0
@@ -18,7 +18,7 @@ UNNAMED_ODDS = 2.0
 class Noised:
     """Noisy images: states x_t (n, c, h, w), their timesteps t (n,), and the noise in them (n, c, h, w).
 
-    For models that take a prompt also what the network is asked for, (n, tokens, width). With forget images that is their
+    For models that take a prompt also the condition that the network gets, of n rows. With forget images that is their
     caption where they are `named`, (n,), and elsewhere the same without the words for what shall be forgotten, `neutral`.
     Where they are `replaced`, (n,), the image is not of the class: it was drawn for the neutral words.
     """
@@ -26,9 +26,9 @@ class Noised:
     states: Tensor
     t: Tensor
     noise: Tensor
-    condition: Tensor | None = None
-    caption: Tensor | None = None
-    neutral: Tensor | None = None
+    condition: Condition = NO_CONDITION
+    caption: Condition = NO_CONDITION
+    neutral: Condition = NO_CONDITION
     named: Tensor | None = None
     replaced: Tensor | None = None
 
@@ -81,10 +81,9 @@ def function_space(context: Context) -> Terms:
     """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
-    worded = forget.condition is not None
-    predicted = context.model.predict_noise(states, t, torch.cat([forget.condition, replay.condition]) if worded else None)
+    predicted = context.model.predict_noise(states, t, Condition.cat([forget.condition, replay.condition]))
     with torch.no_grad():
-        answer, frozen = (with_words if worded else without_words)(context, states, t)
+        answer, frozen = (with_words if context.model.takes_prompts else without_words)(context, states, t)
     error = losses.clean_image_weights(context.frozen.alpha_bar[t]) * losses.per_image_error(predicted, answer)
     return Terms(
         losses.plasticity_inducer(predicted[:count], forget.noise, context.weight),
@@ -120,7 +119,7 @@ def with_words(context: Context, states: Tensor, t: Tensor) -> tuple[Tensor, Ten
         the answer on forget and replayed images, and what the frozen model predicts on the latter.
     """
     forget, replay, count = context.forget, context.replay, len(context.forget.t)
-    told = torch.cat([forget.caption, forget.neutral, replay.condition])
+    told = Condition.cat([forget.caption, forget.neutral, replay.condition])
     thrice = torch.cat([states[:count], states]), torch.cat([t[:count], t])
     word, rest, frozen = context.frozen.predict_noise(*thrice, told).split([count, count, len(replay.t)])
     inside = ((forget.t >= context.window[0]) & (forget.t <= context.window[1])).view(-1, 1, 1, 1)

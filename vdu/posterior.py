@@ -20,7 +20,7 @@ from torch import Tensor
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.measure import Clock
-from vdu.models import Model
+from vdu.models import Condition, Model
 from vdu.sampling import HowToSample, image_seeds, sample
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
@@ -263,7 +263,7 @@ def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> 
 
 def noised_batches(
     model: Model, clean: Tensor, prompts: Prompts, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Condition, Tensor]]:
     """`steps` batches of `size` noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
     random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), in_turn(prompts, len(clean))
     for _ in range(steps):

@@ -21,9 +21,9 @@ from torch import Tensor
 from vdu import metrics
 from vdu.entries import history
 from vdu.events import Preview
-from vdu.hub import is_id
 from vdu.measure import changes, figures_of
 from vdu.methods import METHODS
+from vdu.models.hub import is_id
 from vdu.unlearn import Run
 
 PACKAGES = ("torch", "diffusers", "gradio")

@@ -100,7 +100,7 @@ def sample(
         for t in grid[skip:]:
             times = torch.full((len(state),), t, device=model.device)
             noise = model.predict_noise(state, times, condition)
-            if condition is not None and how.guidance != 1:
+            if model.takes_prompts and how.guidance != 1:
                 bare = model.predict_noise(state, times, wordless)
                 noise = bare + how.guidance * (noise - bare)
             added = fresh_noise(generators, model.shape).to(model.device) if how.sampler == "sde" else None
