@@ -20,14 +20,14 @@ from typing import Any
 
 import gradio as gr
 
-from vdu import hub, page
+from vdu import page
 from vdu.catalog import CATALOG, entry_of, kind_of, shape_of
 from vdu.data import MOST_PICTURES, read_each
 from vdu.entries import PICTURES
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
 from vdu.judges import CLIP, NUDENET
-from vdu.models import FULL_SIZE, SMALL, pick_device
+from vdu.models import FULL_SIZE, SMALL, hub, pick_device
 from vdu.recipe import BY_METHOD, CHOICES, DEPENDENT, Recipe
 from vdu.report import preview_sheet, report_of, write_run, zip_model
 from vdu.sampling import drain

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
-from vdu.models import Model
+from vdu.models import Condition, Model
 from vdu.sampling import HowToSample, image_seeds, sample
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
@@ -261,7 +261,7 @@ def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> 
 
 def noised_batches(
     model: Model, clean: Tensor, prompts: Prompts, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Condition, Tensor]]:
     """`steps` batches of `size` noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
     random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), cycle_prompts(prompts, len(clean))
     for _ in range(steps):
