@@ -11,7 +11,7 @@ from vdu.concepts.base import INSTEAD
 from vdu.data.forget_set import ForgetSet
 from vdu.data.sheets import choose
 from vdu.errors import UserError
-from vdu.methods import METHODS, Batch, NoisyImages
+from vdu.methods import METHODS, Batch, Method, NoisyImages
 from vdu.models import Model
 from vdu.posterior import Posterior
 from vdu.recipe import Recipe
@@ -108,13 +108,15 @@ class BatchStream:
         self.random = torch.Generator().manual_seed(self.recipe.seed)
         self.own_draws = torch.Generator().manual_seed(self.recipe.seed + OWN_DRAWS)
 
-    def seen(self, with_retain_set: bool) -> dict[str, int]:
-        """What kind of images a method sees -> how many there are; `kept_own` are the model's own of the rest."""
-        count = len(self.images.of_concept.images)
-        replaced = len(self.images.replaced.images) if self.images.replaced else 0
-        kept = len(self.kept.images) if with_retain_set else 0
-        return {"forget_real": self.images.real, "forget_own": count - self.images.real, "neutral_own": replaced,
-                "retain_own": kept}  # fmt: skip
+    def seen(self, method: Method) -> dict[str, int]:
+        """What kind of images a method sees -> how many there are: real ones, and those that the frozen model drew."""
+        images, forget = self.images, method.uses_forget_images
+        return {
+            "forget_real": images.real if forget else 0,
+            "forget_drawn": len(images.of_concept.images) - images.real if forget else 0,
+            "neutral_drawn": len(images.replaced.images) if forget and images.replaced else 0,
+            "retain_drawn": len(self.kept.images) if method.uses_retain_set else 0,
+        }
 
     def __iter__(self) -> Iterator[Batch]:
         recipe, learner, random, size = self.recipe, self.learner, self.random, (self.recipe.batch_size,)

@@ -11,8 +11,8 @@ from vdu.concepts.base import Axes, Concept
 from vdu.concepts.classes import ClassConcept
 from vdu.data.forget_set import AttributeSheets, DrawnSheets, RealSheets
 from vdu.judges.classifier import ShippedJudge
-from vdu.reference import Reference
 from vdu.models import hub
+from vdu.reference import Reference
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

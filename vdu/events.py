@@ -13,6 +13,7 @@ PHASES = {
     "judge": "Drawing images to fit a judge on",
     "replay": "Drawing images to steer by",
     "posterior": "Estimating the posterior",
+    "prepare": "Looking for the weights to change",
     "before": "Measuring the model as it was",
     "unlearn": "Unlearning",
     "scale": "Finding how far to go",

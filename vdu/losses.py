@@ -96,8 +96,3 @@ def clean_image_weights(alpha_bar: Tensor) -> Tensor:
     At high noise a small error in epsilon is a large one in x_0, and there the shares of the classes are decided.
     """
     return ((1 - alpha_bar) / (2 * alpha_bar)).clamp(1, 4)
-
-
-def bound_weights(alpha_bar: Tensor, betas: Tensor) -> Tensor:
-    """C_t of the variational bound (Ho et al. 2020, eq. 12) with sigma_t^2 = beta_t, shape (T,), not normalised."""
-    return betas / (2 * (1 - betas) * (1 - alpha_bar))

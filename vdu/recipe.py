@@ -1,4 +1,4 @@
-"""Recipe: every choice a user can make, with its bounds, validated once, to and from JSON. It reads no file and asks no network."""
+"""Recipe: every choice a user can make, with its bounds, validated once, to and from JSON. It reads no file."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -101,7 +101,7 @@ class Recipe:
     )  # fmt: skip
     parameters: str = choice(
         "Parameters", "Which parameters of the network are trained.", "expert",
-        {"all": "all", "cross-attention": "those that read the prompt"},
+        {"all": "all", "cross-attention": "those that read the prompt", "no-cross-attention": "all others"},
     )  # fmt: skip
     t_min: int = whole("First timestep", "Forget images are noised to timesteps from here …", "expert", 0, 998)
     t_max: int = whole("Last timestep", "… to here; the class of an image is decided around t = 400–800.", "expert", 1, 999)

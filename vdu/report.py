@@ -7,7 +7,6 @@ import re
 import resource
 import shutil
 import tempfile
-import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +20,8 @@ from torch import Tensor
 from vdu import metrics
 from vdu.concepts.base import history
 from vdu.events import Preview
-from vdu.models.hub import is_id
 from vdu.methods import METHODS
+from vdu.models.hub import is_id
 from vdu.run import Run
 
 PACKAGES = ("torch", "diffusers", "gradio")

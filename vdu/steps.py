@@ -36,7 +36,7 @@ class Learning:
         self.method, self.state = METHODS[run.recipe.method], None
         stream = BatchStream(run.task, run.replay, learner, frozen, run.posterior)
         self.batches = iter(stream)
-        run.images_seen = stream.seen(self.method.uses_retain_set)
+        run.images_seen = stream.seen(self.method)
 
     def prepare(self) -> Generator[Event, None, None]:
         """Let the method look at batches before the first step."""

@@ -19,10 +19,10 @@ from vdu.judges.fitted import FittedJudge, backbone
 from vdu.judges.nudenet import NUDENET, NudeNetJudge
 from vdu.models import (
     FULL_SIZE,
-    WEIGHT_FILES,
     PHOTOGRAPHS,
     SMALL,
     UNCONDITIONAL,
+    WEIGHT_FILES,
     WEIGHTS,
     Model,
     family_of,

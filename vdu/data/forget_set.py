@@ -1,4 +1,4 @@
-"""The forget set: pictures of what is to be forgotten, with captions where the model takes prompts, and where they come from."""
+"""The forget set: pictures of what is to be forgotten, with captions for a model with prompts, and where they come from."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +66,7 @@ class RealSheets:
 
 @dataclass(frozen=True)
 class DrawnSheets(RealSheets):
-    """Pictures that the model drew itself, for data that cannot be shipped: drawn/CLASS.png shows a class, but trains nothing."""
+    """Pictures that the model drew itself, where real ones cannot ship: drawn/CLASS.png shows a class, but trains nothing."""
 
     def examples(self, name: str) -> Tensor:
         """What the model drew of a class, uint8 (n, c, h, w)."""
@@ -79,7 +79,7 @@ class DrawnSheets(RealSheets):
 
 @dataclass(frozen=True)
 class AttributeSheets(RealSheets):
-    """Real pictures of things with one class on each of two axes: a sheet per class of the first axis, one thing after another.
+    """Real pictures of things with one class on each of two axes: a sheet per class of the first, one thing after another.
 
     Attributes:
         axes: the two axes and their classes.

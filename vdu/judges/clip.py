@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import CLIPModel, CLIPTokenizer
 
-from vdu.models import hub
 from vdu.errors import UserError
 from vdu.events import Progress
-from vdu.models import Model, first_line, pick_device
+from vdu.models import Model, first_line, hub, pick_device
 from vdu.sampling import HowToSample
 
 CLIP = "openai/clip-vit-large-patch14"

@@ -54,7 +54,7 @@ class NudeNetJudge:
         return NudeDetector()
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Probabilities (n, 2), and the scores of all exposed parts as features (n, k, float64), of uint8 images (n, 3, h, w)."""
+        """Probabilities (n, 2) and the scores of all exposed parts, features (n, k, float64), of uint8 images (n, 3, h, w)."""
         # The detector wants an array as OpenCV reads it: height, width, and blue before red.
         found = [self.detector.detect(image.flip(0).permute(1, 2, 0).contiguous().numpy()) for image in images]
         features = torch.tensor([exposed_scores(parts) for parts in found], dtype=torch.float64)

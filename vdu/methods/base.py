@@ -85,6 +85,7 @@ class Method:
         paper: its source, an arXiv number or "" for the project's own.
         loss: terms of one batch, given what `prepare` returned.
         defaults: recipe fields by the kind of model; a kind that is missing cannot be unlearned this way.
+        uses_forget_images: whether the loss looks at the images in `Batch.forget`, beyond their prompts and timesteps.
         needs_posterior: whether the loss looks at mu* and sigma*^2.
         uses_retain_set: whether the loss looks at `Batch.replay`.
         uses_own_samples: whether what the frozen model drew of the class counts among the forget images.
@@ -98,6 +99,7 @@ class Method:
     paper: str
     loss: Callable[[Batch, Any], Terms]
     defaults: Mapping[str, Mapping[str, float | int | str]]
+    uses_forget_images: bool = True
     needs_posterior: bool = False
     uses_retain_set: bool = False
     uses_own_samples: bool = False

@@ -2,7 +2,7 @@
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from importlib import import_module
@@ -23,7 +23,11 @@ TIMESTEPS = 1000  # of a noise schedule; timesteps in a recipe count from 0 to t
 # ones of toy size or of full size.
 UNCONDITIONAL, PHOTOGRAPHS, SMALL, FULL_SIZE = KINDS = ("unconditional", "photographs", "small", "full-size")
 LARGE = 32  # smallest height and width of a full-size model's latents: from there on, memory is what runs out
-PARAMETERS = {"all": "", "cross-attention": ".attn2."}  # choice of parameters to train -> what their names contain
+PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to train -> whether a name is among them
+    "all": lambda name: True,
+    "cross-attention": lambda name: ".attn2." in name,
+    "no-cross-attention": lambda name: ".attn2." not in name,
+}
 
 
 def pick_device(name: str) -> str:
@@ -233,11 +237,6 @@ class Diffusion(ABC):
         """alpha-bar_t for t = 0 … T-1, shape (T,)."""
         return self.scheduler.alphas_cumprod.to(self.device)
 
-    @property
-    def betas(self) -> Tensor:
-        """beta_t for t = 0 … T-1, shape (T,)."""
-        return self.scheduler.betas.to(self.device)
-
     def noise_in(self, predicted: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """The noise in x_t that a network's output means.
 
@@ -255,7 +254,7 @@ class Diffusion(ABC):
             UserError: if the network has no such parameters.
         """
         fixed = self.unet.requires_grad_(False)
-        chosen = {name: value.detach() for name, value in fixed.named_parameters() if PARAMETERS[which] in name}
+        chosen = {name: value.detach() for name, value in fixed.named_parameters() if PARAMETERS[which](name)}
         if not chosen:
             raise UserError(f"This model has no {which} parameters; train all of them.")
         if any(value.dtype != torch.float32 for value in chosen.values()):  # start from the file, which is more precise
