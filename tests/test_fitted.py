@@ -2,13 +2,13 @@
 
 import json
 
+import gradio as gr
 import pytest
 import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
 from dummies import dummy_ddpm, dummy_stable_diffusion
 
-import app
 from vdu.accuracy import Accuracy, lang_reiczigel, rogan_gladen
 from vdu.catalog import CATALOG, open_model, shape_of
 from vdu.cli import main
@@ -16,7 +16,9 @@ from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.fitted import DRAWN, FEWEST, Fitted, FittedJudge, Line, look
 from vdu.metrics import wilson
-from vdu.page import table_html
+from vdu.page.controls import Controls, recipe_of
+from vdu.page.panels.results import table_html
+from vdu.page.settings import Settings
 from vdu.recipe import Recipe
 from vdu.report import as_picture, headline
 from vdu.sampling import HowToSample, drain
@@ -208,23 +210,25 @@ def test_whichever_judge_fits(folder, tmp_path):
         open_model(str(tmp_path), "cpu", Words("my ship"))[1].concepts("my ship")
 
 
-def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "ANY_MODEL", True)
-    model = str(folder / "ddpm")
-    shown = app.choose_model(None, model)
-    assert [shown[part]["visible"] for part in (app.uploads, app.others, app.keep, app.words)] == [True, True, False, False]
+def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path):
+    settings, model = Settings(any_model=True), str(folder / "ddpm")
+    with gr.Blocks():
+        controls = Controls(settings, Recipe())
+    shown = controls.for_model(model, None)
+    assert [shown[controls.fields[name]]["visible"] for name in ("pictures", "others", "keep", "guidance")] == [
+        True, True, False, False,
+    ]  # fmt: skip
     assert shape_of(model) == (1, 24, 24)  # which the preview has
     assert shape_of(str(folder / "ships")) is None
     ships, others = ([str(path) for path in sorted((folder / name).iterdir())] for name in ("ships", "others"))
-    plain = {"model": model, "forget": None, "typed": "my ship", "keep": "", "pictures": ships, "others": others, "judge": "",
-             "forget_images": 500, "max_damage": 0.4, "go_on": False}  # fmt: skip
-    folded = [getattr(Recipe(model=model, forget="my ship"), name) for name in app.FOLDED]
-    recipe = app.recipe_of(*plain.values(), *folded, folder=tmp_path)
+    given = {"forget": None, "typed": "my ship", "keep": "", "pictures": ships, "others": others, "judge": ""}
+    values = Recipe(model=model, forget="my ship").to_dict() | given
+    recipe = recipe_of(values, settings, tmp_path)
     assert recipe.words == Words("my ship", (str(tmp_path / "others"),), str(tmp_path / "pictures"))
     assert len(list((tmp_path / "others").iterdir())) == len(others)
     dummy_stable_diffusion(folder / "sd")
     with pytest.raises(UserError, match="takes words; write prompts to keep"):
-        app.recipe_of(*(plain | {"model": str(folder / "sd")}).values(), *folded)
+        recipe_of(values | {"model": str(folder / "sd")}, settings)
 
 
 @pytest.mark.parametrize(

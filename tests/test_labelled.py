@@ -8,12 +8,12 @@ import torch
 from huggingface_hub import errors
 from PIL import Image
 
-import app
 from vdu import labelled
 from vdu.catalog import TINY_IMAGENET, open_model
 from vdu.cli import main
 from vdu.entries import Words
 from vdu.errors import UserError
+from vdu.page.settings import Settings
 
 DIGITS = ["0 - zero", "1 - one", "2 - two", "3 - three", "4", "5", "6", "7", "8", "9"]
 SHAPE = (3, 8, 8)
@@ -153,4 +153,4 @@ def test_without_the_package_or_a_network_there_is_one_clear_sentence(monkeypatc
 
 def test_the_page_takes_no_data_set(hub_has):
     with pytest.raises(UserError, match="only on the command line"):
-        app.permitted("mnist-ddpm", "", "ylecun/mnist")
+        Settings().check_allowed("mnist-ddpm", "", "ylecun/mnist")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 
-from vdu import figures
+from vdu import charts
 from vdu.catalog import open_model
 from vdu.errors import UserError
 from vdu.metrics import Z95, wilson
@@ -186,7 +186,7 @@ def quality(
         runs = {
             SETTINGS[key].words: [(row["forget_rate"], row["u_fid_ratio"]) for row in rows] for key, rows in tables.items()
         }
-        save(figures.trade_off(runs), plots)
+        save(charts.trade_off(runs), plots)
     print("\n" + settings_table(tables) + "\n\n" + classes_table(tables[settings[0]]))
 
 
@@ -243,7 +243,7 @@ def pictures(
     if plot:
         points = {method: [(count, *pooled(tables[method, count]), statistics.fmean(row["u_fid_ratio"] for row in
                   tables[method, count])) for count in counts] for method in methods}  # fmt: skip
-        save(figures.few_pictures(points, forget), plot)
+        save(charts.few_pictures(points, forget), plot)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -391,4 +391,4 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
         show(f"t = {t:3d}: {same / len(clean):6.1%} of {len(clean)} images come back as the same class")
     target.write_text(json.dumps(rows, indent=1) + "\n")
     if picture:
-        save(figures.class_memory(rows, (recipe.t_min, recipe.t_max)), picture)
+        save(charts.class_memory(rows, (recipe.t_min, recipe.t_max)), picture)

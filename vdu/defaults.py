@@ -35,6 +35,9 @@ BY_KIND: dict[str, dict[str, float | int | str]] = {
 }  # fmt: skip
 
 
+BY_METHOD = ("gamma", "reach", "optimizer", "step_size", "steps")  # fields that a change of method resets
+
+
 def defaults_of(kind: str, method: str) -> dict[str, Any]:
     """The defaults of a method on a kind of model.
 

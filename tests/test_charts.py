@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdu.figures import class_shares, running_mean
+from vdu.charts import class_shares, running_mean
 from vdu.report import a
 
 

@@ -1,4 +1,4 @@
-"""matplotlib figures of a run, as SVG text that takes its ink from the page around it."""
+"""matplotlib charts of a run, as SVG text that takes its ink from the page around it."""
 
 import io
 from typing import Any

@@ -1,0 +1,156 @@
+"""Runs on the page in a real browser, from the click to the downloads."""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import QUICK
+from diffusers import DDPMPipeline
+from playwright.sync_api import Page, expect
+from visitor import LONG, choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
+
+from vdu.report import a
+
+pytest_plugins = ["browser"]
+
+
+def download(page: Page, name: str) -> tuple[str, Path]:
+    """Press a download button; the name the file is offered under, and where it is."""
+    with page.expect_download() as waiting:
+        page.get_by_text(f"{name} (").click()
+    return waiting.value.suggested_filename, Path(waiting.value.path())
+
+
+def test_a_run_from_click_to_downloads(browser, address):
+    page = visit(browser, address, **QUICK)
+    choose(page, "7")
+    example = source(page, "after")
+    press_unlearn(page)
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("The model drew a 7")
+    expect(page.locator("#headline")).not_to_contain_text("example")
+    final = source(page, "after")
+    assert final != example
+
+    slider = page.locator("#snapshot input[type=number]")
+    slider.fill("0")
+    slider.press("Enter")
+    expect(page.locator("#when")).to_contain_text("Before any step")
+    assert source(page, "after") == source(page, "before")
+    slider.fill("4")
+    slider.press("Enter")
+    expect(page.locator("#when")).to_contain_text("After 4 steps")
+    assert source(page, "after") == final
+
+    distance = page.locator("#distance input[type=number]")
+    distance.fill("0")
+    distance.press("Enter")
+    expect(page.locator("#when")).to_contain_text("0.0 × as far", timeout=LONG)
+    assert source(page, "after") == source(page, "before")
+
+    report = json.loads(download(page, "Report")[1].read_text())
+    assert report["forget"] == "7"
+    assert report["recipe"]["steps"] == 4
+    assert download(page, "Picture sheet")[1].read_bytes().startswith(b"\x89PNG")
+    _, model = download(page, "Unlearned model")
+    unpacked = model.parent / "unpacked"
+    with zipfile.ZipFile(model) as archive:
+        archive.extractall(unpacked)
+    DDPMPipeline.from_pretrained(next(unpacked.iterdir()), use_safetensors=True)
+    page.context.close()
+
+
+def test_one_digit_after_another_and_two_at_once(browser, address):
+    page = visit(browser, address, **QUICK)
+    go_on = page.locator("#go-on input")
+    expect(go_on).to_be_hidden()
+    press_unlearn(page)
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    first = source(page, "after")
+    page.get_by_text("Several at once").click()
+    typed(page).fill("8, 9")
+    go_on.check()
+    press_unlearn(page)
+    expect(page.locator("#headline")).to_contain_text("The model drew an 8 or 9", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("Forgotten before: 3, now in")
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    assert source(page, "before") != first  # other seeds come first: those that drew an 8 or a 9
+    assert download(page, "Unlearned model")[0] == "mnist-ddpm-without-3-8-or-9.zip"
+    report = json.loads(download(page, "Report")[1].read_text())
+    assert (report["model"], report["forgotten"]) == ("mnist-ddpm", ["3", "8 or 9"])
+    assert [recipe["forget"] for recipe in report["earlier"]] == ["3"]
+    typed(page).fill("0, 1, 2, 4, 5, 6, 7")
+    press_unlearn(page)
+    expect(page.locator("body")).to_contain_text("nothing would be left")
+    page.context.close()
+
+
+def test_how_many_pictures_it_takes(browser, address):
+    page = visit(browser, address, **QUICK)
+    page.get_by_text("How many pictures does it take?").click()
+    page.get_by_role("button", name="Try 1, 4, 16").click()
+    expect(page.locator("#counts .vdu-strip")).to_have_count(6, timeout=LONG)
+    expect(page.locator("#counts svg")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("Done")
+    expect(page.locator("#headline")).to_contain_text("example")
+    page.context.close()
+
+
+def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
+    page = visit(browser, address, 390)
+    pick_model(page, "Garments in colours")
+    expect(page.locator("#headline")).to_contain_text("Asked for “red”")
+    expect(page.locator("#headline")).to_contain_text("example")
+    expect(page.locator("#prompt textarea")).to_be_visible()
+    assert fits(page, 390)
+    fill_recipe(page, QUICK)
+    expect(page.locator("#recipe-step_size input")).to_have_value("0.002")
+    expect(page.locator("#recipe-guidance")).to_be_visible()
+    typed(page).fill("a crimson trainer")
+    page.locator("#keep textarea").fill("a blue sneaker\na red bag")
+    press_unlearn(page)
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("Asked for “red sneaker”")
+    expect(page.locator("#table")).to_contain_text("IRA")
+    prompt = page.locator("#prompt textarea")
+    prompt.fill("crimson trainer")
+    prompt.press("Enter")
+    expect(page.locator("#answer")).to_contain_text("crimson trainer", timeout=LONG)
+    expect(page.locator("#answer img")).to_have_count(2)
+    assert fits(page, 390)
+    page.context.close()
+
+
+def test_stop_keeps_what_there_is(browser, address):
+    page = visit(browser, address, **QUICK | {"steps": 2000})
+    press_unlearn(page)
+    expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"), timeout=LONG)
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("Stopped at step")
+    report = json.loads(download(page, "Report")[1].read_text())
+    assert report["stopped_because"] == "stopped by the user"
+    assert 2 <= report["steps_taken"] < 2000
+    page.context.close()
+
+
+@pytest.mark.parametrize("digits", [("1", "8")])
+def test_two_visitors_do_not_see_each_others_runs(browser, address, digits):
+    first, second = (visit(browser, address, **QUICK) for _ in range(2))
+    untouched = source(second, "after")
+    choose(first, digits[0])
+    press_unlearn(first)
+    choose(second, digits[1])
+    expect(first.locator("#status")).to_contain_text("Done", timeout=LONG)
+    assert source(second, "after") == untouched
+    expect(second.locator("#headline")).to_contain_text("example")
+    for page in (first, second):
+        press_unlearn(page)
+    for page, digit in zip((first, second), digits, strict=True):
+        expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+        expect(page.locator("#headline")).to_contain_text(f"The model drew {a(digit)} in", timeout=LONG)
+    assert source(first, "after") != source(second, "after")
+    for page in (first, second):
+        page.context.close()

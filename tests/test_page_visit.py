@@ -1,0 +1,115 @@
+"""A visit to the page before anything runs: what it shows, offers and refuses; and its API."""
+
+import pytest
+from conftest import QUICK
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+from PIL import Image
+from playwright.sync_api import expect
+from visitor import choose, fits, pick_model, press_unlearn, source, typed, visit
+
+pytest_plugins = ["browser"]
+
+
+def test_the_explanation_has_the_formulas_and_the_measurement(browser, address):
+    page = visit(browser, address, 390)
+    page.get_by_text("What is happening here").click()
+    expect(page.locator(".katex").first).to_be_visible()
+    expect(page.locator(".vdu-chart svg")).to_be_visible()
+    assert fits(page, 390)
+    page.context.close()
+
+
+@pytest.mark.parametrize("width", [1600, 390])
+def test_first_load_shows_an_example_and_fits(browser, address, width):
+    page = visit(browser, address, width)
+    expect(page.locator("#headline")).to_contain_text("example")
+    expect(page.locator("#before img")).to_be_visible()
+    expect(page.locator("#after img")).to_be_visible()
+    expect(page.locator("#shares svg")).to_be_visible()
+    expect(page.locator("#curves svg").first).to_be_visible()
+    assert source(page, "before") != source(page, "after")
+    assert fits(page, width)
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("model", "prompt", "message"),
+    [
+        ("Garments in colours", "red and blue", "'red and blue' is not one thing that tiny-sd draws"),
+        ("Stable Diffusion 1.4", "a church [with a tower]", "needs a GPU, and there is none here"),
+    ],
+)
+def test_words_that_cannot_be_run_here_are_refused_in_one_sentence(browser, address, model, prompt, message):
+    page = visit(browser, address)
+    pick_model(page, model)
+    expect(typed(page)).to_be_visible()
+    expect(page.locator("#keep")).to_be_visible()  # the answer to another model is there; nothing clears the words after it
+    typed(page).fill(prompt)
+    press_unlearn(page)
+    expect(page.locator("body")).to_contain_text(message)
+    expect(page.locator("#headline")).to_contain_text("example")
+    expect(typed(page)).to_have_value(prompt)
+    page.context.close()
+
+
+def test_a_listed_model_without_words_is_asked_for_a_class(browser, address):
+    page = visit(browser, address)
+    pick_model(page, "CIFAR-10, 35.7 M parameters")
+    expect(page.get_by_test_id("frog-radio-label")).to_be_visible()
+    expect(page.locator("#typed")).to_be_hidden()
+    expect(page.locator("#status")).to_contain_text("Ready")
+    choose(page, "frog")
+    press_unlearn(page)
+    expect(page.locator("body")).to_contain_text("could not be fetched from the hub: there is no network")
+    expect(page.locator("#headline")).to_contain_text("example")
+    page.context.close()
+
+
+def test_uploaded_pictures_are_shown_as_the_model_will_see_them(browser, address, tmp_path):
+    Image.new("RGB", (40, 20), "red").save(tmp_path / "whole.png")
+    (tmp_path / "broken.png").write_bytes((tmp_path / "whole.png").read_bytes()[:50])
+    page = visit(browser, address)
+    pick_model(page, "Stable Diffusion 1.4")
+    expect(page.locator("#pictures")).to_be_visible()
+    page.locator("#pictures input[type=file]").set_input_files([tmp_path / "whole.png", tmp_path / "broken.png"])
+    expect(page.locator("#seen img")).to_have_attribute("alt", "the centre of each picture, square")
+    expect(page.locator("body")).to_contain_text("'broken.png' is left out")
+    page.context.close()
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [("seed", -1, "Seed must be a whole number from 0"), ("steps", 1_000_000, "Steps must be a whole number from 1 to 2,000")],
+)
+def test_bad_input_is_refused_in_one_sentence_before_anything_runs(browser, address, field, value, message):
+    page = visit(browser, address, **{field: value})
+    press_unlearn(page)
+    expect(page.locator("body")).to_contain_text(message)
+    expect(page.locator("#headline")).to_contain_text("example")
+    page.context.close()
+
+
+def test_the_api_runs_a_recipe_and_returns_the_report(address):
+    report = Client(address, verbose=False).predict("mnist-ddpm", "4", QUICK, api_name="/unlearn")
+    assert report["forget"] == "4"
+    assert report["samples"] == 50
+    assert report["after"]["forget_rate_ci95"][0] <= report["after"]["forget_rate"]
+
+
+@pytest.mark.parametrize(
+    ("model", "forget", "recipe", "message"),
+    [
+        ("mnist-ddpm", "3", {"forget_images": 0}, "Forget images must be a whole number from 1 to 500"),
+        ("mnist-ddpm", "cat", {}, "no class 'cat'"),
+        ("missing", "3", {}, "no model 'missing'"),
+        ("assets/mnist-ddpm", "3", {}, "no model 'assets/mnist-ddpm'"),
+        ("someone/model", "a church", {}, "no model 'someone/model'"),
+        ("tiny-sd", "red", {"judge": "/etc"}, "only on the command line"),
+        ("tiny-sd", "red", {"pictures": "/etc"}, "only on the command line"),
+        ("mnist-ddpm", "3", {"colour": "red"}, "no 'colour'"),
+    ],
+)
+def test_the_api_refuses_bad_input_in_one_sentence(address, model, forget, recipe, message):
+    with pytest.raises(AppError, match=message):
+        Client(address, verbose=False).predict(model, forget, recipe, api_name="/unlearn")

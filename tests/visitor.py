@@ -1,0 +1,68 @@
+"""What a visitor does on the page in a browser."""
+
+from playwright.sync_api import Page, expect
+
+LONG = 180_000  # ms a run may take on a slow and busy machine
+SETTLED = 400  # ms for which a field must hold what was typed
+ACCORDIONS = ("Method", "Sampling", "Expert")
+expect.set_options(timeout=30_000)
+
+
+def visit(browser, address, width=1600, **recipe) -> Page:
+    """A new visitor's page, with some fields of the recipe filled in."""
+    page = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True).new_page()
+    page.goto(address)
+    expect(page.locator("#headline")).to_contain_text("The model drew a", timeout=LONG)
+    if recipe:
+        fill_recipe(page, recipe)
+    return page
+
+
+def fill_recipe(page: Page, recipe) -> None:
+    """Open all accordions of the recipe, and fill in fields."""
+    for title in ACCORDIONS:
+        page.locator("button.label-wrap", has_text=title).click()
+    for name, value in recipe.items():
+        fill(page, page.locator(f"#recipe-{name} input"), value)
+
+
+def fill(page: Page, field, value) -> None:
+    """Fill in a field, again if it is set back, as happens while its accordion opens."""
+    for _ in range(20):
+        field.fill(str(value))
+        field.press("Tab")
+        page.wait_for_timeout(SETTLED)
+        if field.input_value() == str(value):
+            return
+    raise AssertionError(f"the field does not keep {value!r}")
+
+
+def choose(page: Page, name: str) -> None:
+    """Pick what is to be forgotten."""
+    page.get_by_test_id(f"{name}-radio-label").click()
+
+
+def pick_model(page: Page, title: str) -> None:
+    """Pick a model, and wait for the server's answer."""
+    page.get_by_label("Model", exact=True).first.click()
+    with page.expect_response(lambda response: "/queue/data" in response.url):
+        page.get_by_role("option", name=title).click()
+
+
+def press_unlearn(page: Page) -> None:
+    page.get_by_role("button", name="Unlearn", exact=True).click()
+
+
+def typed(page: Page):
+    """The field for what is typed."""
+    return page.locator("#typed textarea, #typed input")
+
+
+def source(page: Page, sheet: str) -> str:
+    """The picture that a sheet shows."""
+    return page.locator(f"#{sheet} img").get_attribute("src")
+
+
+def fits(page: Page, width: int) -> bool:
+    """Whether nothing has to be scrolled sideways."""
+    return page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,0 +1,88 @@
+"""The page: `build` makes it, out of the inputs on the left and the panels, one file each, on the right."""
+
+import itertools
+from typing import Any
+
+import gradio as gr
+
+from vdu.errors import UserError
+from vdu.page.api import make_api
+from vdu.page.controls import Controls
+from vdu.page.markup import render
+from vdu.page.panel import DEVICE, Page, default_recipe, make_panels
+from vdu.page.run import Runner, status_html
+from vdu.page.session import Session, forget_session
+from vdu.page.settings import Settings
+from vdu.page.style import THEME, page_css
+from vdu.page.view import example_of, examples
+
+__all__ = ["Settings", "build", "launch_options"]
+
+
+def build(settings: Settings) -> gr.Blocks:
+    """The page, ready to be launched.
+
+    Args:
+        settings: what its visitors may do.
+    """
+    with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
+        state = gr.State(None, delete_callback=forget_session)
+        gr.HTML(render("title"))
+        with gr.Row():
+            with gr.Column(scale=1, min_width=320):
+                controls = Controls(settings, default_recipe())
+            with gr.Column(scale=3, min_width=320):
+                page = Page(settings, controls, state, gr.HTML(status_html(), elem_id="status", render=False))
+                page.panels = make_panels()
+                build_panels(page)
+        runner = Runner(page)
+        runner.wire()
+        wire_model(page)
+        demo.unload(runner.leave)
+        gr.api(make_api(settings), api_name="unlearn", **DEVICE)
+    return demo.queue(max_size=settings.queue_length)
+
+
+def build_panels(page: Page) -> None:
+    """Every panel in its place; neighbours of half width share a row."""
+    for half, panels in itertools.groupby(page.panels, key=lambda panel: panel.half):
+        if half:
+            with gr.Row():
+                for panel in panels:
+                    with gr.Column(min_width=300):
+                        panel.build(page)
+        else:
+            for panel in panels:
+                panel.build(page)
+
+
+def wire_model(page: Page) -> None:
+    """Another model changes the inputs, and before a visitor's first run the example shown."""
+
+    def choose_model(session: Session | None, model: str) -> dict[Any, Any]:
+        return model_changes(page, session, model)
+
+    model = page.controls.fields["model"]
+    model.input(
+        choose_model,
+        [page.state, model],
+        list(dict.fromkeys([*page.controls.outputs, *page.outputs])),
+        show_progress="hidden",
+        api_visibility="private",
+    )
+
+
+def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, Any]:
+    """What the page shows once a model is picked, by component."""
+    try:
+        page.settings.check_allowed(model, "")
+        words = "Ready."
+    except UserError as error:
+        words = str(error)
+    changes = {page.status: status_html(words), **page.controls.for_model(model, session)}
+    return changes if session or model not in examples() else changes | page.render(example_of(model))
+
+
+def launch_options(settings: Settings) -> dict[str, Any]:
+    """How `build(settings).launch` must be called for the page to look as intended."""
+    return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit}

@@ -1,0 +1,42 @@
+"""The page's HTTP API."""
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from vdu.events import Progress
+from vdu.page.errors import shows_errors
+from vdu.page.settings import Settings
+from vdu.recipe import Recipe
+from vdu.report import report_of
+from vdu.run import Run
+from vdu.unlearn import unlearn
+from vdu.worker import on_worker
+
+
+def make_api(settings: Settings) -> Callable[..., Iterator[dict]]:
+    """The endpoint `unlearn`, within what is allowed."""
+
+    @shows_errors()
+    @on_worker
+    def api_unlearn(model: str = "mnist-ddpm", forget: str = "3", recipe: dict | None = None) -> Iterator[dict]:
+        """Make a model forget a class and return the report.
+
+        Args:
+            model: a name from the catalog.
+            forget: the class to forget.
+            recipe: any other choices by name, such as {"gamma": 0.9, "samples": 1000}.
+
+        Returns:
+            progress while it runs, as {"phase", "done", "total", "seconds_left"}; at the end the report as in report.json.
+        """
+        choices = (recipe or {}) | {"model": model, "forget": forget}
+        settings.check_allowed(model, "")  # at once, so that no visitor makes this machine ask the hub for others
+        chosen = Recipe.from_dict(choices)
+        settings.check_allowed(chosen.model, chosen.judge, chosen.pictures, chosen.device)
+        run = Run(chosen)
+        for event in unlearn(run):
+            if isinstance(event, Progress):
+                yield dataclasses.asdict(event)
+        yield report_of(run)
+
+    return api_unlearn

@@ -1,0 +1,31 @@
+"""The two terms of the loss, and what the previews showed, over the steps."""
+
+from typing import Any
+
+import gradio as gr
+
+from vdu import charts
+from vdu.page.markup import render
+from vdu.page.panel import Page, Panel
+from vdu.page.view import RunView
+
+
+class Curves(Panel):
+    """Curves over the steps."""
+
+    order = 40
+    half = True
+
+    def build(self, page: Page) -> None:
+        """See `Panel.build`."""
+        view = page.first_view
+        gr.HTML(render("heading", title="How it got there", small=""))
+        self.curves = gr.HTML(charts.curves(view.steps, view.previews), elem_id="curves")
+        self.outputs = [self.curves]
+
+    def render(self, view: RunView) -> dict[Any, Any]:
+        """See `Panel.render`."""
+        return {self.curves: charts.curves(view.steps, view.previews)} if view.previews else {}
+
+
+PANEL = Curves

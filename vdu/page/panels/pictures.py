@@ -1,0 +1,111 @@
+"""The experiment: how many real pictures of it does forgetting take?"""
+
+import dataclasses
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import Any
+
+import gradio as gr
+from markupsafe import Markup
+
+from vdu import charts
+from vdu.errors import UserError
+from vdu.page.errors import shows_errors
+from vdu.page.markup import png, render
+from vdu.page.panel import Page, Panel
+from vdu.page.run import REFUSED, ProgressBar, on_click, open_run, status_html
+from vdu.page.session import new_folder
+from vdu.report import Report, report_of, sheet
+from vdu.run import Run
+from vdu.unlearn import unlearn
+from vdu.worker import on_worker
+
+COUNTS = (1, 4, 16, 64, 256)  # of real pictures
+ROW = 8  # images shown per number of pictures
+QUESTION = (
+    "How many real pictures of it does a method need before it can forget? The recipe on the left runs once per number of "
+    "pictures, with the same seeds. *vdu-f* also uses what the model itself draws of it; the paper's loss, *vdu*, has only "
+    "the pictures. Five runs take five times as long as one; Stop ends them."
+)
+
+
+class Pictures(Panel):
+    """A button that runs the recipe with ever more pictures, and what each number was worth."""
+
+    order = 60
+
+    def build(self, page: Page) -> None:
+        """See `Panel.build`."""
+        self.page, self.outputs = page, []
+        with gr.Accordion("How many pictures does it take?", open=False):
+            gr.Markdown(QUESTION)
+            button = gr.Button("Try 1, 4, 16, 64 and 256 pictures", min_width=120)
+            self.counts = gr.HTML(elem_id="counts")
+        on_click(page, button, self.compare, [page.status, self.counts])
+
+    @shows_errors(REFUSED)
+    @on_worker
+    def compare(self, request: gr.Request, data: dict) -> Iterator[dict[Any, Any]]:
+        """Run the recipe with ever more real pictures, until all are done or the visitor asks to stop."""
+        page, rows = self.page, []
+        stop, folder = page.stops.of(request.session_hash), new_folder()
+        try:
+            first = open_run(page, data, folder)
+            numbers = counts_for(first)
+            for place, number in enumerate(numbers, start=1):
+                run = Run(dataclasses.replace(first.recipe, forget_images=number, forget_source="real"), first.start)
+                bar = ProgressBar(f"{number} pictures ({place} of {len(numbers)})")
+                with closing(unlearn(run)) as events:
+                    for event in events:
+                        if stop.is_set():
+                            yield {page.status: status_html("Stopped.")}
+                            return
+                        if line := bar.update(event):
+                            yield {page.status: line}
+                rows.append(count_row(number, run, report_of(run)))
+                yield {self.counts: counts_html(rows, run.task.concept.display_name)}
+            yield {page.status: status_html("Done.")}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            page.stops.release(request.session_hash, stop)
+
+
+def counts_for(run: Run) -> list[int]:
+    """The numbers of real pictures to try: `COUNTS`, as far as there are so many.
+
+    Raises:
+        UserError: if there are none.
+    """
+    real = run.task.forget_set()
+    if real is None:
+        raise UserError("No real pictures come with this model; upload some of your own first.")
+    return sorted({min(number, len(real.images)) for number in COUNTS})
+
+
+def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
+    """What so many real pictures were worth: the figures, and what became of the first seeds that drew the class."""
+    before, after, look = report["before"], report["after"], run.previews[-1]
+    ratio = after["retain_fid"] / before["retain_fid"] if before["retain_fid"] and after["retain_fid"] else None
+    return {
+        "number": number,
+        "forget_rate": after["forget_rate"],
+        "forget_rate_ci95": after["forget_rate_ci95"],
+        "u_fid_ratio": ratio,
+        "damage": look.damage,
+        "sheets": [png(sheet(part.images[:ROW], part.forgotten[:ROW])) for part in (run.previews[0], look)],
+    }
+
+
+def counts_html(rows: Sequence[dict[str, Any]], forget: str) -> str:
+    """The chart and the pictures of the experiment, as far as it has gone."""
+    fid = all(row["u_fid_ratio"] is not None for row in rows)
+    cost, words, scale = ("u_fid_ratio", "u-FID after ÷ before", 1) if fid else ("damage", "kept pictures changed, %", 100)
+    points = [(row["number"], row["forget_rate"], *row["forget_rate_ci95"], scale * row[cost]) for row in rows]
+    figure = charts.few_pictures({"": points}, forget, words)
+    svg = charts.svg(figure, "Forget rate and cost by the number of real pictures")
+    strips = [("before", rows[0]["sheets"][0]), *((f"{row['number']} real", row["sheets"][1]) for row in rows)]
+    return render("strips", svg=Markup(svg), strips=strips)
+
+
+PANEL = Pictures

@@ -1,0 +1,71 @@
+"""Any prompt, drawn by the models before and after."""
+
+from typing import Any
+
+import gradio as gr
+import torch
+
+from vdu.errors import UserError
+from vdu.experiments import try_prompt
+from vdu.page.errors import shows_errors
+from vdu.page.markup import png, render
+from vdu.page.panel import DEVICE, Page, Panel
+from vdu.page.session import Session
+from vdu.page.view import RunView
+from vdu.report import sheet
+from vdu.samples import Samples
+from vdu.sampling import run_to_end
+from vdu.worker import on_worker
+
+
+class Prompt(Panel):
+    """A text field, for models that take prompts, and the samples of both models."""
+
+    order = 20
+
+    def build(self, page: Page) -> None:
+        """See `Panel.build`."""
+        with gr.Column(visible=page.first_view.takes_prompts, min_width=200) as self.column:
+            prompt = gr.Textbox(
+                label="Try any prompt",
+                info="After a run: the same seeds, before and after. Synonyms, other colours, nothing at all …",
+                placeholder="crimson trainer on a black background",
+                max_length=200,
+                elem_id="prompt",
+                submit_btn="Draw",
+            )
+            self.answer = gr.HTML(elem_id="answer")
+        self.outputs = [self.column, self.answer]
+        prompt.submit(
+            show_prompt,
+            [page.state, prompt],
+            self.answer,
+            show_progress="minimal",
+            api_visibility="private",
+            **DEVICE,
+        )
+
+    def render(self, view: RunView) -> dict[Any, Any]:
+        """See `Panel.render`."""
+        return {self.column: gr.update(visible=view.takes_prompts), self.answer: ""}
+
+
+@shows_errors()
+@on_worker
+def show_prompt(session: Session | None, prompt: str) -> str:
+    """What the models before and after a visitor's run draw for their own prompt."""
+    if session is None or session.run.after is None:
+        raise UserError("Press Unlearn first; then the models before and after can be compared.")
+    if not session.view.takes_prompts:
+        raise UserError("The model of your last run draws without words.")
+    return answer_html(prompt, *run_to_end(try_prompt(session.run, prompt)))
+
+
+def answer_html(prompt: str, before: Samples, after: Samples) -> str:
+    """A row of samples before and one after, for a prompt."""
+    sides = (("before", before), ("after", after))
+    sheets = [(side, png(sheet(samples.images, torch.zeros(len(samples.images))))) for side, samples in sides]
+    return render("answer", prompt=prompt, sheets=sheets)
+
+
+PANEL = Prompt

@@ -1,0 +1,111 @@
+"""What the same seeds give before and after, at any step of the run, and further along its way."""
+
+from typing import Any
+
+import gradio as gr
+
+from vdu.errors import UserError
+from vdu.experiments import go_further
+from vdu.page.errors import shows_errors
+from vdu.page.markup import picture, png, render
+from vdu.page.panel import DEVICE, Page, Panel
+from vdu.page.session import Session
+from vdu.page.view import RunView
+from vdu.report import preview_sheet
+from vdu.sampling import run_to_end
+from vdu.worker import on_worker
+
+SAME_SEEDS = "Same seeds and prompts on both sides; what is to be forgotten comes first. Red frame: the judge still sees it."
+FASTEST = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+
+
+class Snapshots(Panel):
+    """Both sheets, and two sliders that change the right-hand one."""
+
+    order = 10
+
+    def build(self, page: Page) -> None:
+        """See `Panel.build`."""
+        view, self.page = page.first_view, page
+        with gr.Row():
+            with gr.Column(min_width=300):
+                gr.HTML(render("heading", title="Before", small=SAME_SEEDS))
+                self.before = gr.HTML(sheet_html(view, 0), elem_id="before")
+            with gr.Column(min_width=300):
+                self.title = gr.HTML(title_html(view, view.last_step), elem_id="when")
+                self.after = gr.HTML(sheet_html(view, view.last_step), elem_id="after")
+        self.step = gr.Slider(
+            0,
+            view.last_step,
+            view.last_step,
+            step=1,
+            label="Snapshots",
+            elem_id="snapshot",
+            info="Slide back through the run.",
+        )
+        self.distance = gr.Slider(
+            0,
+            2,
+            1,
+            step=0.1,
+            label="How far",
+            elem_id="distance",
+            interactive=False,
+            info="After a run: 0 is the untouched model, 1 is where the run went. Drawn at once, no training.",
+        )
+        self.outputs = [self.before, self.title, self.after, self.step, self.distance]
+        model, right = page.controls.fields["model"], [self.after, self.title]
+        self.step.input(self.show_step, [page.state, model, self.step], right, **FASTEST)
+        self.distance.input(show_distance, [page.state, self.distance], right, **FASTEST, **DEVICE)
+
+    def render(self, view: RunView) -> dict[Any, Any]:
+        """See `Panel.render`."""
+        distance = {self.distance: gr.update(value=1, interactive=view.finished and view.pairs is not None)}
+        if not view.sheets:
+            return distance | {self.step: gr.update(maximum=1, value=0)}
+        last = view.last_step
+        return distance | {
+            self.before: sheet_html(view, 0),
+            self.after: sheet_html(view, last),
+            self.title: title_html(view, last),
+            self.step: gr.update(maximum=max(1, last), value=last),
+        }
+
+    def show_step(self, session: Session | None, model: str, position: float) -> tuple[str, str]:
+        """The samples at a step of the visitor's run, or before there is one, of the model's example."""
+        view = self.page.view_of(session, model)
+        step = view.nearest(position)
+        return sheet_html(view, step), title_html(view, step)
+
+
+@shows_errors()
+@on_worker
+def show_distance(session: Session | None, factor: float) -> tuple[str, str]:
+    """The samples of a model that went further than the run's, or not so far."""
+    if session is None or session.run.after is None:
+        raise UserError("Press Unlearn first; this slider then moves the model that your run made.")
+    preview = run_to_end(go_further(session.run, factor))
+    title = render("heading", title=f"{factor:.1f} × as far", small=estimate(preview.forget_rate, preview.damage))
+    return picture(png(preview_sheet(preview)), f"Samples {factor:.1f} times as far"), title
+
+
+def sheet_html(view: RunView, step: int) -> str:
+    """The sheet of a step."""
+    when = "before" if step == 0 else f"after {step} steps"
+    return picture(view.sheets[step], f"Samples {when}; where the judge sees {view.forget}, the frame is red")
+
+
+def title_html(view: RunView, step: int) -> str:
+    """The title over the right-hand sheet, with what was estimated at that step."""
+    if step == 0:
+        return render("heading", title="Before any step", small="the untouched model")
+    look = next(look for look in view.previews if look["step"] == step)
+    return render("heading", title=f"After {step} steps", small=estimate(look["forget_rate"], look["damage"]))
+
+
+def estimate(forget_rate: float, damage: float) -> str:
+    """What the pictures of a sheet say."""
+    return f"by these pictures, forget rate about {forget_rate:.1%}; {damage:.0%} of the kept ones changed"
+
+
+PANEL = Snapshots

@@ -1,0 +1,30 @@
+"""Theme and CSS of the page."""
+
+import gradio as gr
+import torch
+
+from vdu.assets import ASSETS
+from vdu.catalog import CATALOG, Entry
+from vdu.page.markup import data_url, png
+from vdu.page.view import examples
+from vdu.report import as_picture
+
+THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+EXAMPLES_PER_CLASS = 7  # pictures beside a class's name
+
+
+def page_css() -> str:
+    """The style sheet, with pictures beside the classes of every model that the page shows."""
+    return (ASSETS / "page.css").read_text() + "\n".join(class_pictures_css(CATALOG[name]) for name in examples())
+
+
+def class_pictures_css(entry: Entry) -> str:
+    """A rule per class of a model that puts pictures of it beside its name in the radio group `#forget`."""
+    rules = []
+    for name in entry.classes:
+        strip = data_url(png(as_picture(torch.cat([*entry.pictures.examples(name)[:EXAMPLES_PER_CLASS]], dim=2))))
+        rules.append(
+            f'#forget [data-testid="{name}-radio-label"]::after {{ content: ""; height: 28px; flex: 1; '
+            f"background: url({strip}) left / auto 28px no-repeat; }}"
+        )
+    return "\n".join(rules)
