@@ -69,14 +69,30 @@ def test_a_text_encoder_that_is_not_all_there_is_refused(tmp_path):
         load_model(folder)
 
 
-def test_a_network_in_pieces_is_refused_with_a_remedy_that_works(tmp_path):
+@pytest.mark.parametrize(
+    ("saving", "message"),
+    [
+        ({"max_shard_size": "10KB"}, r"but pieces of it; join them .*max_shard_size='1TB'"),
+        ({"variant": "fp16"}, r"but a variant, .*\.fp16\.safetensors; save it anew .*variant='fp16'"),
+    ],
+)
+def test_weights_in_other_files_are_refused_with_a_remedy_that_works(saving, message, tmp_path):
     folder = dummy_ddpm(tmp_path / "whole")
-    diffusers.DDPMPipeline.from_pretrained(folder).save_pretrained(tmp_path / "pieces", max_shard_size="10KB")
-    with pytest.raises(UserError, match=r"has no unet/.*, but pieces of it; join them .*max_shard_size='1TB'") as caught:
-        load_model(tmp_path / "pieces")
-    remedy = re.search(r"(DDPMPipeline.*\)), and give", str(caught.value))[1].replace("NEW", str(tmp_path / "joined"))
+    diffusers.DDPMPipeline.from_pretrained(folder).save_pretrained(tmp_path / "other", **saving)
+    with pytest.raises(UserError, match=rf"has no unet/{WEIGHTS}, {message}") as caught:
+        load_model(tmp_path / "other")
+    remedy = re.search(r"(DDPMPipeline.*\)), and give", str(caught.value))[1].replace("NEW", str(tmp_path / "new"))
     eval(remedy, {"DDPMPipeline": diffusers.DDPMPipeline})
-    assert load_model(tmp_path / "joined").digest == load_model(folder).digest
+    assert load_model(tmp_path / "new").digest == load_model(folder).digest
+
+
+def test_half_precision_is_loaded_in_full(tmp_path):
+    folder = dummy_stable_diffusion(tmp_path / "sd")
+    diffusers.StableDiffusionPipeline.from_pretrained(folder).to(torch.float16).save_pretrained(tmp_path / "half")
+    model = load_model(tmp_path / "half")
+    for part in (model.unet, model.vae, model.text_encoder):
+        assert {value.dtype for value in part.parameters()} == {torch.float32}
+    torch.testing.assert_close(model.unet.state_dict(), load_model(folder).unet.state_dict(), atol=1e-3, rtol=1e-3)
 
 
 def test_every_family_is_one_of_diffusers_and_says_what_it_is():

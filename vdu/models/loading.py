@@ -82,23 +82,29 @@ def find_weights(family: Family, folder: Path, pipeline: str) -> list[Path]:
     """The files with the weights of all parts.
 
     Raises:
-        UserError: if one is missing; a file in another format may run code when it is loaded.
+        UserError: if one is missing, with what to do instead.
     """
     paths = [folder / path for path in weight_files(family)]
     if family.PART_AT_ROOT:
         paths = [part_of(folder, "unet") / WEIGHTS]
     for path in paths:
-        if path.is_file():
-            continue
-        lacks = f"'{folder}' has no {path.relative_to(folder)}"
-        anew = f"with diffusers' {pipeline}.from_pretrained('{folder}').save_pretrained('NEW'"
-        if path.with_name(path.name + ".index.json").is_file():
-            raise UserError(f"{lacks}, but pieces of it; join them {anew}, max_shard_size='1TB'), and give the folder NEW.")
-        raise UserError(
-            f"{lacks}, and weights in other formats are not loaded, as they may run code; where you trust them, save them "
-            f"anew {anew}), and give the folder NEW."
-        )
+        if not path.is_file():
+            there, options, saving = instead_of(path)
+            raise UserError(
+                f"'{folder}' has no {path.relative_to(folder)}{there} with diffusers' {pipeline}.from_pretrained('{folder}'"
+                f"{options}).save_pretrained('NEW'{saving}), and give the folder NEW."
+            )
     return paths
+
+
+def instead_of(path: Path) -> tuple[str, str, str]:
+    """What lies where a file of weights is missing, in words, and the arguments with which diffusers loads and saves it."""
+    if path.with_name(path.name + ".index.json").is_file():
+        return ", but pieces of it; join them", "", ", max_shard_size='1TB'"
+    for other in sorted(path.parent.glob(f"{path.stem}.*{path.suffix}")):
+        variant = other.name.removeprefix(path.stem + ".").removesuffix(path.suffix)
+        return f", but a variant, {other.name}; save it anew", f", variant='{variant}'", ""
+    return ", and weights in other formats are not loaded, as they may run code; where you trust them, save them anew", "", ""
 
 
 def read_parts(family: Family, folder: Path) -> tuple[dict[str, Any], DDPMScheduler]:
