@@ -11,9 +11,9 @@ from vdu.concepts.base import INSTEAD
 from vdu.data.forget_set import ForgetSet
 from vdu.data.sheets import choose
 from vdu.errors import UserError
+from vdu.losses import Posterior
 from vdu.methods import METHODS, Batch, Method, NoisyImages
 from vdu.models import Model
-from vdu.posterior import Posterior
 from vdu.recipe import Recipe
 from vdu.replay import Replay
 from vdu.task import Task

@@ -12,7 +12,6 @@ from vdu.concepts.classes import ClassConcept
 from vdu.data.forget_set import AttributeSheets, DrawnSheets, RealSheets
 from vdu.judges.classifier import ShippedJudge
 from vdu.models import hub
-from vdu.reference import Reference
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -75,11 +74,6 @@ class Entry:
         """The judge that ships, loaded once."""
         return shipped_judge(self.name)
 
-    @property
-    def reference(self) -> Reference:
-        """Statistics of real pictures that ship, loaded once."""
-        return shipped_reference(self.name)
-
 
 ENTRIES = (
     Entry(
@@ -135,10 +129,3 @@ def shipped_judge(name: str) -> ShippedJudge:
     """The judge of an entry."""
     (entry,) = (entry for entry in ENTRIES if entry.name == name)
     return ShippedJudge(name, entry.folder / "classifier", entry.axes)
-
-
-@lru_cache
-def shipped_reference(name: str) -> Reference:
-    """The reference of an entry."""
-    (entry,) = (entry for entry in ENTRIES if entry.name == name)
-    return Reference(entry.folder, lambda of: entry.judge.judge(entry.pictures.examples(of))[1])

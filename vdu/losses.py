@@ -9,9 +9,30 @@ its meaning across models and set sizes. With n forget images of d pixels, T tim
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass
+class Posterior:
+    """A Gaussian over the parameters.
+
+    Attributes:
+        mean: mu*, by parameter name.
+        variance: sigma*^2 > 0, by parameter name, same shapes.
+    """
+
+    mean: dict[str, Tensor]
+    variance: dict[str, Tensor]
+
+    def to(self, device: str) -> "Posterior":
+        """The same Gaussian on another device."""
+        return Posterior(
+            {name: value.to(device) for name, value in self.mean.items()},
+            {name: value.to(device) for name, value in self.variance.items()},
+        )
 
 
 def per_image_error(predicted: Tensor, target: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from vdu.posterior import Posterior
+from vdu.losses import Posterior
 
 
 class NaturalGradient(torch.optim.Optimizer):

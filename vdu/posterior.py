@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
+from vdu.losses import Posterior
 from vdu.models import Condition, Model
 from vdu.sampling import HowToSample, image_seeds, sample
 
@@ -34,26 +34,6 @@ LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
 LAYER_FLOOR = 1e-3  # share of the median tensor's information that is added to each
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
-
-
-@dataclass
-class Posterior:
-    """A Gaussian over the parameters.
-
-    Attributes:
-        mean: mu*, by parameter name.
-        variance: sigma*^2 > 0, by parameter name, same shapes.
-    """
-
-    mean: dict[str, Tensor]
-    variance: dict[str, Tensor]
-
-    def to(self, device: str) -> "Posterior":
-        """The same Gaussian on another device."""
-        return Posterior(
-            {name: value.to(device) for name, value in self.mean.items()},
-            {name: value.to(device) for name, value in self.variance.items()},
-        )
 
 
 Estimating = Generator[Progress, None, Posterior]

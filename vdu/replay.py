@@ -11,9 +11,9 @@ from vdu.events import Preview, Progress
 from vdu.judges.base import Judge
 from vdu.judges.error_rates import least_rate
 from vdu.models import Model
+from vdu.recipe import Recipe
 from vdu.samples import Samples, draw, draw_pristine
 from vdu.sampling import HowToSample, image_seeds
-from vdu.task import Task
 
 GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
 GRID_SEED = 2**31  # added to the recipe's seed, out of reach of any recipe's: steering and measuring share no image
@@ -103,12 +103,11 @@ class Replay:
         return self.share * mean(forgotten[of_class]) + (1 - self.share) * least_rate(int(newly.sum()), len(newly))
 
 
-def draw_replay(task: Task, frozen: Model) -> Generator[Progress, None, Replay]:
+def draw_replay(recipe: Recipe, concept: Concept, judge: Judge, frozen: Model) -> Generator[Progress, None, Replay]:
     """Draw from the frozen model."""
-    recipe, concept = task.recipe, task.concept
     seeds, specs = image_seeds(GRID_SEED + recipe.seed, recipe.replay), concept.plan(recipe.replay)
-    samples = yield from draw_pristine("replay", frozen, task.judge, seeds, recipe.how, specs)
-    return Replay(concept, task.judge, recipe.how, seeds, samples)
+    samples = yield from draw_pristine("replay", frozen, judge, seeds, recipe.how, specs)
+    return Replay(concept, judge, recipe.how, seeds, samples)
 
 
 def mean(flags: Tensor) -> float:

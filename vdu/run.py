@@ -7,16 +7,22 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vdu.events import Preview, StepTaken
+from vdu.losses import Posterior
 from vdu.methods import METHODS
 from vdu.models import Model
 from vdu.optimizers import NEEDS_POSTERIOR
-from vdu.posterior import POSTERIORS, Estimating, Posterior
+from vdu.posterior import POSTERIORS, Estimating
 from vdu.recipe import Recipe
 from vdu.replay import Replay
 from vdu.samples import Samples
 from vdu.task import Task, open_task
 
+# Why a run ended.
 STOPPED = "stopped by the user"
+REACHED = "the forget rate met its target"
+DAMAGED = "the kept classes began to suffer"
+SPENT = "all steps were taken"
+BROKEN = "the loss was no longer finite; a smaller step size would help"
 
 
 @dataclass

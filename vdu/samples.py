@@ -3,17 +3,27 @@
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from vdu.concepts.base import KEPT, ClassSets, PromptKind, PromptSpec
+from vdu.concepts.base import KEPT, Axes, ClassSets, PromptKind, PromptSpec
 from vdu.events import Clock, Progress
-from vdu.judges.base import Judge
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample
 
 REMEMBERED, REMEMBERED_BYTES = 8, 1 << 30  # of what untouched models drew
+
+
+class Classifies(Protocol):
+    """What samples need of a judge, see `judges.base`."""
+
+    axes: Axes
+    digest: str
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (n, classes) and features (n, k, float64) of uint8 images (n, c, h, w)."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,7 @@ class Samples:
         return self.probabilities.gather(1, classes).min(1).values
 
 
-def judged(images: Tensor, judge: Judge, specs: Sequence[PromptSpec]) -> Samples:
+def judged(images: Tensor, judge: Classifies, specs: Sequence[PromptSpec]) -> Samples:
     """Images with what the judge makes of them."""
     probabilities, features = judge.judge(images)
     best, first = [], 0
@@ -66,7 +76,7 @@ def judged(images: Tensor, judge: Judge, specs: Sequence[PromptSpec]) -> Samples
 
 
 def draw(
-    phase: str, model: Model, judge: Judge, seeds: list[int], how: HowToSample, specs: Sequence[PromptSpec] | None = None
+    phase: str, model: Model, judge: Classifies, seeds: list[int], how: HowToSample, specs: Sequence[PromptSpec] | None = None
 ) -> Generator[Progress, None, Samples]:
     """Sample and judge, with progress events on the way; see `sampling.sample`."""
     specs = specs or [PromptSpec()] * len(seeds)
@@ -79,7 +89,7 @@ _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # most recent 
 
 
 def draw_pristine(
-    phase: str, model: Model, judge: Judge, seeds: list[int], how: HowToSample, specs: Sequence[PromptSpec] | None = None
+    phase: str, model: Model, judge: Classifies, seeds: list[int], how: HowToSample, specs: Sequence[PromptSpec] | None = None
 ) -> Generator[Progress, None, Samples]:
     """`draw` for a model whose weights are still those of its digest: what was drawn before is not drawn again."""
     half, axes = next(iter(model.unet.parameters())).dtype, tuple(judge.axes.items())

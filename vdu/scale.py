@@ -8,11 +8,8 @@ from torch import Tensor
 
 from vdu.events import Event
 from vdu.models import Model
-from vdu.run import Run
+from vdu.run import REACHED, SPENT, Run
 from vdu.samples import Samples
-from vdu.steps import SPENT
-
-REACHED = "the forget rate met its target"
 
 
 class Search(NamedTuple):

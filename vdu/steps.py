@@ -12,17 +12,13 @@ from vdu.methods import METHODS, Batch
 from vdu.methods.base import Terms
 from vdu.models import Model
 from vdu.optimizers import make_optimizer
-from vdu.run import Run
+from vdu.run import BROKEN, DAMAGED, SPENT, Run
 from vdu.samples import Samples
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 PATIENCE = 2  # previews in a row that must meet the target
 AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
 RECOVERABLE = 2  # times the damage allowed: as much may be on the way, since a smaller scale takes it back
-
-DAMAGED = "the kept classes began to suffer"
-SPENT = "all steps were taken"
-BROKEN = "the loss was no longer finite; a smaller step size would help"
 
 
 class Learning:

@@ -11,7 +11,6 @@ from vdu.concepts.base import Concept, ConceptRequest, history
 from vdu.concepts.pictures import PictureConcept
 from vdu.concepts.prompt import PromptConcept
 from vdu.data.forget_set import ForgetSet, PictureSource, UserPictures
-from vdu.defaults import resolve
 from vdu.errors import UserError
 from vdu.judges.base import Judge
 from vdu.judges.clip import CLIP, ClipJudge
@@ -32,7 +31,7 @@ from vdu.models import (
     part_of,
     pick_device,
 )
-from vdu.recipe import Recipe
+from vdu.recipe import Recipe, resolve
 from vdu.reference import Reference
 
 PICTURES = "pictures"  # the judge that is fitted on a user's pictures
@@ -130,7 +129,13 @@ def shipped_parts(entry: Entry, folder: Path, request: ConceptRequest) -> Parts:
     if folder != entry.folder:
         concept = replace(concept, forgotten=known_history(folder, concept))
     source = UserPictures(request.pictures, entry.shape) if request.pictures else entry.pictures
-    return concept, entry.judge, entry.reference, source
+    return concept, entry.judge, reference_of(entry), source
+
+
+@lru_cache
+def reference_of(entry: Entry) -> Reference:
+    """Statistics of the real pictures that ship with an entry, loaded once."""
+    return Reference(entry.folder, lambda name: entry.judge.judge(entry.pictures.examples(name))[1])
 
 
 def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:

@@ -35,7 +35,7 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
         yield from task.judge.fit(frozen, how)
         if recipe.forget_source == "real":
             task.forget_set()  # pictures that cannot be had are refused before anything is drawn
-        run.replay = yield from draw_replay(task, frozen)
+        run.replay = yield from draw_replay(recipe, task.concept, task.judge, frozen)
         run.previews.append(run.replay.preview(run.replay.of(run.replay.grid), step=0))
     yield run.previews[-1]
     with run.timed("sample"):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from vdu.events import Progress
+from vdu.losses import Posterior
 from vdu.models import Condition, Model
-from vdu.posterior import Posterior
 from vdu.sampling import HowToSample
 
 

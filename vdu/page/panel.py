@@ -7,12 +7,11 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
-from vdu.defaults import resolve
 from vdu.page.controls import Controls
 from vdu.page.session import Session, StopFlags
 from vdu.page.settings import Settings
 from vdu.page.view import RunView, example_of
-from vdu.recipe import Recipe
+from vdu.recipe import Recipe, resolve
 from vdu.registry import collect
 from vdu.task import kind_of
 
