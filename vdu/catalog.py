@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 from vdu.assets import ASSETS
@@ -27,7 +27,7 @@ def attribute_sheets(entry: "Entry") -> AttributeSheets:
     return AttributeSheets(entry.folder, entry.shape, entry.axes)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # there is one of each
 class Entry:
     """One row of the catalog.
 
@@ -69,10 +69,10 @@ class Entry:
             return AttributeConcept(self.name, self.axes, forget, forgotten, read_words(self.folder), keep)
         return ClassConcept(self.name, self.axes, forget, forgotten)
 
-    @property
+    @cached_property
     def judge(self) -> ShippedJudge:
-        """The judge that ships, loaded once."""
-        return shipped_judge(self.name)
+        """The judge that ships."""
+        return ShippedJudge(self.name, self.folder / "classifier", self.axes)
 
 
 ENTRIES = (
@@ -122,10 +122,3 @@ JUDGED = [entry for entry in ENTRIES if (entry.folder / "classifier").is_dir()] 
 def entry_of(name: str) -> Entry | None:
     """The entry of a model that is known by its name alone: in the catalog, or listed on the hub and like one there."""
     return CATALOG.get(hub.LIKE.get(name, name))
-
-
-@lru_cache
-def shipped_judge(name: str) -> ShippedJudge:
-    """The judge of an entry."""
-    (entry,) = (entry for entry in ENTRIES if entry.name == name)
-    return ShippedJudge(name, entry.folder / "classifier", entry.axes)
