@@ -8,12 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-from vdu.entries import INSTEAD, KEPT, TARGET, UNPROMPTED, Ask
+from vdu.concepts.base import INSTEAD, KEPT, TARGET, UNPROMPTED, PromptSpec
 from vdu.errors import UserError
 from vdu.events import Progress
-from vdu.measure import Samples
 from vdu.page import build_panels
-from vdu.page.controls import Controls, uploads_html
+from vdu.page.controls import Controls, option_title, uploads_html
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, default_recipe, make_panels
@@ -26,6 +25,7 @@ from vdu.page.run import ProgressBar, progress_html, status_html
 from vdu.page.session import Session, StopFlags, start_folder
 from vdu.page.settings import Settings
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, RunView, SamplePairs, example_of, examples, prompted_class
+from vdu.samples import Samples
 
 HOSTILE = "<script>alert('3')</script>"
 ESCAPED = "&lt;script&gt;"
@@ -46,7 +46,7 @@ def samples(classes) -> Samples:
     classes = torch.tensor(classes)
     count = len(classes)
     images = torch.arange(count, dtype=torch.uint8).reshape(count, 1, 1, 1).expand(count, 1, 8, 8)
-    return Samples(images, torch.zeros(count, 1), torch.zeros(count, 1), classes, (Ask(),) * count)
+    return Samples(images, torch.zeros(count, 1), torch.zeros(count, 1), classes, (PromptSpec(),) * count)
 
 
 def hostile(view: RunView) -> RunView:
@@ -165,10 +165,16 @@ def test_words_of_visitors_and_files_are_escaped():
 
 
 def test_a_prompt_names_a_class_of_the_axis_or_none():
-    assert prompted_class(Ask(TARGET, "a red bag", (8, 10)), axis=1, first=10) == 0
-    assert prompted_class(Ask(KEPT, "a bag", (8, -1)), axis=1, first=10) == LEFT_OPEN
-    assert prompted_class(Ask(INSTEAD, "a bag", (8, 10)), axis=1, first=10) == LEFT_OPEN
-    assert prompted_class(Ask(UNPROMPTED, "", (8, 10)), axis=1, first=10) == NO_PROMPT
+    assert prompted_class(PromptSpec(TARGET, "a red bag", (8, 10)), axis=1, first=10) == 0
+    assert prompted_class(PromptSpec(KEPT, "a bag", (8, -1)), axis=1, first=10) == LEFT_OPEN
+    assert prompted_class(PromptSpec(INSTEAD, "a bag", (8, 10)), axis=1, first=10) == LEFT_OPEN
+    assert prompted_class(PromptSpec(UNPROMPTED, "", (8, 10)), axis=1, first=10) == NO_PROMPT
+
+
+def test_an_option_is_named_once():
+    assert option_title("adam", "the step size is the learning rate") == "adam: the step size is the learning rate"
+    assert option_title("vdu", "VDU (2510.04058)") == "VDU (2510.04058)"
+    assert option_title("cpu", "") == "cpu"
 
 
 def test_uploads_are_counted():
@@ -179,9 +185,9 @@ def test_uploads_are_counted():
 
 def test_the_experiment_needs_pictures():
     some = SimpleNamespace(images=torch.zeros(20, 1))
-    run = SimpleNamespace(entry=SimpleNamespace(forget_set=lambda forget: some), recipe=SimpleNamespace(forget="3"))
+    run = SimpleNamespace(task=SimpleNamespace(forget_set=lambda: some))
     assert counts_for(run) == [1, 4, 16, 20]
-    run.entry.forget_set = lambda forget: None
+    run.task.forget_set = lambda: None
     with pytest.raises(UserError, match="No real pictures come with this model"):
         counts_for(run)
 

@@ -17,7 +17,7 @@ from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UN
 from vdu.errors import UserError
 from vdu.measure import Samples, come_back, draw, figures_of, obedience
 from vdu.methods import METHODS, UNNAMED_ODDS
-from vdu.models import DDPM, load_model
+from vdu.models import DDPM, Condition, load_model
 from vdu.recipe import Recipe
 from vdu.replay import draw_replay
 from vdu.report import CARD, headline, model_card, report_of, write_run
@@ -168,9 +168,9 @@ def test_models_of_one_name_share_what_they_do_not_train():
 
 def test_what_is_told_of_a_prompt_depends_on_it_alone(model):
     alone, among = model.conditions(["red sneaker"]), model.conditions(["blue bag", "red sneaker", ""])
-    torch.testing.assert_close(alone[0], among[1])
-    assert (among[0] - among[1]).abs().max() > 0.1
-    assert torch.equal(model.conditions([None]), model.conditions([""]))
+    torch.testing.assert_close(alone["tokens"][0], among["tokens"][1])
+    assert (among["tokens"][0] - among["tokens"][1]).abs().max() > 0.1
+    assert torch.equal(model.conditions([None])["tokens"], model.conditions([""])["tokens"])
 
 
 def test_latents_are_standard_and_decode_to_the_picture(model):
@@ -206,27 +206,32 @@ def test_without_its_word_a_prompt_means_the_rest():
             return SimpleNamespace(sample=condition.view(-1, 1, 1, 1).expand_as(noisy) + self.theta)
 
     class Told(DDPM):
-        def predict_noise(self, noisy, t, condition=None):
-            return self.unet(noisy, t, condition).sample
+        takes_prompts = True
+
+        def predict_noise(self, noisy, t, condition):
+            return self.unet(noisy, t, condition["word"]).sample
+
+    def told(value):
+        return Condition({"word": torch.full((3,), value)})
 
     context, share, word, rest = line_context(gamma=0.25), 0.2, 5.0, -1.0
     context.model = Told(Worded(), DDPMScheduler(), "cpu", "told")
     context.frozen = context.model.clone()
-    context.forget.caption, context.forget.condition = torch.full((3,), word), torch.full((3,), word)
-    context.forget.neutral = torch.full((3,), share * word + (1 - share) * rest)
+    context.forget.caption, context.forget.condition = told(word), told(word)
+    neutral = share * word + (1 - share) * rest
+    context.forget.neutral = told(neutral)
     context.forget.named, context.forget.replaced = torch.tensor([True, True, True]), torch.tensor([False, True, False])
-    context.replay.condition = torch.full((3,), 2.0)
+    context.replay.condition = told(2.0)
     context.reach, context.window, context.weight = share / (1 - share), (0, 500), torch.ones(3)
     loss = METHODS["vdu-f"].terms(context).loss
     # The batch has t = 10, 400, 900: the last lies outside of the window, where nothing is to change.
     from vdu.losses import clean_image_weights
 
     weights = clean_image_weights(context.frozen.alpha_bar[context.forget.t])
-    neutral = context.forget.neutral[0]
     expected = 0.75 / 3 * (weights[0] * (word - rest) ** 2 + weights[1] * (word - neutral) ** 2)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     # Asked without the word, the odds are larger.
-    context.forget.named[0], context.forget.condition[0] = False, neutral
+    context.forget.named[0], context.forget.condition["word"][0] = False, neutral
     loss = METHODS["vdu-f"].terms(context).loss
     unnamed = UNNAMED_ODDS * context.reach * (neutral - word)
     expected = 0.75 / 3 * (weights[0] * unnamed**2 + weights[1] * (word - neutral) ** 2)

@@ -14,14 +14,14 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from vdu import bench, catalog, continual, full_size, hub, retraining
+from vdu import bench, catalog, continual, full_size, retraining
 from vdu.bench import COMPARED, SETTINGS
 from vdu.entries import Entry, Words
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
 from vdu.measure import Clock, draw, figures_of
 from vdu.methods import METHODS
-from vdu.models import pick_device
+from vdu.models import hub, pick_device
 from vdu.recipe import CHOICES, Recipe
 from vdu.report import headline, sheet, write_run
 from vdu.sampling import drain, image_seeds, sample

@@ -1,13 +1,19 @@
 """What a run says while it goes on. The page, the command line and the API only read these."""
 
-from dataclasses import dataclass
+import time
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from torch import Tensor
+
+Value = TypeVar("Value")
 
 PHASES = {
     "judge": "Drawing images to fit a judge on",
     "replay": "Drawing images to steer by",
     "posterior": "Estimating the posterior",
+    "prepare": "Looking for the weights to change",
     "before": "Measuring the model as it was",
     "unlearn": "Unlearning",
     "scale": "Finding how far to go",
@@ -25,6 +31,33 @@ class Progress:
     done: int
     total: int
     seconds_left: float | None
+
+
+@dataclass
+class Clock:
+    """The pace of a phase, and from it the seconds left.
+
+    Attributes:
+        phase: one of `PHASES`; total: how much there is to do.
+        started: `time.monotonic` of its start.
+    """
+
+    phase: str
+    total: int
+    started: float = field(default_factory=time.monotonic)
+
+    def progress(self, done: int) -> Progress:
+        """A progress event."""
+        elapsed = time.monotonic() - self.started
+        return Progress(self.phase, done, self.total, elapsed * (self.total - done) / done if done else None)
+
+    def follow(self, stream: Generator[int, None, Value]) -> Generator[Progress, None, Value]:
+        """Turn a stream of counts, such as `sampling.sample`, into progress events; its value is the stream's."""
+        try:
+            while True:
+                yield self.progress(next(stream))
+        except StopIteration as stop:
+            return stop.value
 
 
 @dataclass(frozen=True)
@@ -57,9 +90,15 @@ class StepTaken:
 
 @dataclass(frozen=True)
 class Measured:
-    """The full measurement is done; `side` is "before" or "after"."""
+    """The full measurement is done.
+
+    Attributes:
+        side: "before" or "after".
+        figures: what `metrics.figures_of` found, as in the report.
+    """
 
     side: str
+    figures: dict[str, Any]
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,30 @@ its meaning across models and set sizes. With n forget images of d pixels, T tim
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass
+class Posterior:
+    """A Gaussian over the parameters.
+
+    Attributes:
+        mean: mu*, by parameter name.
+        variance: sigma*^2 > 0, by parameter name, same shapes.
+    """
+
+    mean: dict[str, Tensor]
+    variance: dict[str, Tensor]
+
+    def to(self, device: str) -> "Posterior":
+        """The same Gaussian on another device."""
+        return Posterior(
+            {name: value.to(device) for name, value in self.mean.items()},
+            {name: value.to(device) for name, value in self.variance.items()},
+        )
 
 
 def per_image_error(predicted: Tensor, target: Tensor) -> Tensor:
@@ -96,8 +117,3 @@ def clean_image_weights(alpha_bar: Tensor) -> Tensor:
     At high noise a small error in epsilon is a large one in x_0, and there the shares of the classes are decided.
     """
     return ((1 - alpha_bar) / (2 * alpha_bar)).clamp(1, 4)
-
-
-def bound_weights(alpha_bar: Tensor, betas: Tensor) -> Tensor:
-    """C_t of the variational bound (Ho et al. 2020, eq. 12) with sigma_t^2 = beta_t, shape (T,), not normalised."""
-    return betas / (2 * (1 - betas) * (1 - alpha_bar))

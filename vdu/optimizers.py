@@ -1,11 +1,11 @@
-"""The ways a step can be taken: along the posterior's own metric, or Adam or SGD as controls."""
+"""The ways a step can be taken: in the posterior's metric, or by Adam."""
 
 from collections.abc import Iterable
 
 import torch
 from torch import Tensor
 
-from vdu.posterior import Posterior
+from vdu.losses import Posterior
 
 
 class NaturalGradient(torch.optim.Optimizer):
@@ -45,9 +45,15 @@ class NaturalGradient(torch.optim.Optimizer):
 
 
 def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, step_size: float) -> torch.optim.Optimizer:
-    """The optimizer a recipe asks for, over named parameters."""
+    """The optimizer of a recipe, over named parameters; of `OPTIMIZERS` all but "one-step", which takes no steps."""
     if name == "natural":
         return NaturalGradient(named.values(), [posterior.variance[key] for key in named], lr=step_size)
-    makers = {"adam": lambda: torch.optim.Adam(named.values(), step_size, betas=(0.9, 0.99), fused=True),
-              "sgd": lambda: torch.optim.SGD(named.values(), step_size, momentum=0.9)}  # fmt: skip
-    return makers[name]()
+    return torch.optim.Adam(named.values(), step_size, betas=(0.9, 0.99), fused=True)
+
+
+NEEDS_POSTERIOR = ("natural", "one-step")
+OPTIMIZERS = {  # name -> one line on each
+    "natural": "along sigma*² times the gradient; the step size counts posterior standard deviations",
+    "adam": "the step size is the learning rate",
+    "one-step": "the loss linearised at mu* and solved with one averaged gradient; no step size",
+}

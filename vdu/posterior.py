@@ -9,7 +9,6 @@ import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,9 +17,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from vdu.errors import UserError
-from vdu.events import Progress
-from vdu.measure import Clock
-from vdu.models import Model
+from vdu.events import Clock, Progress
+from vdu.losses import Posterior
+from vdu.models import Condition, Model
 from vdu.sampling import HowToSample, image_seeds, sample
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
@@ -35,26 +34,6 @@ LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
 LAYER_FLOOR = 1e-3  # share of the median tensor's information that is added to each
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
-
-
-@dataclass
-class Posterior:
-    """A Gaussian over the parameters.
-
-    Attributes:
-        mean: mu*, by parameter name.
-        variance: sigma*^2 > 0, by parameter name, same shapes.
-    """
-
-    mean: dict[str, Tensor]
-    variance: dict[str, Tensor]
-
-    def to(self, device: str) -> "Posterior":
-        """The same Gaussian on another device."""
-        return Posterior(
-            {name: value.to(device) for name, value in self.mean.items()},
-            {name: value.to(device) for name, value in self.variance.items()},
-        )
 
 
 Estimating = Generator[Progress, None, Posterior]
@@ -129,19 +108,19 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimating:
     folder = model.folder / "posterior" if model.folder else None
     if folder is None or not (folder / "variance.safetensors").is_file():
         raise UserError("This model comes without training checkpoints; choose --posterior fisher.")
-    wanted = here(model)
+    wanted = trained_parameters(model)
     mean = load_file(folder / "mean.safetensors") if (folder / "mean.safetensors").is_file() else wanted
     variance = load_file(folder / "variance.safetensors")
     posterior = Posterior(*({name: part[name].float() for name in wanted if name in part} for part in (mean, variance)))
     if not shapes(wanted) == shapes(posterior.mean) == shapes(posterior.variance):
         raise UserError(f"The posterior in '{folder}' belongs to another network; choose --posterior fisher.")
-    return at_once(floored(posterior))
+    return constant(floored(posterior))
 
 
 def isotropic(model: Model, prompts: Prompts = (None,)) -> Estimating:
     """The control: mu* is the loaded model, and every sigma* is `SPREAD` times the parameters' rms size."""
-    mean = here(model)
-    return at_once(scaled(Posterior(mean, {name: torch.ones_like(value) for name, value in mean.items()})))
+    mean = trained_parameters(model)
+    return constant(scaled(Posterior(mean, {name: torch.ones_like(value) for name, value in mean.items()})))
 
 
 def fisher(model: Model, prompts: Prompts = (None,)) -> Estimating:
@@ -157,7 +136,7 @@ def fisher(model: Model, prompts: Prompts = (None,)) -> Estimating:
 def _fisher(model: Model, prompts: Prompts) -> Estimating:
     squares = yield from information(model, prompts)
     damping = DAMPING * mean_of(squares)
-    return scaled(Posterior(here(model), {name: 1 / (value + damping) for name, value in squares.items()}))
+    return scaled(Posterior(trained_parameters(model), {name: 1 / (value + damping) for name, value in squares.items()}))
 
 
 def layers(model: Model, prompts: Prompts = (None,)) -> Estimating:
@@ -174,7 +153,10 @@ def _layers(model: Model, prompts: Prompts) -> Estimating:
     means = {name: value.mean() for name, value in squares.items()}
     floor = LAYER_FLOOR * torch.stack([*means.values()]).median()  # some move nothing at all, such as the bias of a key
     return scaled(
-        Posterior(here(model), {name: torch.ones_like(value) / (means[name] + floor) for name, value in squares.items()})
+        Posterior(
+            trained_parameters(model),
+            {name: torch.ones_like(value) / (means[name] + floor) for name, value in squares.items()},
+        )
     )
 
 
@@ -213,18 +195,18 @@ def _swag(model: Model, prompts: Prompts) -> Estimating:
         (walker.predict_noise(states, t, condition) - noise).square().mean().backward()
         optimizer.step()
         if done > ESTIMATE_BATCHES // 4:
-            moments.add(here(walker))
+            moments.add(trained_parameters(walker))
         yield clock.progress(done)
-    return floored(scaled(Posterior(here(model), moments.posterior().variance)))
+    return floored(scaled(Posterior(trained_parameters(model), moments.posterior().variance)))
 
 
-def at_once(posterior: Posterior) -> Estimating:
+def constant(posterior: Posterior) -> Estimating:
     """An estimate that takes no time."""
+    yield from ()  # a generator all the same
     return posterior
-    yield  # a generator all the same
 
 
-def here(model: Model) -> dict[str, Tensor]:
+def trained_parameters(model: Model) -> dict[str, Tensor]:
     """A copy of the parameters of a model that are trained, by name."""
     return {name: value.detach().clone() for name, value in model.trained.items()}
 
@@ -245,27 +227,23 @@ def scaled(posterior: Posterior) -> Posterior:
     return Posterior(posterior.mean, {name: value * factor for name, value in posterior.variance.items()})
 
 
-def in_turn(prompts: Prompts, count: int) -> list[str | None]:
+def cycle_prompts(prompts: Prompts, count: int) -> list[str | None]:
     """The prompt of each of the model's own images."""
     return [prompts[number % len(prompts)] for number in range(count)]
 
 
 def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> Generator[Progress, None, Tensor]:
     """States of what the model draws when asked for the prompts in turn, (n, c, h, w)."""
-    clock = Clock("posterior", count * ESTIMATE_HOW.steps)
-    stream = sample(model, image_seeds(ESTIMATE_SEED, count), ESTIMATE_HOW, in_turn(prompts, count))
-    while True:
-        try:
-            yield clock.progress(next(stream))
-        except StopIteration as stop:
-            return model.encode(stop.value)
+    stream = sample(model, image_seeds(ESTIMATE_SEED, count), ESTIMATE_HOW, cycle_prompts(prompts, count))
+    images = yield from Clock("posterior", count * ESTIMATE_HOW.steps).follow(stream)
+    return model.encode(images)
 
 
 def noised_batches(
     model: Model, clean: Tensor, prompts: Prompts, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
-) -> Iterator[tuple[Tensor, Tensor, Tensor | None, Tensor]]:
+) -> Iterator[tuple[Tensor, Tensor, Condition, Tensor]]:
     """`steps` batches of `size` noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
-    random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), in_turn(prompts, len(clean))
+    random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), cycle_prompts(prompts, len(clean))
     for _ in range(steps):
         rows = torch.randint(len(clean), (size,), generator=random)
         t = torch.randint(len(model.alpha_bar), (size,), generator=random).to(model.device)
@@ -283,7 +261,7 @@ def cache_folder() -> Path:
 
 def remembered(name: str, model: Model, prompts: Prompts, estimating: Estimating) -> Estimating:
     """An estimate of a model's sigma*^2, kept on disk by what it is made from; made anew if it cannot be read back."""
-    mean = here(model)
+    mean = trained_parameters(model)
     key = hashlib.sha256(repr((name, model.digest, sorted(mean), tuple(prompts), SETTINGS)).encode()).hexdigest()[:24]
     path = cache_folder() / f"{name}-{key}.safetensors"
     try:

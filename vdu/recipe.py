@@ -1,26 +1,210 @@
-"""Recipe: every choice a user can make, with its bounds, validated once, to and from JSON."""
+"""Recipe: every choice a user can make, with its bounds, validated once, to and from JSON. It reads no file."""
 
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from vdu.catalog import kind_of
-from vdu.entries import Words
+from vdu.concepts.base import ConceptRequest
 from vdu.errors import UserError
 from vdu.methods import METHODS
-from vdu.models import FULL_SIZE, PARAMETERS, PHOTOGRAPHS, SMALL, UNCONDITIONAL
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
+from vdu.optimizers import OPTIMIZERS
 from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
-OPEN: Any = None  # the default of a field whose good value depends on the method and the model
+OPEN: Any = None  # a field that the method and the kind of model decide, see `resolve`
 LONGEST = 2000  # letters of a text
-# What suits each kind of model, whatever the method, and which method that is.
-WORDED = {
+# Fields of older recipes that had one useful value -> that value: a recipe that has it is still read.
+RETIRED = {"weighting": "simple", "patience": 2}
+
+Group = Literal["basic", "method", "sampling", "expert"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """What one field of a recipe may be: page, command line, API and docs are made from it.
+
+    Attributes:
+        label: its name on the page.
+        help: one line for a newcomer, at most 90 characters.
+        group: where the page shows it.
+        type: str, int or float.
+        low, high: inclusive bounds of a number.
+        options: allowed values of a text -> one line on each, where they are fixed.
+        optional: whether a text may be empty.
+    """
+
+    label: str
+    help: str
+    group: Group
+    type: type
+    low: float | None = None
+    high: float | None = None
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    optional: bool = False
+
+
+def text(label: str, help: str, group: Group = "basic", default: str = OPEN, optional: bool = False) -> Any:
+    """A field that holds any text."""
+    return dataclasses.field(default=default, metadata={"field": Field(label, help, group, str, optional=optional)})
+
+
+def choice(label: str, help: str, group: Group, options: Mapping[str, str], default: str = OPEN) -> Any:
+    """A field that holds one of some words."""
+    return dataclasses.field(default=default, metadata={"field": Field(label, help, group, str, options=options)})
+
+
+def whole(label: str, help: str, group: Group, low: int, high: int, default: int = OPEN) -> Any:
+    """A field that holds a whole number."""
+    return dataclasses.field(default=default, metadata={"field": Field(label, help, group, int, low, high)})
+
+
+def number(label: str, help: str, group: Group, low: float, high: float) -> Any:
+    """A field that holds a number."""
+    return dataclasses.field(default=OPEN, metadata={"field": Field(label, help, group, float, low, high)})
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One run's choices; `FIELDS` explains and bounds each of them. `resolve` fills what is left open.
+
+    Raises:
+        UserError: on construction, for a value of the wrong type or out of bounds.
+    """
+
+    model: str = text("Model", "A catalog name, or the folder or hub id of a diffusers model.", default="mnist-ddpm")
+    forget: str = text("Forget", "A class of the model, or a prompt with the words to forget in [brackets].", default="3")
+    keep: str = text(
+        "Keep", "Prompts to keep, one per line or with ; between; without prompts a folder of pictures.", "basic", "", True
+    )
+    pictures: str = text(
+        "Pictures", "A folder, zip or hub data set of pictures of what to forget; tiny-sd has only its own.", "basic", "", True
+    )
+    judge: str = text(
+        "Judge", "A CLIP model (hub id or folder), nudenet, or pictures: one fitted on your pictures.", "basic", "", True
+    )
+    method: str = choice(
+        "Method", "How the model is made to forget.", "basic", {name: method.title for name, method in METHODS.items()}
+    )
+    gamma: float = number(
+        "gamma", "Weight of stability against plasticity: lower forgets harder, 1 would change nothing.", "method", 0, 0.9999
+    )
+    reach: float = number(
+        "Reach", "How many times the method's correction is taken; of vdu-f with prompts, the odds in it.", "method", 0, 10
+    )
+    steps: int = whole("Steps", "The most steps of a run; it stops earlier once the class is gone.", "method", 1, 2000)
+    step_size: float = number("Step size", "Length of a step; the optimizer says in which unit.", "method", 1e-6, 10)
+    optimizer: str = choice("Optimizer", "How a step is taken.", "expert", OPTIMIZERS)
+    posterior: str = choice(
+        "Posterior", "How mu* and sigma*² are estimated, where the method or optimizer needs them.", "expert",
+        {name: words for name, (_, words) in POSTERIORS.items()},
+    )  # fmt: skip
+    parameters: str = choice(
+        "Parameters", "Which parameters of the network are trained.", "expert",
+        {"all": "all", "cross-attention": "those that read the prompt", "no-cross-attention": "all others"},
+    )  # fmt: skip
+    t_min: int = whole("First timestep", "Forget images are noised to timesteps from here …", "expert", 0, 998)
+    t_max: int = whole("Last timestep", "… to here; the class of an image is decided around t = 400–800.", "expert", 1, 999)
+    batch_size: int = whole("Batch size", "Forget images per step; vdu-f adds as many replayed images.", "expert", 1, 256)
+    forget_source: str = choice(
+        "Forget set from", "Where forget images come from.", "expert",
+        {"real": "pictures of the class", "model": "no real picture, only what the model draws of the class"}, "real",
+    )  # fmt: skip
+    forget_images: int = whole("Forget images", "How many real pictures of the class the method sees.", "basic", 1, 500, 500)
+    replay: int = whole(
+        "Replay", "Images drawn from the frozen model first, to steer by and to stay close to.", "expert", 24, 2048
+    )
+    preview_every: int = whole("Preview every", "Steps between two previews.", "expert", 1, 500)
+    target: float = number(
+        "Target forget rate", "The run stops at this estimate; then the change is scaled to just meet it.", "method", 0, 1
+    )
+    max_damage: float = number(
+        "Damage allowed", "Share of kept pictures that may turn into something else; more forgets harder.", "basic", 0, 1
+    )
+    samples: int = whole("Samples", "Images drawn before and after to measure with.", "sampling", 50, 20000)
+    sampler_steps: int = whole("Sampler steps", "Network evaluations per image.", "sampling", 2, 100)
+    sampler: str = choice(
+        "Sampler", "DPM-Solver++; sde adds fresh noise at every step and wants 15 steps.", "sampling",
+        dict(zip(ALGORITHMS, ("deterministic", "with fresh noise"), strict=True)),
+    )  # fmt: skip
+    guidance: float = number("Guidance", "Scale of classifier-free guidance with prompts; 1 is none.", "sampling", 1, 20)
+    seed: int = whole("Seed", "Same recipe, same machine, same seed: same numbers.", "basic", 0, 2**31 - 1, 0)
+    device: str = choice(
+        "Device", "auto takes the GPU where there is one.", "expert", dict.fromkeys(("auto", "cpu", "cuda"), ""), "auto"
+    )
+
+    def __post_init__(self) -> None:
+        for name, field in FIELDS.items():
+            if getattr(self, name) is not OPEN or DEFAULTS[name] is not OPEN:
+                object.__setattr__(self, name, checked(field, getattr(self, name)))
+        if None not in (self.t_min, self.t_max) and self.t_min >= self.t_max:
+            raise UserError(f"The first timestep ({self.t_min}) must lie below the last ({self.t_max}).")
+        if self.optimizer == "one-step" and self.gamma == 0:
+            raise UserError("With gamma 0 nothing holds the one-step solution, and it has no length; choose a larger gamma.")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
+        """A recipe from parsed JSON; missing keys take their default, unknown keys are refused."""
+        values = {name: value for name, value in values.items() if name not in RETIRED or value != RETIRED[name]}
+        for name in sorted(set(values) - set(FIELDS)):
+            if name in RETIRED:
+                raise UserError(f"A recipe no longer has '{name}'; leave it out, as '{RETIRED[name]}' is what remains.")
+            raise UserError(f"A recipe has no '{name}'; it knows {', '.join(FIELDS)}.")
+        return cls(**values)
+
+    @property
+    def how(self) -> HowToSample:
+        """How images are drawn."""
+        return HowToSample(self.sampler_steps, self.sampler, self.guidance)
+
+    @property
+    def request(self) -> ConceptRequest:
+        """What is said of the concept."""
+        prompts = [" ".join(prompt.split()) for prompt in self.keep.replace("\n", ";").split(";")]
+        return ConceptRequest(self.forget, tuple(filter(None, prompts)), self.pictures, self.judge)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+FIELDS: dict[str, Field] = {field.name: field.metadata["field"] for field in dataclasses.fields(Recipe)}
+DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}
+DEPENDENT = tuple(name for name, default in DEFAULTS.items() if default is OPEN)  # fields that the model or method decides
+
+
+def checked(field: Field, value: Any) -> Any:
+    """A value as the type of its field.
+
+    Raises:
+        UserError: that names the bounds.
+    """
+    if field.type is str:
+        if not isinstance(value, str) or not (value.strip() or field.optional):
+            raise UserError(f"{field.label} must be a word, not {value!r}.")
+        if field.options and value not in field.options:
+            raise UserError(f"{field.label} must be one of {', '.join(field.options)}, not '{value}'.")
+        if len(value) > LONGEST:
+            raise UserError(f"{field.label} must have at most {LONGEST:,} letters, not {len(value):,}.")
+        return value.strip()
+    is_whole = field.type is int
+    bounds = f"a {'whole ' if is_whole else ''}number from {field.low:,g} to {field.high:,g}"
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    # The comparison also refuses NaN, and infinity before int() would stumble over it.
+    if not is_number or not field.low <= value <= field.high or (is_whole and value != int(value)):
+        raise UserError(f"{field.label} must be {bounds}, not {value!r}.")
+    return field.type(value)
+
+
+# --- what a recipe leaves open: decided by the kind of model, and by the method on that kind ---
+
+PROMPTED = (SMALL, FULL_SIZE)  # kinds of models that take prompts
+PROMPTED_DEFAULTS = {
     "method": "vdu-f", "posterior": "checkpoints", "t_min": 300, "t_max": 999, "parameters": "cross-attention",
     "sampler": "ode", "max_damage": 0.4,
 }  # fmt: skip
-BY_MODEL: dict[str, dict[str, float | int | str]] = {
+BY_KIND: dict[str, dict[str, float | int | str]] = {
     UNCONDITIONAL: {
         "method": "vdu-f", "posterior": "checkpoints", "t_min": 425, "t_max": 950, "parameters": "all", "replay": 1024,
         "preview_every": 40, "sampler": "sde", "sampler_steps": 15, "guidance": 1.0, "batch_size": 24, "samples": 256,
@@ -31,239 +215,40 @@ BY_MODEL: dict[str, dict[str, float | int | str]] = {
         "preview_every": 20, "sampler": "ode", "sampler_steps": 15, "guidance": 1.0, "batch_size": 12, "samples": 120,
         "target": 0.01, "max_damage": 0.6,
     },
-    SMALL: WORDED | {
+    SMALL: PROMPTED_DEFAULTS | {
         "replay": 360, "preview_every": 30, "sampler_steps": 15, "guidance": 3.0, "batch_size": 24, "samples": 256,
         "target": 0.006,
     },
-    FULL_SIZE: WORDED | {
+    FULL_SIZE: PROMPTED_DEFAULTS | {
         "replay": 48, "preview_every": 50, "sampler_steps": 20, "guidance": 7.5, "batch_size": 4, "samples": 50,
         "target": 0.02,
     },
 }  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Choice:
-    """What one field of a recipe may be.
-
-    Attributes:
-        label: its name on the page.
-        explanation: one line for a newcomer.
-        low, high: inclusive bounds of a number.
-        options: allowed values of a string, where they are fixed.
-        optional: whether a string may be empty.
-    """
-
-    label: str
-    explanation: str
-    low: float | None = None
-    high: float | None = None
-    options: tuple[str, ...] = ()
-    optional: bool = False
+BY_METHOD = ("gamma", "reach", "optimizer", "step_size", "steps")  # fields that a change of method resets
 
 
-CHOICES: dict[str, Choice] = {
-    "model": Choice("Model", "A name from the catalog, or the local folder or hub id of a DDPM or a Stable Diffusion v1."),
-    "forget": Choice(
-        "Forget",
-        "What the model shall no longer draw: a class of its, or for a model of your own a prompt; in brackets the words of "
-        "it to forget, as in: a painting [by Van Gogh].",
-    ),
-    "keep": Choice(
-        "Keep",
-        "Text to image, a model of your own: prompts, one a line or with ; between, that shall stay. Without words, where the "
-        "judge is fitted on your pictures: a folder of pictures of other things.",
-        optional=True,
-    ),
-    "pictures": Choice(
-        "Pictures",
-        "A folder of 1 to 500 pictures of what to forget, or the hub id of a data set with such a class, in place of those in "
-        "the box; for tiny-sd there are only those.",
-        optional=True,
-    ),
-    "judge": Choice(
-        "Judge",
-        "Text to image, a model of your own: who sees what it draws. A CLIP model (hub id or folder), or nudenet. Without "
-        "words: pictures, for a judge fitted on yours.",
-        optional=True,
-    ),
-    "method": Choice(
-        "Method",
-        "vdu-f: stability in function space. vdu: the paper's loss, stability in parameter space. neggrad: ascent alone.",
-        options=tuple(METHODS),
-    ),
-    "gamma": Choice(
-        "gamma", "Weight of stability against plasticity: lower forgets harder, 1 would change nothing.", 0, 0.9999
-    ),
-    "reach": Choice(
-        "Reach",
-        "vdu-f: how many times Bayes' correction is taken on forget images; for models that take words, the odds in it.",
-        0,
-        10,
-    ),
-    "steps": Choice("Steps", "The most steps a run may take; it stops earlier once the class is gone.", 1, 2000),
-    "step_size": Choice("Step size", "Length of a step: see the optimizer for its unit.", 1e-6, 10),
-    "optimizer": Choice(
-        "Optimizer",
-        "natural: along sigma*² times the gradient, each step an equal length in posterior standard deviations. "
-        "adam, sgd: step size is the learning rate. one-step: the loss linearised at mu*, solved with one gradient averaged "
-        "over all steps; step size is not used.",
-        options=("natural", "adam", "sgd", "one-step"),
-    ),
-    "posterior": Choice(
-        "Posterior",
-        "How mu* and sigma*² are estimated, where they are needed (vdu; natural). "
-        + " ".join(f"{name}: {words}." for name, (_, words) in POSTERIORS.items()),
-        options=tuple(POSTERIORS),
-    ),
-    "parameters": Choice(
-        "Parameters",
-        "Which of the network's parameters are trained: all, or those that listen to the prompt.",
-        options=tuple(PARAMETERS),
-    ),
-    "t_min": Choice("First timestep", "Forget images are noised to timesteps from here …", 0, 998),
-    "t_max": Choice("Last timestep", "… to here; which class an image becomes is decided around t = 400–800.", 1, 999),
-    "weighting": Choice(
-        "Weight over t", "simple: C_t = 1. bound: C_t as in the variational bound.", options=("simple", "bound")
-    ),
-    "batch_size": Choice("Batch size", "Forget images a step, and as many replayed images for vdu-f.", 1, 256),
-    "forget_source": Choice(
-        "Forget set from",
-        "real: pictures of the class. model: no real picture at all, only what the model itself draws of the class.",
-        options=("real", "model"),
-    ),
-    "forget_images": Choice("Forget images", "How many real pictures of the class the method may see.", 1, 500),
-    "replay": Choice(
-        "Replay", "Images drawn from the frozen model first, to steer by and (vdu-f) to stay close to.", 24, 2048
-    ),
-    "preview_every": Choice("Preview every", "Steps between two looks at what the model draws.", 1, 500),
-    "target": Choice(
-        "Target forget rate",
-        "Stop when the estimated forget rate is at or below this; then the change is scaled to just meet it.",
-        0,
-        1,
-    ),
-    "patience": Choice("Patience", "Previews in a row that must meet the target.", 1, 20),
-    "max_damage": Choice(
-        "Damage allowed",
-        "Share of the kept pictures that may turn into something else. Less keeps the rest safer, more forgets harder.",
-        0,
-        1,
-    ),
-    "samples": Choice("Samples", "Images drawn before and after to measure with.", 50, 20000),
-    "sampler_steps": Choice("Sampler steps", "Network evaluations an image.", 2, 100),
-    "sampler": Choice(
-        "Sampler",
-        "DPM-Solver++. sde adds fresh noise at every step, which clears errors away; it wants 15 steps.",
-        options=tuple(ALGORITHMS),
-    ),
-    "guidance": Choice(
-        "Guidance",
-        "Text to image: how many times the difference that the words make is taken; 1 is once. Without words it does nothing.",
-        1,
-        20,
-    ),
-    "seed": Choice("Seed", "Same recipe, same machine, same seed: same numbers.", 0, 2**31 - 1),
-    "device": Choice("Device", "auto takes the GPU where there is one.", options=("auto", "cpu", "cuda")),
-}
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One run's choices; `CHOICES` explains and bounds each of them. What is left open, method and model fill in.
+def defaults_of(kind: str, method: str) -> dict[str, Any]:
+    """The defaults of a method on a kind of model.
 
     Raises:
-        UserError: on construction, for a value of the wrong type or out of bounds.
+        UserError: if the method does not fit the kind.
     """
-
-    model: str = "mnist-ddpm"
-    forget: str = "3"
-    keep: str = ""
-    pictures: str = ""
-    judge: str = ""
-    method: str = OPEN
-    gamma: float = OPEN
-    reach: float = OPEN
-    steps: int = OPEN
-    step_size: float = OPEN
-    optimizer: str = OPEN
-    posterior: str = OPEN
-    parameters: str = OPEN
-    t_min: int = OPEN
-    t_max: int = OPEN
-    weighting: str = "simple"
-    batch_size: int = OPEN
-    forget_source: str = "real"
-    forget_images: int = 500
-    replay: int = OPEN
-    preview_every: int = OPEN
-    target: float = OPEN
-    patience: int = 2
-    max_damage: float = OPEN
-    samples: int = OPEN
-    sampler_steps: int = OPEN
-    sampler: str = OPEN
-    guidance: float = OPEN
-    seed: int = 0
-    device: str = "auto"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "model", checked("model", self.model, str))
-        kind = kind_of(self.model)
-        method = BY_MODEL[kind]["method"] if self.method is OPEN else checked("method", self.method, str)
-        for name, value in (BY_MODEL[kind] | METHODS[method].defaults[kind]).items():
-            if getattr(self, name) is OPEN:
-                object.__setattr__(self, name, value)
-        for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, checked(field.name, getattr(self, field.name), field.type))
-        if self.t_min >= self.t_max:
-            raise UserError(f"The first timestep ({self.t_min}) must lie below the last ({self.t_max}).")
-        if self.optimizer == "one-step" and self.gamma == 0:
-            raise UserError("With gamma 0 nothing holds the one-step solution, and it has no length; choose a larger gamma.")
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
-        """A recipe from parsed JSON; missing keys take their default, unknown keys are refused."""
-        unknown = sorted(set(values) - set(CHOICES))
-        if unknown:
-            raise UserError(f"A recipe has no '{unknown[0]}'; it knows {', '.join(CHOICES)}.")
-        return cls(**values)
-
-    @property
-    def how(self) -> HowToSample:
-        """How images are drawn."""
-        return HowToSample(self.sampler_steps, self.sampler, self.guidance)
-
-    @property
-    def words(self) -> Words:
-        """What is said of the concept."""
-        prompts = [" ".join(prompt.split()) for prompt in self.keep.replace("\n", ";").split(";")]
-        return Words(self.forget, tuple(filter(None, prompts)), self.pictures, self.judge)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON."""
-        return dataclasses.asdict(self)
+    chosen = METHODS[method]
+    if kind not in chosen.defaults:
+        fitting = ", ".join(name for name, other in METHODS.items() if kind in other.defaults)
+        what = "takes prompts" if kind in PROMPTED else "draws without prompts"
+        raise UserError(f"Method {method} cannot be used with a model that {what}; choose one of {fitting}.")
+    return BY_KIND[kind] | chosen.defaults[kind]
 
 
-BY_METHOD = tuple(next(iter(METHODS.values())).defaults[UNCONDITIONAL])  # every method has defaults for the same
-DEPENDENT = tuple(field.name for field in dataclasses.fields(Recipe) if field.default is OPEN)
+def resolve(recipe: Recipe, kind: str) -> Recipe:
+    """The recipe with every open field filled for a kind of model.
 
-
-def checked(name: str, value: Any, kind: Any) -> Any:
-    """`value` as the type of the field `name`, or a UserError that names the bounds."""
-    choice = CHOICES[name]
-    if kind is str:
-        if not isinstance(value, str) or not (value.strip() or choice.optional):
-            raise UserError(f"{choice.label} must be a word, not {value!r}.")
-        if choice.options and value not in choice.options:
-            raise UserError(f"{choice.label} must be one of {', '.join(choice.options)}, not '{value}'.")
-        if len(value) > LONGEST:
-            raise UserError(f"{choice.label} must have at most {LONGEST:,} letters, not {len(value):,}.")
-        return value.strip()
-    whole = kind is int
-    bounds = f"a {'whole ' if whole else ''}number from {choice.low:,g} to {choice.high:,g}"
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    # The comparison also refuses NaN, and infinity before int() would stumble over it.
-    if not number or not choice.low <= value <= choice.high or (whole and value != int(value)):
-        raise UserError(f"{choice.label} must be {bounds}, not {value!r}.")
-    return int(value) if whole else float(value)
+    Raises:
+        UserError: if the method does not fit the kind, or the values together make no sense.
+    """
+    method = recipe.method if recipe.method is not OPEN else BY_KIND[kind]["method"]
+    filled = {name: value for name, value in defaults_of(kind, method).items() if getattr(recipe, name) is OPEN}
+    return dataclasses.replace(recipe, method=method, **{name: value for name, value in filled.items() if name != "method"})

@@ -7,7 +7,6 @@ import re
 import resource
 import shutil
 import tempfile
-import time
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
@@ -19,12 +18,11 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from vdu import metrics
-from vdu.entries import history
+from vdu.concepts.base import history
 from vdu.events import Preview
-from vdu.hub import is_id
-from vdu.measure import changes, figures_of
 from vdu.methods import METHODS
-from vdu.unlearn import Run
+from vdu.models.hub import is_id
+from vdu.run import Run
 
 PACKAGES = ("torch", "diffusers", "gradio")
 SCALE, COLUMNS, GAP = 3, 8, 3  # of a sheet: pixels a model pixel, images a row, pixels between images
@@ -43,14 +41,10 @@ def peak_memory_mib(device: str) -> float:
 
 def report_of(run: Run) -> Report:
     """The figures of a run, whole or stopped, as plain values; `after` is None if the run was stopped before measuring."""
-    started = time.monotonic()
-    recipe, entry = run.recipe, run.entry
-    before = figures_of(run.before, entry, recipe.forget) if run.before else None
-    after = figures_of(run.after, entry, recipe.forget) if run.after else None
-    if run.before and run.after:
-        after |= changes(run.before, run.after, entry, recipe.forget)
-    seconds = run.seconds | {"evaluate": time.monotonic() - started}
-    past, shown = history(run.model.folder), entry.shown(recipe.forget)
+    recipe, concept, rates = run.recipe, run.task.concept, run.task.judge.error_rates
+    before, after = run.figures.get("before"), run.figures.get("after")
+    past, shown = history(run.model.folder), concept.display_name
+    seconds = run.seconds
     # Where on this machine a folder lies is nobody else's business, and a page's folders are gone soon.
     paths = {name: Path(getattr(recipe, name)) for name in ("pictures", "keep")}
     portable = {name: path.name for name, path in paths.items() if path.is_absolute()}
@@ -65,7 +59,8 @@ def report_of(run: Run) -> Report:
         "samples": recipe.samples,
         "before": before,
         "after": after,
-        **({"judge": entry.accuracy.to_dict()} if entry.accuracy else {}),
+        **({"judge": rates.to_dict()} if rates else {}),
+        "images_seen": run.images_seen,
         "pul": metrics.percentage_of_unlearning(before["forget_rate"], after["forget_rate"]) if after else None,
         "u_fid": after["retain_fid"] if after else None,
         "steps_taken": len(run.steps),

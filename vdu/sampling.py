@@ -1,7 +1,7 @@
 """Seeded, batched, interruptible sampling with DPM-Solver++ (Lu et al. 2022), a few network evaluations an image."""
 
 import math
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -9,7 +9,7 @@ import torch
 from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
-from vdu.models import Model
+from vdu.models import Condition, Model
 
 Value = TypeVar("Value")
 
@@ -60,6 +60,45 @@ class HowToSample:
 
 
 @torch.no_grad()
+def denoise(
+    model: Model,
+    state: Tensor,
+    grid: list[int],
+    condition: Condition,
+    how: HowToSample,
+    generators: list[torch.Generator],
+    skip: int = 0,
+) -> Iterator[Tensor]:
+    """Follow states down a grid of timesteps with DPM-Solver++, yielding them after every network evaluation.
+
+    Args:
+        model: the model to sample from.
+        state: x_t at t = grid[skip], (n, c, h, w).
+        grid: where the network is evaluated, see `timestep_grid`; the k-th state yielded belongs to grid[skip + k + 1].
+        condition: of each state.
+        how: the sampler's settings.
+        generators: one per state, for fresh noise.
+        skip: how many steps of the grid are left out.
+    """
+    unprompted = model.conditions([None] * len(state))
+    # A fresh scheduler per batch: the multistep solver remembers earlier outputs.
+    # `predict_noise` gives the noise, whatever the network predicts.
+    scheduler = DPMSolverMultistepScheduler.from_config(
+        model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler], prediction_type="epsilon"
+    )
+    scheduler.set_timesteps(timesteps=grid)
+    for t in grid[skip:]:
+        times = torch.full((len(state),), t, device=model.device)
+        noise = model.predict_noise(state, times, condition)
+        if model.takes_prompts and how.guidance != 1:
+            bare = model.predict_noise(state, times, unprompted)
+            noise = bare + how.guidance * (noise - bare)
+        added = fresh_noise(generators, model.shape).to(model.device) if how.sampler == "sde" else None
+        state = scheduler.step(noise, t, state, variance_noise=added).prev_sample
+        yield state
+
+
+@torch.no_grad()
 def sample(
     model: Model,
     seeds: list[int],
@@ -90,28 +129,15 @@ def sample(
             alpha_bar = model.alpha_bar[grid[skip]]
             state = alpha_bar.sqrt() * clean[start : start + batch].to(model.device) + (1 - alpha_bar).sqrt() * state
         condition = model.conditions(prompts[start : start + batch] if prompts else [None] * len(state))
-        wordless = model.conditions([None] * len(state))
-        # A fresh scheduler a batch: the multistep solver remembers earlier outputs.
-        # `predict_noise` gives the noise, whatever the network predicts.
-        scheduler = DPMSolverMultistepScheduler.from_config(
-            model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler], prediction_type="epsilon"
-        )
-        scheduler.set_timesteps(timesteps=grid)
-        for t in grid[skip:]:
-            times = torch.full((len(state),), t, device=model.device)
-            noise = model.predict_noise(state, times, condition)
-            if condition is not None and how.guidance != 1:
-                bare = model.predict_noise(state, times, wordless)
-                noise = bare + how.guidance * (noise - bare)
-            added = fresh_noise(generators, model.shape).to(model.device) if how.sampler == "sde" else None
-            state = scheduler.step(noise, t, state, variance_noise=added).prev_sample
+        steps = denoise(model, state, grid, condition, how, generators, skip)
+        for state in steps:
             done += len(state)
             yield done
         images.append(model.decode(state))
     return torch.cat(images)
 
 
-def drain(generator: Generator[object, None, Value], callback: Callable[[Any], object] | None = None) -> Value:
+def run_to_end(generator: Generator[object, None, Value], callback: Callable[[Any], object] | None = None) -> Value:
     """Run a generator to its end, showing what it yields to `callback`, and return its value."""
     while True:
         try:

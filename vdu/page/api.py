@@ -8,7 +8,8 @@ from vdu.page.errors import shows_errors
 from vdu.page.settings import Settings
 from vdu.recipe import Recipe
 from vdu.report import report_of
-from vdu.unlearn import Run, unlearn
+from vdu.run import Run
+from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 
 

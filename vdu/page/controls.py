@@ -1,6 +1,5 @@
 """The left column: an input for each field of a recipe, and the recipe that they describe."""
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,33 +8,20 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from vdu.catalog import CATALOG, entry_of, kind_of, shape_of
-from vdu.entries import Entry
+from vdu.catalog import CATALOG, Entry, entry_of
 from vdu.errors import UserError
-from vdu.models import FULL_SIZE, SMALL
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.session import Session, check_count, read_uploads, save_uploads
 from vdu.page.settings import Settings
 from vdu.page.view import example_of, examples
-from vdu.recipe import BY_METHOD, DEPENDENT, Recipe
-from vdu.recipe import CHOICES as FIELDS
+from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve
 from vdu.report import sheet
+from vdu.task import kind_of, shape_of
 
-ACCORDIONS = {
-    "method": "Method settings",
-    "sampling": "Sampling",
-    "expert": "Expert",
-}  # group of fields -> its title; "basic" has none
-GROUPS = {
-    "method": ("gamma", "reach", "steps", "step_size", "optimizer", "posterior", "forget_source"),
-    "sampling": ("samples", "sampler_steps", "sampler", "guidance", "seed"),
-    "expert": ("t_min", "t_max", "weighting", "parameters", "batch_size", "replay", "preview_every", "target", "patience"),
-}
-OWN_WIDGET = ("model", "forget", "keep", "pictures", "judge", "forget_images", "max_damage", "method")
+ACCORDIONS = {"method": "Method settings", "sampling": "Sampling", "expert": "Expert"}  # title per group; "basic" has none
 PROMPTS_ONLY = ("guidance", "parameters")  # fields that mean nothing to a model without prompts
-TYPES = {field.name: field.type for field in dataclasses.fields(Recipe)}
-PROMPTED = (SMALL, FULL_SIZE)  # kinds of models that take prompts
+HIDDEN = ("device",)  # fields that a visitor does not choose
 
 SEVERAL_OR_PICTURES, IN_WORDS, IN_PICTURES = "Several at once, or your own pictures", "In words", "In your own pictures"
 ATTRIBUTE = {
@@ -60,7 +46,7 @@ PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
 def takes_prompts(model: str) -> bool:
     """Whether a model takes prompts, as far as its name or configuration tells."""
     entry = entry_of(model)
-    return entry.takes_words if entry else kind_of(model) in PROMPTED
+    return entry.takes_prompts if entry else kind_of(model) in PROMPTED
 
 
 def typing(entry: Entry | None, prompted: bool) -> dict[str, str]:
@@ -75,6 +61,11 @@ def typing(entry: Entry | None, prompted: bool) -> dict[str, str]:
 def as_markdown(text: str) -> str:
     """A text as Markdown, which Gradio takes help for: the asterisk of mu* does not start a word in italics."""
     return text.replace("*", r"\*")
+
+
+def option_title(option: str, text: str) -> str:
+    """How a list shows an option: its name and what is said of it, unless that names it already."""
+    return text if text.lower().startswith(option) else f"{option}: {text}" if text else option
 
 
 def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None = None) -> Recipe:
@@ -97,9 +88,9 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
     pictures = save_uploads(uploaded, folder / "pictures") if folder else ""
     if entry := entry_of(values["model"]):
         choices |= {"forget": typed or values["forget"], "judge": "", "pictures": ""}
-        if not entry.takes_words:
+        if not entry.takes_prompts:
             choices |= {"keep": "", "pictures": pictures}
-        entry.plan(choices["forget"], 1)
+        entry.concept(choices["forget"]).plan(1)
     else:
         choices |= {"forget": typed, "pictures": pictures}
         if others and takes_prompts(values["model"]):
@@ -147,10 +138,10 @@ class Controls:
             self.stop = gr.Button("Stop", variant="stop", size="lg", min_width=80)
         self.fields["forget_images"] = self.slider("forget_images", 1)
         self.fields["max_damage"] = self.slider("max_damage", 0.01)
-        self.fields["method"] = self.plain("method")
+        self.build_group("basic")
         for group, title in ACCORDIONS.items():
             with gr.Accordion(title, open=False):
-                self.fields |= {name: self.plain(name) for name in GROUPS[group]}
+                self.build_group(group)
         self.wire()
 
     def build_concept(self) -> None:
@@ -203,24 +194,30 @@ class Controls:
                 )
                 self.seen[name] = gr.HTML(visible=False, elem_id="seen" if name == "pictures" else "others-seen")
 
+    def build_group(self, group: str) -> None:
+        """An input for each field of a group that has none yet."""
+        for name, field in FIELDS.items():
+            if field.group == group and name not in (*self.fields, *HIDDEN):
+                self.fields[name] = self.plain(name)
+
     def plain(self, name: str) -> gr.components.Component:
         """The input for one field: a list of its options, or a number."""
         field, value = FIELDS[name], getattr(self.default, name)
         common = {
             "value": value,
             "label": field.label,
-            "info": as_markdown(field.explanation),
+            "info": as_markdown(field.help),
             "elem_id": f"recipe-{name}",
             "visible": name not in PROMPTS_ONLY or takes_prompts(self.default.model),
         }
         if field.options:
-            return gr.Dropdown(list(field.options), **common)
-        return gr.Number(precision=0 if TYPES[name] is int else None, **common)
+            return gr.Dropdown([(option_title(option, text), option) for option, text in field.options.items()], **common)
+        return gr.Number(precision=0 if field.type is int else None, **common)
 
     def slider(self, name: str, step: float) -> gr.Slider:
         """A slider over everything one field may be."""
         field, value = FIELDS[name], getattr(self.default, name)
-        return gr.Slider(field.low, field.high, value, step=step, label=field.label, info=as_markdown(field.explanation))
+        return gr.Slider(field.low, field.high, value, step=step, label=field.label, info=as_markdown(field.help))
 
     def wire(self) -> None:
         """What the inputs do to one another."""
@@ -251,7 +248,7 @@ class Controls:
 
     def suited(self, model: str, method: str | None = None) -> dict[Any, Any]:
         """Defaults of every field that depends on the model; or, given a method, of those that depend on the method."""
-        recipe = Recipe(model=model, method=method)
+        recipe = resolve(Recipe(model=model, method=method), kind_of(model))
         return {self.fields[name]: getattr(recipe, name) for name in (BY_METHOD if method else DEPENDENT)}
 
     def for_model(self, model: str, session: Session | None) -> dict[Any, Any]:

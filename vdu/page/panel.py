@@ -11,8 +11,9 @@ from vdu.page.controls import Controls
 from vdu.page.session import Session, StopFlags
 from vdu.page.settings import Settings
 from vdu.page.view import RunView, example_of
-from vdu.recipe import Recipe
+from vdu.recipe import Recipe, resolve
 from vdu.registry import collect
+from vdu.task import kind_of
 
 DEVICE = {"concurrency_limit": 1, "concurrency_id": "device"}  # for listeners that compute: one at a time
 
@@ -93,4 +94,5 @@ def make_panels() -> list[Panel]:
 def default_recipe() -> Recipe:
     """What the inputs hold at first: the recipe of the first example, with the defaults of its model."""
     view = example_of("")
-    return Recipe(model=view.report["model"], forget=view.report["forget"])
+    model = view.report["model"]
+    return resolve(Recipe(model=model, forget=view.report["forget"]), kind_of(model))

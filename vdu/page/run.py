@@ -16,7 +16,8 @@ from vdu.page.errors import shows_errors
 from vdu.page.markup import render
 from vdu.page.panel import DEVICE, Page
 from vdu.page.session import Session, copy_start, forget_session, new_folder, start_folder
-from vdu.unlearn import Run, unlearn
+from vdu.run import Run
+from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 
 REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from vdu.data import MOST_PICTURES, read_each
+from vdu.data.pictures import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.page.view import RunView, live_view, write_comparison
 from vdu.report import report_of, write_run, zip_model
-from vdu.unlearn import Run
+from vdu.run import Run
 
 START = "start"  # in a session's folder: the model that its run goes on from
 THUMBNAIL = (3, 96, 96)  # channels, height and width of uploaded pictures, for a model whose size is not known

@@ -6,12 +6,12 @@ from importlib.util import find_spec
 
 import gradio as gr
 
-from vdu import hub
-from vdu.catalog import CATALOG, kind_of
-from vdu.entries import PICTURES
+from vdu.catalog import CATALOG
 from vdu.errors import UserError
-from vdu.judges import CLIP, NUDENET
-from vdu.models import FULL_SIZE, pick_device
+from vdu.judges.clip import CLIP
+from vdu.judges.nudenet import NUDENET
+from vdu.models import FULL_SIZE, hub, pick_device
+from vdu.task import PICTURES, kind_of
 
 
 @dataclass(frozen=True)

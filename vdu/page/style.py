@@ -3,8 +3,8 @@
 import gradio as gr
 import torch
 
-from vdu.catalog import CATALOG
-from vdu.entries import ASSETS, Entry
+from vdu.assets import ASSETS
+from vdu.catalog import CATALOG, Entry
 from vdu.page.markup import data_url, png
 from vdu.page.view import examples
 from vdu.report import as_picture
@@ -29,7 +29,7 @@ def class_pictures_css(entry: Entry) -> str:
     """A rule per class of a model that puts pictures of it beside its name in the radio group `#forget`."""
     rules = []
     for name in entry.classes:
-        strip = data_url(png(as_picture(torch.cat([*entry.examples(name)[:EXAMPLES_PER_CLASS]], dim=2))))
+        strip = data_url(png(as_picture(torch.cat([*entry.pictures.examples(name)[:EXAMPLES_PER_CLASS]], dim=2))))
         rules.append(
             f'#forget [data-testid="{name}-radio-label"]::after {{ content: ""; height: 28px; flex: 1; '
             f"background: url({strip}) left / auto 28px no-repeat; }}"

@@ -12,11 +12,11 @@ from PIL import Image
 from torch import Tensor
 
 from vdu.catalog import CATALOG
-from vdu.entries import INSTEAD, UNPROMPTED, Ask
+from vdu.concepts.base import INSTEAD, UNPROMPTED, PromptSpec
 from vdu.events import Preview
 from vdu.page.markup import png
 from vdu.report import Report, preview_sheet
-from vdu.unlearn import Run
+from vdu.run import Run
 
 LEFT_OPEN, NO_PROMPT = -1, -2  # in place of the class that a prompt names
 
@@ -99,12 +99,12 @@ def live_view(run: Run, last: RunView | None = None, report: Report | None = Non
         if preview.step not in sheets or preview is run.previews[-1]:  # the last may have been redrawn after rescaling
             sheets[preview.step] = sheet_png(preview)
     return RunView(
-        forget=run.entry.shown(run.recipe.forget),
+        forget=run.task.concept.display_name,
         report=report or (last.report if last else None),
         sheets=sheets,
         steps=[{"step": taken.step, "plasticity": taken.plasticity, "stability": taken.stability} for taken in run.steps],
         previews=[{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews],
-        takes_prompts=run.entry.takes_words,
+        takes_prompts=run.model.takes_prompts,
         finished=finished,
         pairs=pairs_of(run),
     )
@@ -114,27 +114,28 @@ def pairs_of(run: Run) -> SamplePairs | None:
     """The measured samples of a run; None unless both models were measured."""
     if run.before is None or run.after is None:
         return None
-    entry, forget, sides = run.entry, run.recipe.forget, (run.before, run.after)
-    number, kept_classes = entry.named(forget)[0], entry.others(forget)
-    axis, classes = list(entry.axes.items())[number]
-    first = sum(len(names) for names in list(entry.axes.values())[:number])
+    concept, sides = run.task.concept, (run.before, run.after)
+    number = concept.axes_named[0]
+    axis, classes = list(concept.axes.items())[number]
+    first = sum(len(names) for names in list(concept.axes.values())[:number])
+    prompted = torch.tensor([prompted_class(spec, number, first) for spec in run.before.specs])
     return SamplePairs(
         axis=axis,
         classes=tuple(classes),
-        forgotten=tuple(name for name in classes if name not in kept_classes),
+        forgotten=tuple(name for name in classes if name not in concept.retained_classes),
         images=tuple(side.images for side in sides),
         seen=tuple(side.classes[:, number] - first for side in sides),
-        shows=tuple(side.showing(entry.wanted(forget)) for side in sides),
-        kept=run.before.kept(entry.gone(forget)),
-        prompted=torch.tensor([prompted_class(ask, number, first) for ask in run.before.asks]) if entry.takes_words else None,
+        shows=tuple(side.showing(concept.class_sets) for side in sides),
+        kept=run.before.kept(concept.excluded_class_sets),
+        prompted=prompted if concept.takes_prompts else None,
     )
 
 
-def prompted_class(ask: Ask, axis: int, first: int) -> int:
+def prompted_class(spec: PromptSpec, axis: int, first: int) -> int:
     """The position, within an axis whose first class is `first`, of the class that a prompt names; see `SamplePairs`."""
-    if ask.kind == UNPROMPTED:
+    if spec.kind == UNPROMPTED or not spec.classes:
         return NO_PROMPT
-    return LEFT_OPEN if ask.kind == INSTEAD or ask.classes[axis] < 0 else ask.classes[axis] - first
+    return LEFT_OPEN if spec.kind == INSTEAD or spec.classes[axis] < 0 else spec.classes[axis] - first
 
 
 def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False) -> RunView:
@@ -159,7 +160,7 @@ def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False)
 def examples() -> dict[str, RunView]:
     """The runs made ahead, by model, in the order of the catalogue."""
     return {
-        name: saved_view(entry.folder / "example", entry.takes_words, example=True)
+        name: saved_view(entry.folder / "example", entry.takes_prompts, example=True)
         for name, entry in CATALOG.items()
         if (entry.folder / "example").is_dir()
     }

@@ -5,8 +5,8 @@ import json
 import gradio as gr
 
 from vdu import charts
-from vdu.catalog import CATALOG
-from vdu.entries import ASSETS, Entry
+from vdu.assets import ASSETS
+from vdu.catalog import CATALOG, Entry
 from vdu.page.markup import chart
 from vdu.page.panel import Page, Panel
 

@@ -17,7 +17,8 @@ from vdu.page.panel import Page, Panel
 from vdu.page.run import REFUSED, ProgressBar, on_click, open_run, status_html
 from vdu.page.session import new_folder
 from vdu.report import Report, report_of, sheet
-from vdu.unlearn import Run, unlearn
+from vdu.run import Run
+from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 
 COUNTS = (1, 4, 16, 64, 256)  # of real pictures
@@ -63,7 +64,7 @@ class Pictures(Panel):
                         if line := bar.update(event):
                             yield {page.status: line}
                 rows.append(count_row(number, run, report_of(run)))
-                yield {self.counts: counts_html(rows, run.entry.shown(run.recipe.forget))}
+                yield {self.counts: counts_html(rows, run.task.concept.display_name)}
             yield {page.status: status_html("Done.")}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
@@ -76,7 +77,7 @@ def counts_for(run: Run) -> list[int]:
     Raises:
         UserError: if there are none.
     """
-    real = run.entry.forget_set(run.recipe.forget)
+    real = run.task.forget_set()
     if real is None:
         raise UserError("No real pictures come with this model; upload some of your own first.")
     return sorted({min(number, len(real.images)) for number in COUNTS})

@@ -6,15 +6,15 @@ import gradio as gr
 import torch
 
 from vdu.errors import UserError
-from vdu.measure import Samples
+from vdu.experiments import try_prompt
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import DEVICE, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import RunView
 from vdu.report import sheet
-from vdu.sampling import drain
-from vdu.unlearn import tried
+from vdu.samples import Samples
+from vdu.sampling import run_to_end
 from vdu.worker import on_worker
 
 
@@ -58,7 +58,7 @@ def show_prompt(session: Session | None, prompt: str) -> str:
         raise UserError("Press Unlearn first; then the models before and after can be compared.")
     if not session.view.takes_prompts:
         raise UserError("The model of your last run draws without words.")
-    return answer_html(prompt, *drain(tried(session.run, prompt)))
+    return answer_html(prompt, *run_to_end(try_prompt(session.run, prompt)))
 
 
 def answer_html(prompt: str, before: Samples, after: Samples) -> str:

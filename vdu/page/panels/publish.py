@@ -8,8 +8,8 @@ from typing import Any
 
 import gradio as gr
 
-from vdu import hub
 from vdu.errors import UserError
+from vdu.models import hub
 from vdu.page.errors import shows_errors
 from vdu.page.markup import render
 from vdu.page.panel import Page, Panel

@@ -5,14 +5,14 @@ from typing import Any
 import gradio as gr
 
 from vdu.errors import UserError
+from vdu.experiments import go_further
 from vdu.page.errors import shows_errors
 from vdu.page.markup import picture, png, render
 from vdu.page.panel import DEVICE, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import RunView
 from vdu.report import preview_sheet
-from vdu.sampling import drain
-from vdu.unlearn import further
+from vdu.sampling import run_to_end
 from vdu.worker import on_worker
 
 SAME_SEEDS = "Same seeds and prompts on both sides; what is to be forgotten comes first. Red frame: the judge still sees it."
@@ -84,7 +84,7 @@ def show_distance(session: Session | None, factor: float) -> tuple[str, str]:
     """The samples of a model that went further than the run's, or not so far."""
     if session is None or session.run.after is None:
         raise UserError("Press Unlearn first; this slider then moves the model that your run made.")
-    preview = drain(further(session.run, factor))
+    preview = run_to_end(go_further(session.run, factor))
     title = render("heading", title=f"{factor:.1f} × as far", small=estimate(preview.forget_rate, preview.damage))
     return picture(png(preview_sheet(preview)), f"Samples {factor:.1f} times as far"), title
 

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: configuration and weights as safetensors, never code, and nothing that is unpickled."""
+"""Models from the Hugging Face hub: configuration, and weights as safetensors; never code, never a pickle."""
 
 import re
 from collections.abc import Iterator
@@ -18,8 +18,8 @@ LISTED = {
     "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
     "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
 }
-LIKE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # those that take no words -> the catalog's entry that judges what they draw
-PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # beside the weights; nothing of it is executed
+LIKE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # unconditional ones -> the catalog's entry that judges their images
+PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # files fetched beside the weights; none is executed
 
 
 def is_id(name: str) -> bool:
@@ -29,15 +29,15 @@ def is_id(name: str) -> bool:
 
 
 def fetch(name: str, weights: tuple[str, ...]) -> Path:
-    """The folder of a repository with its configuration and some files of weights, from the cache where they are there.
+    """Fetch a repository's configuration and some files of weights, or find them in the cache; returns their folder.
 
     Args:
         name: owner/name.
         weights: paths of the .safetensors files in it.
 
     Raises:
-        UserError: if it is not to be had: no network and not in the cache, no such repository, or not without a licence's
-            acceptance.
+        UserError: if there is no such repository, its licence must be accepted first, or it is neither in the cache nor can
+            the hub be reached.
     """
     if not is_id(name):
         raise UserError(f"There is no folder '{name}' here; give one, or a hub id of the form owner/name.")
@@ -47,11 +47,11 @@ def fetch(name: str, weights: tuple[str, ...]) -> Path:
 
 @contextmanager
 def in_one_sentence(name: str, what: str, instead: str) -> Iterator[None]:
-    """Say in a UserError why a repository is not to be had.
+    """Turn what the hub raises into a UserError of one sentence.
 
     Args:
         name: owner/name.
-        what: what was looked for there: a model, a data set.
+        what: what the repository should hold: "model" or "data set".
         instead: what to do without a network.
     """
     try:
@@ -70,18 +70,18 @@ def in_one_sentence(name: str, what: str, instead: str) -> Iterator[None]:
 
 
 def publish(folder: Path, name: str, token: str) -> str:
-    """Upload a model folder as a new private repository of whom a token belongs to; its owner can make it public.
+    """Upload a model folder as a new private repository of the token's owner, who can make it public.
 
     Args:
         folder: a diffusers folder.
-        name: owner/name, of which there is none yet.
-        token: with the right to create repositories.
+        name: owner/name; no repository of this name may exist yet.
+        token: an access token with the right to create repositories.
 
     Returns:
-        the repository's address.
+        the repository's web address.
 
     Raises:
-        UserError: if the name is taken or not theirs to give, or the hub does not answer.
+        UserError: if the name is taken or belongs to somebody else, or the hub does not answer.
     """
     if not is_id(name):
         raise UserError(f"'{name}' cannot be a repository's name; write it as owner/name.")

@@ -11,10 +11,9 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
 
-from vdu import hub
-from vdu.data import MOST_PICTURES, UNREADABLE, as_seen, read_pictures
+from vdu.data.pictures import MOST_PICTURES, UNREADABLE, as_seen, read_pictures
 from vdu.errors import UserError
-from vdu.models import first_line
+from vdu.models import first_line, hub
 
 INSTEAD = "Give a folder of pictures."
 NAMED = 30  # classes of a data set that a sentence lists

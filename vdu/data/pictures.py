@@ -1,4 +1,4 @@
-"""Forget images: real pictures of the class to forget."""
+"""A user's own pictures: read from a folder or a zip, as a model of images of some shape sees them."""
 
 import io
 import lzma
@@ -15,7 +15,6 @@ from torch import Tensor
 
 from vdu.errors import UserError
 
-SHEET_COLUMNS = 25
 MOST_PICTURES = 500
 LARGEST_FILE = 20 * 2**20  # bytes
 BROKEN_ZIP = (  # or what is in it: broken, encrypted, or packed in a way that is not known here
@@ -29,28 +28,6 @@ REASONS = (  # what Pillow raises -> what it means; the first that fits
     (UserError, "its pixels are 32-bit numbers, of which nobody knows what is white; save it with 8 or 16 bits"),
     (Exception, "it is broken"),
 )
-
-
-def write_sheet(images: Tensor, path: Path, columns: int = SHEET_COLUMNS) -> None:
-    """Write uint8 images (n, c, h, w), n a multiple of `columns`, as one PNG, row by row and without borders."""
-    count, channels, height, width = images.shape
-    rows = images.reshape(count // columns, columns, channels, height, width).permute(0, 3, 1, 4, 2)
-    pixels = rows.reshape(-1, columns * width, channels)
-    Image.fromarray((pixels[..., 0] if channels == 1 else pixels).contiguous().numpy()).save(path, optimize=True)
-
-
-def read_sheet(path: Path, shape: tuple[int, int, int]) -> Tensor:
-    """Read what `write_sheet` wrote: uint8 images (n, c, h, w) of a shape (c, h, w)."""
-    channels, height, width = shape
-    image = Image.open(path).convert("L" if channels == 1 else "RGB")
-    pixels = torch.from_numpy(np.asarray(image).copy()).reshape(image.height, image.width, channels)
-    rows, columns = image.height // height, image.width // width
-    return pixels.reshape(rows, height, columns, width, channels).permute(0, 2, 4, 1, 3).reshape(-1, *shape)
-
-
-def choose(available: int, count: int, seed: int) -> list[int]:
-    """`count` of so many rows, chosen by seed; a smaller count chooses a subset of a larger one's."""
-    return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count].tolist()
 
 
 def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:

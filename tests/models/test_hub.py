@@ -1,28 +1,26 @@
-"""Models from the hub that take no words: where their files lie, what is refused, and what the page offers for them."""
+"""The hub: where the files of a model lie, what is fetched, what is refused, and how a model is published."""
 
 import json
 import shutil
+from types import SimpleNamespace
 
-import gradio as gr
 import pytest
 import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
 from dummies import dummy_ddpm, dummy_stable_diffusion
+from huggingface_hub import errors
 from PIL import Image
-from safetensors.torch import load_file, save_file
 
-from vdu import hub
-from vdu.catalog import CATALOG, entry_of, kind_of, open_model
+from vdu.catalog import entry_of, kind_of, open_model
 from vdu.cli import main
 from vdu.entries import Words
 from vdu.errors import UserError
-from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, WEIGHTS, load_model
-from vdu.page.controls import Controls, recipe_of
-from vdu.page.settings import Settings
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, WEIGHTS, hub, load_model
 from vdu.recipe import Recipe
 
 GOOGLE = "google/ddpm-cifar10-32"
+LISTED = next(iter(hub.LISTED))
 
 
 @pytest.fixture
@@ -68,20 +66,6 @@ def test_a_listed_one_goes_through_the_command(repository, tmp_path):
     assert f"base_model: {GOOGLE}" in (tmp_path / "run" / "unlearned" / "README.md").read_text()
 
 
-def test_attention_under_its_former_names_is_read(tmp_path):
-    folder = dummy_ddpm(tmp_path / "old", at_root=True)
-    former = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
-    weights = load_file(folder / WEIGHTS)
-    for new, old in former.items():
-        weights = {name.replace(f".{new}.", f".{old}."): value for name, value in weights.items()}
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    new = load_model(dummy_ddpm(tmp_path / "new", at_root=True))
-    torch.testing.assert_close(load_model(folder).unet.state_dict(), new.unet.state_dict())
-
-
-# --- what suits them ---
-
-
 def test_a_hub_id_has_the_defaults_of_its_kind(repository):
     assert kind_of(GOOGLE) == PHOTOGRAPHS
     assert repository.asked is None  # known by its name
@@ -106,9 +90,6 @@ def test_what_is_not_to_be_had_is_taken_for_full_size(monkeypatch):
     assert kind_of("somebody/model") == FULL_SIZE
     with pytest.raises(UserError, match=r"'somebody/model' is not a folder here, and could not be fetched.*no network"):
         open_model("somebody/model", "cpu", Words("frog"))
-
-
-# --- what is refused ---
 
 
 @pytest.mark.parametrize("at_root", [True, False])
@@ -141,15 +122,6 @@ def test_what_cannot_work_is_refused_by_its_reason(changes, timesteps, message, 
     assert "'somebody/model'" in str(caught.value)
 
 
-def test_weights_that_are_not_all_there_are_refused(tmp_path):
-    folder = dummy_ddpm(tmp_path / "model", at_root=True)
-    weights = load_file(folder / WEIGHTS)
-    del weights["conv_in.bias"]
-    save_file(weights, folder / WEIGHTS, metadata={"format": "pt"})
-    with pytest.raises(UserError, match=r"lacks 1 of its network's parameters, such as conv_in\.bias"):
-        load_model(folder)
-
-
 def test_images_that_nothing_can_judge_are_refused(repository):
     dummy_ddpm(repository.folder, size=16)
     with pytest.raises(UserError, match=r"\(3, 16, 16\), which nothing in the catalog can judge"):
@@ -158,27 +130,68 @@ def test_images_that_nothing_can_judge_are_refused(repository):
         open_model("somebody/model", "cpu", Words("frog"))[1].plan("frog", 1)
 
 
-# --- the page ---
+def test_a_hub_id_is_known_by_its_form_and_taken_for_full_size(tmp_path):
+    sd = dummy_stable_diffusion(tmp_path / "sd")
+    assert hub.is_id(LISTED)
+    assert not hub.is_id("mnist-ddpm")
+    assert not hub.is_id("../x/y")
+    assert [kind_of(name) for name in (LISTED, "tiny-sd", "mnist-ddpm", "cifar10-ddpm", str(sd))] == [
+        FULL_SIZE, SMALL, UNCONDITIONAL, PHOTOGRAPHS, SMALL]  # fmt: skip
+    assert Recipe(model=LISTED, forget="a church").batch_size == 4
 
 
-def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
-    settings = Settings()
-    assert GOOGLE in [name for _, name in settings.models]
-    settings.check_allowed(GOOGLE, "", device="cpu")
-    with gr.Blocks():
-        controls = Controls(settings, Recipe())
-    fields, shown = controls.fields, controls.for_model(GOOGLE, None)
-    assert shown[fields["forget"]]["choices"] == list(CATALOG["cifar10-ddpm"].classes)
-    assert shown[controls.by_class]["visible"]
-    assert not shown[controls.by_prompt]["visible"]
-    assert not any(shown[fields[name]]["visible"] for name in ("judge", "others", "keep", "guidance"))
-    suited = Recipe(model="cifar10-ddpm", forget="frog")
-    names = ("method", "posterior", "batch_size", "max_damage")
-    assert all(shown[fields[name]]["value"] == getattr(suited, name) for name in names)
-    assert fields["max_damage"] not in controls.suited(GOOGLE, "vdu-f")  # the visitor's own dial
-    uploads = {"typed": "", "pictures": None, "others": None}
-    values = Recipe(model=GOOGLE, forget="frog").to_dict() | uploads
-    recipe = recipe_of(values, settings)
-    assert (recipe.model, recipe.forget, recipe.pictures) == (GOOGLE, "frog", "")
-    with pytest.raises(UserError, match="no class 'church'"):
-        recipe_of(values | {"forget": "church"}, settings)
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (errors.LocalEntryNotFoundError("offline"), "there is no network"),
+        (errors.GatedRepoError("gated", response=SimpleNamespace(headers={}, request=None)), "licence to be accepted"),
+        (errors.RepositoryNotFoundError("none", response=SimpleNamespace(headers={}, request=None)), "no model of that name"),
+    ],
+)
+def test_without_the_hub_there_is_one_clear_sentence(error, message, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise error
+
+    monkeypatch.setattr(hub, "snapshot_download", refuse)
+    assert main(["unlearn", "--model", LISTED, "--forget", "a church"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert message in said
+
+
+def test_only_configuration_and_safetensors_are_fetched(repository):
+    dummy_stable_diffusion(repository.folder)
+    model, entry = open_model(LISTED, "cpu", Words("a church"))
+    assert model.image_shape == (3, 16, 16)
+    assert entry.caption == "a church"
+    assert all(pattern.endswith((".json", ".txt", ".safetensors")) for pattern in repository.asked)
+
+
+def test_a_model_is_published_as_a_new_private_repository(tmp_path, monkeypatch):
+    calls = []
+
+    class Hub:
+        def __init__(self, token):
+            calls.append(token)
+
+        def create_repo(self, name, private):
+            if name == "you/taken":
+                raise OSError("taken")
+            calls.append((name, private))
+            return f"https://hub/{name}"
+
+        def upload_folder(self, repo_id, folder_path):
+            if repo_id == "you/cut":
+                raise TimeoutError
+            calls.append((repo_id, folder_path))
+
+        def delete_repo(self, name):
+            calls.append(("deleted", name))
+
+    monkeypatch.setattr(hub, "HfApi", Hub)
+    assert hub.publish(tmp_path, "you/new", "secret") == "https://hub/you/new"
+    assert calls == ["secret", ("you/new", True), ("you/new", tmp_path)]
+    for name, message in (("new", "as owner/name"), ("you/taken", "may be taken"), ("you/cut", "no network")):
+        with pytest.raises(UserError, match=message):
+            hub.publish(tmp_path, name, "secret")
+    assert calls[-1] == ("deleted", "you/cut")  # nothing half-written stays

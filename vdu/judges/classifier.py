@@ -1,11 +1,18 @@
 """The judge: a small convolutional classifier whose probabilities give class shares and whose features give FID."""
 
 import json
+from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+from vdu.concepts.base import Axes
+from vdu.events import Progress
+from vdu.models import Model
+from vdu.sampling import HowToSample
 
 FEATURES = 64
 
@@ -110,3 +117,32 @@ class Classifier(nn.Module):
         model = cls(**json.loads((folder / "config.json").read_text()))
         model.load_state_dict(load_file(folder / "model.safetensors"))
         return model.eval()
+
+
+class ShippedJudge:
+    """The classifiers that ship with a model, one per axis.
+
+    Args:
+        digest: the model's catalog name.
+        folder: of the classifier, or with a folder per axis.
+        axes: the axes and their classes.
+    """
+
+    error_rates = None
+
+    def __init__(self, digest: str, folder: Path, axes: Axes) -> None:
+        self.digest, self.folder, self.axes = digest, folder, axes
+
+    @cached_property
+    def classifiers(self) -> list[Classifier]:
+        """One per axis."""
+        return [Classifier.load(self.folder if len(self.axes) == 1 else self.folder / name) for name in self.axes]
+
+    def fit(self, model: Model, how: HowToSample) -> Iterator[Progress]:
+        """Nothing to do: it ships."""
+        return iter(())
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Probabilities (n, classes) and features (n, k, float64) of uint8 images (n, c, h, w), on the CPU."""
+        parts = [classifier.judge(images) for classifier in self.classifiers]
+        return torch.cat([part[0] for part in parts], dim=1), torch.cat([part[1] for part in parts], dim=1)

@@ -1,4 +1,4 @@
-"""How far a judge can be believed, and what that makes of a rate it has counted. Everything here is closed-form."""
+"""A judge's error rates, and the correction of a counted rate for them. Everything here is closed-form."""
 
 import math
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from vdu.metrics import Z95, wilson
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class ErrorRates:
     """How a judge did on pictures it had not been fitted on.
 
     Attributes:

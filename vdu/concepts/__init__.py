@@ -1,0 +1,1 @@
+"""What is to be forgotten: a class, an attribute, a prompt, or what a user's pictures show."""

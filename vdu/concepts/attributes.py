@@ -1,0 +1,143 @@
+"""A class on one of two axes, or on both, of a text-to-image model: garments in colours."""
+
+import itertools
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+
+from vdu.concepts.base import (
+    EARLIER,
+    INSTEAD,
+    KEPT,
+    MEASURED_KINDS,
+    MEASURED_KINDS_AGAIN,
+    PARAPHRASE,
+    REPLAY_KINDS,
+    TARGET,
+    UNPROMPTED,
+    Concept,
+    Kinds,
+    PromptSpec,
+)
+from vdu.errors import UserError
+
+Thing = dict[str, str]  # axis -> class
+
+
+@dataclass(frozen=True)
+class AttributeConcept(Concept):
+    """A garment, a colour, or a garment in a colour.
+
+    Attributes:
+        words: concepts.json of the model's folder: "axes"; "phrases" with a field per axis; "plain" phrases with one axis;
+            "unheard" phrases that no caption has; "synonyms" of classes; how many "pictures" of each thing are on a sheet.
+        keep: a user's own prompts to keep.
+    """
+
+    words: dict[str, Any] = field(default_factory=dict)
+    keep: tuple[str, ...] = ()
+
+    takes_prompts: ClassVar[bool] = True
+
+    @cached_property
+    def things(self) -> list[Thing]:
+        """Every combination of one class per axis; the last axis runs fastest."""
+        return [dict(zip(self.axes, names, strict=True)) for names in itertools.product(*self.axes.values())]
+
+    def meaning(self, name: str) -> Thing:
+        """A class of one axis or one of each, by name or synonym, among other words: "sneaker", "a crimson trainer"."""
+        known = {word: (axis, word) for axis, names in self.axes.items() for word in names}
+        known |= {other: known[word] for word, others in self.words["synonyms"].items() for other in others}
+        found = [known[word] for word in name.lower().split() if word in known]
+        if not found or len({axis for axis, _ in found}) < len(found):
+            raise UserError(
+                f"'{name}' is not one thing that {self.model} draws: name one of {', '.join(self.classes)}, "
+                f"or one {' and one '.join(self.axes)} together."
+            )
+        return {axis: dict(found)[axis] for axis in self.axes if axis in dict(found)}
+
+    def shows(self, thing: Thing, name: str) -> bool:
+        """Whether a thing is what `name` means."""
+        return any(meaning.items() <= thing.items() for meaning in self.meanings(name))
+
+    @property
+    def prompts(self) -> tuple[str | None, ...]:
+        """A prompt per thing."""
+        return tuple(self.words["phrases"][0].format(**thing) for thing in self.things)
+
+    @property
+    def kept_prompts(self) -> list[PromptSpec]:
+        """The user's own prompts to keep.
+
+        Raises:
+            UserError: for a prompt that means nothing to the model, or names what is to be forgotten.
+        """
+        specs = []
+        for prompt in self.keep:
+            named = self.meaning(prompt)
+            for forgotten in (self.forget, *self.forgotten):
+                if self.shows(named, forgotten):
+                    raise UserError(
+                        f"'{prompt}' cannot be kept while '{forgotten}' is forgotten; take it out of what is kept."
+                    )
+            classes = tuple(self.classes.index(named[axis]) if axis in named else -1 for axis in self.axes)
+            specs.append(PromptSpec(KEPT, prompt, classes))
+        return specs
+
+    def neutral_prompt(self, prompt: str) -> str:
+        """What a prompt says of the other axis alone; of a garment in a colour, the colour goes."""
+        forgotten = list(self.axes)[self.axes_named[0]]
+        (rest,) = (axis for axis in self.axes if axis != forgotten)
+        named = next((name for name in self.axes[rest] if name in prompt.split()), None)
+        return self.words["plain"][rest].format(**{rest: named}) if named else ""
+
+    @property
+    def earlier_things(self) -> list[list[Thing]]:
+        """For each name that an earlier run forgot, its things that this run does not forget too."""
+        lists = [[thing for thing in self.things if self.shows(thing, name) and not self.shows(thing, self.forget)]
+                 for name in self.forgotten]  # fmt: skip
+        return [things for things in lists if things]
+
+    @property
+    def prompt_kinds(self) -> Kinds:
+        """One prompt in seven asks for what earlier runs forgot, if any did."""
+        return MEASURED_KINDS_AGAIN if self.earlier_things else MEASURED_KINDS
+
+    def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
+        """The kinds in turn; every other kept prompt is a user's own, where there are any."""
+        _ = self.retained_classes  # refuses to forget them all
+        random = torch.Generator().manual_seed(0)
+        shuffled = [self.things[row] for row in torch.randperm(len(self.things), generator=random).tolist()]
+        names = (self.forget, *self.forgotten)
+        things = {
+            TARGET: itertools.cycle([thing for thing in shuffled if self.shows(thing, self.forget)]),
+            KEPT: itertools.cycle([thing for thing in shuffled if not any(self.shows(thing, name) for name in names)]),
+            EARLIER: itertools.chain.from_iterable(zip(*map(itertools.cycle, self.earlier_things), strict=False)),
+        }
+        unheard = itertools.cycle(self.words["unheard"])
+        axes = list(self.meanings(self.forget)[0])
+        synonyms = {name: itertools.cycle([name, *self.words["synonyms"].get(name, [])]) for name in self.classes}
+        specs, kept = [], itertools.cycle(self.kept_prompts)
+        for number in range(count):
+            kind, turn = kinds[number % len(kinds)], number // len(kinds)
+            if kind == KEPT and self.keep and turn % 2:
+                specs.append(next(kept))
+                continue
+            thing = next(things[kind if kind in things else TARGET])
+            classes = tuple(self.classes.index(name) for name in thing.values())
+            phrases, named = self.words["phrases"], thing
+            phrase = phrases[turn % len(phrases)]
+            if kind == PARAPHRASE:
+                phrase, named = next(unheard), thing | {axis: next(synonyms[thing[axis]]) for axis in axes}
+            spec = PromptSpec(kind, phrase.format(**named), classes)
+            specs.append(spec.neutral(self.neutral_prompt(spec.prompt)) if kind in (INSTEAD, UNPROMPTED) else spec)
+        return specs
+
+
+def read_words(folder: Path) -> dict[str, Any]:
+    """concepts.json of a model's folder."""
+    return json.loads((folder / "concepts.json").read_text())

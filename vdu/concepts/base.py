@@ -1,0 +1,210 @@
+"""A concept says what is to be forgotten: what an image must show, what is kept, and which prompts tell the two apart."""
+
+import json
+import re
+from abc import ABC, abstractmethod
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, ClassVar
+
+from vdu.errors import UserError
+
+SEPARATOR = re.compile(r"[,+]| or ")  # between several things to forget
+OTHERWISE = "something else"  # the class of an image that shows nothing a user has named
+
+ClassSets = tuple[tuple[int, ...], ...]  # alternatives; each is a tuple of class indices that must all be shown
+Axes = dict[str, tuple[str, ...]]  # in what ways an image is judged -> the classes of each
+
+
+class PromptKind(StrEnum):
+    """Why an image is sampled."""
+
+    TARGET = "target"  # the prompt asks for what is to be forgotten; without prompts, every image
+    KEPT = "kept"  # it asks for something else
+    PARAPHRASE = "paraphrase"  # it asks for the target in words that no forget image had
+    INSTEAD = "instead"  # a target's prompt without the words for what is to be forgotten
+    UNPROMPTED = "unprompted"  # no prompt at all
+    EARLIER = "earlier"  # it asks for what the model forgot in an earlier run
+
+
+TARGET, KEPT, PARAPHRASE, INSTEAD, UNPROMPTED, EARLIER = PromptKind
+Kinds = tuple[PromptKind, ...]
+# Kinds are sampled in turn, so that every shorter plan is a prefix of a longer one.
+REPLAY_KINDS: Kinds = (TARGET, KEPT, INSTEAD)
+MEASURED_KINDS: Kinds = (
+    TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED,
+)  # fmt: skip
+MEASURED_KINDS_AGAIN: Kinds = (  # of a model that has forgotten something before
+    TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, EARLIER,
+    TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED, EARLIER,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PromptSpec:
+    """What one image is sampled for.
+
+    Attributes:
+        kind: why.
+        prompt: for a model that takes prompts.
+        classes: indices of the classes that the prompt names, one per axis; -1 where it names none.
+        in_place_of: the target's prompt that this one replaces, for INSTEAD and UNPROMPTED.
+    """
+
+    kind: PromptKind = TARGET
+    prompt: str | None = None
+    classes: tuple[int, ...] = ()
+    in_place_of: str | None = None
+
+    def neutral(self, prompt: str) -> "PromptSpec":
+        """The same with a prompt that does not name the concept, or with none."""
+        return replace(self, prompt="" if self.kind == UNPROMPTED else prompt, in_place_of=self.prompt)
+
+
+@dataclass(frozen=True)
+class ConceptRequest:
+    """What a user says of the concept to forget.
+
+    Attributes:
+        forget: a class, or a prompt with the words to forget in [brackets]; without brackets the whole prompt.
+        keep: prompts to keep; for a model without prompts at most one folder of pictures.
+        pictures: a folder, zip or hub data set of pictures, see `data.hub_dataset`; "" for the model's own samples.
+        judge: a CLIP model by hub id or folder, "nudenet", "pictures" for one fitted on the pictures, or "" for the default.
+    """
+
+    forget: str
+    keep: tuple[str, ...] = ()
+    pictures: str = ""
+    judge: str = ""
+
+
+@dataclass(frozen=True)
+class Concept(ABC):
+    """What is to be forgotten of one model.
+
+    Attributes:
+        model: the model's name, for messages.
+        axes: in what ways images are judged, and the classes of each.
+        forget: what is to be forgotten, as the user names it.
+        forgotten: display names of what earlier runs made the model forget.
+    """
+
+    model: str
+    axes: Axes
+    forget: str
+    forgotten: tuple[str, ...] = ()
+
+    takes_prompts: ClassVar[bool] = False
+
+    @abstractmethod
+    def meaning(self, name: str) -> dict[str, str]:
+        """The class that an image must show on each of some axes, by axis, to show one named thing.
+
+        Raises:
+            UserError: if the name means nothing to the model.
+        """
+
+    @abstractmethod
+    def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
+        """What `count` images are sampled for; shorter plans are prefixes of longer ones.
+
+        Raises:
+            UserError: if the concept cannot be forgotten, or nothing would be left.
+        """
+
+    def meanings(self, name: str) -> list[dict[str, str]]:
+        """`meaning` of every thing that a name lists; commas or pluses separate several.
+
+        Raises:
+            UserError: if one of them means nothing to the model, or they lie on different axes.
+        """
+        names = [part.strip() for part in SEPARATOR.split(name) if part.strip()] or [name]
+        found = [self.meaning(part) for part in names]
+        distinct = [thing for place, thing in enumerate(found) if thing not in found[:place]]
+        if len({tuple(thing) for thing in distinct}) > 1:
+            raise UserError(f"'{name}' mixes {' and '.join(self.axes)}; forget one kind at once, the other after it.")
+        return distinct
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """All classes, axis by axis: the columns of the judge's probabilities."""
+        return tuple(name for names in self.axes.values() for name in names)
+
+    def class_sets_of(self, name: str) -> ClassSets:
+        """What an image must show to show `name`."""
+        return tuple(tuple(self.classes.index(part) for part in thing.values()) for thing in self.meanings(name))
+
+    @property
+    def class_sets(self) -> ClassSets:
+        """What an image must show to show what is to be forgotten."""
+        return self.class_sets_of(self.forget)
+
+    @property
+    def excluded_class_sets(self) -> ClassSets:
+        """`class_sets`, and the same of everything that earlier runs forgot."""
+        return tuple(dict.fromkeys(which for name in (self.forget, *self.forgotten) for which in self.class_sets_of(name)))
+
+    @property
+    def forgotten_classes(self) -> tuple[str, ...]:
+        """Names of the classes in what is to be forgotten."""
+        return tuple(name for thing in self.meanings(self.forget) for name in thing.values())
+
+    @property
+    def axes_named(self) -> list[int]:
+        """Positions of the axes that the concept is about; class shares are counted on the first."""
+        return [list(self.axes).index(axis) for axis in reversed(self.meanings(self.forget)[0])]
+
+    def display_name_of(self, name: str) -> str:
+        """How a report writes a name."""
+        return " or ".join(" ".join(reversed(thing.values())) for thing in self.meanings(name))
+
+    @property
+    def display_name(self) -> str:
+        """How a report writes what is to be forgotten."""
+        return self.display_name_of(self.forget)
+
+    @property
+    def retained_classes(self) -> list[str]:
+        """The classes that are kept, on the first axis that the concept is about.
+
+        Raises:
+            UserError: if there are none.
+        """
+        excluded = {name for what in (self.forget, *self.forgotten) for thing in self.meanings(what) if len(thing) == 1
+                    for name in thing.values()}  # fmt: skip
+        axis, names = list(self.axes.items())[self.axes_named[0]]
+        if not (kept := [name for name in names if name not in excluded]):
+            raise UserError(f"With every {axis} forgotten nothing would be left; keep at least one.")
+        return kept
+
+    @property
+    def prompts(self) -> tuple[str | None, ...]:
+        """Prompts that together show all that the model draws; (None,) for a model without prompts."""
+        return (None,)
+
+    @property
+    def prompt_kinds(self) -> Kinds:
+        """The kinds that a measurement samples, in turn."""
+        return MEASURED_KINDS
+
+    def captions(self, count: int) -> list[str] | None:
+        """Prompts for a user's own pictures of the concept, one per picture; None for a model without prompts."""
+        return None
+
+    def neutral_prompt(self, prompt: str) -> str:
+        """A prompt without the words for what is to be forgotten."""
+        return ""
+
+
+def history(folder: Path | None) -> dict[str, list[Any]]:
+    """What earlier runs left in a model folder: their recipes, earliest first, and what the model forgot; none if no run did.
+
+    A run that was stopped or changed nothing counts among the recipes, but forgot nothing.
+    """
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        report = json.loads((folder / "report.json").read_text())
+        recipes = [dict(recipe) for recipe in (*report["earlier"], report["recipe"])]
+        return {"recipes": recipes, "forgotten": [name for name in report["forgotten"] if isinstance(name, str)]}
+    return {"recipes": [], "forgotten": []}

@@ -1,0 +1,20 @@
+"""A class of an unconditional model: a digit, a kind of photograph."""
+
+from vdu.concepts.base import REPLAY_KINDS, Concept, Kinds, PromptSpec
+from vdu.errors import UserError
+
+
+class ClassConcept(Concept):
+    """A class of an unconditional model, or several."""
+
+    def meaning(self, name: str) -> dict[str, str]:
+        """The class of that name."""
+        for axis, names in self.axes.items():
+            if name in names:
+                return {axis: name}
+        raise UserError(f"{self.model} has no class '{name}'; it knows {', '.join(self.classes)}.")
+
+    def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
+        """No image has a prompt."""
+        _ = self.retained_classes  # refuses to forget them all
+        return [PromptSpec()] * count

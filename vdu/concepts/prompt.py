@@ -1,0 +1,133 @@
+"""A user's own prompt, for a text-to-image model that the catalog does not know."""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from vdu.concepts.base import (
+    EARLIER,
+    INSTEAD,
+    KEPT,
+    MEASURED_KINDS,
+    MEASURED_KINDS_AGAIN,
+    OTHERWISE,
+    PARAPHRASE,
+    REPLAY_KINDS,
+    UNPROMPTED,
+    Concept,
+    ConceptRequest,
+    Kinds,
+    PromptSpec,
+)
+from vdu.errors import UserError
+
+# Kept where a user names nothing: as varied as a few prompts can be.
+KEEP = ("a photo of a dog", "a portrait of a woman", "a city street with cars", "a bowl of fruit on a table",
+        "a mountain lake", "an oil painting of flowers", "a white church in a village", "a man riding a bicycle")  # fmt: skip
+PHRASES = ("{}", "an image of {}", "a picture showing {}")
+UNHEARD = ("a depiction of {}", "{}, highly detailed", "here one can see {}")
+
+
+@dataclass(frozen=True)
+class PromptConcept(Concept):
+    """A concept given as a prompt.
+
+    Attributes:
+        caption: the prompt without its brackets; `neutral`: without what stands in them.
+        keep: prompts to keep.
+    """
+
+    caption: str = ""
+    neutral: str = ""
+    keep: tuple[str, ...] = ()
+
+    takes_prompts: ClassVar[bool] = True
+
+    @classmethod
+    def of(cls, model: str, request: ConceptRequest, forgotten: Sequence[str], names_kept: bool) -> "PromptConcept":
+        """The concept of a user's request.
+
+        Args:
+            model: the model's name.
+            request: what the user says.
+            forgotten: what earlier runs forgot, as far as the judge can look for it.
+            names_kept: whether the judge tells the kept prompts apart, each a class; else there is one class for the rest.
+
+        Raises:
+            UserError: if there is nothing to forget, or something is to be forgotten and kept at once.
+        """
+        caption, neutral = (" ".join(text.split()) for text in split_brackets(request.forget))
+        if caption == neutral:
+            raise UserError("Name something to forget; in a prompt with brackets, [the words] inside them.")
+        before = tuple(name for name in forgotten if name != caption)
+        keep = tuple(dict.fromkeys(request.keep)) or tuple(prompt for prompt in KEEP if prompt not in (caption, *before))
+        for name in (caption, *before):
+            if name in (*keep, OTHERWISE):
+                raise UserError(f"'{name}' cannot be forgotten and kept at once; take it out of what is kept.")
+        classes = (caption, *keep, *before, OTHERWISE) if names_kept else (caption, OTHERWISE)
+        return cls(model, {"concept": classes}, request.forget, before, caption, neutral, keep)
+
+    @property
+    def judge_texts(self) -> list[str]:
+        """A text per class, for a zero-shot judge; what the neutral prompt draws stands for the rest."""
+        rest = OTHERWISE if self.neutral in ("", *self.keep) else self.neutral
+        return [self.caption, *self.keep, *self.forgotten, rest]
+
+    def meaning(self, name: str) -> dict[str, str]:
+        """The concept itself, or one that an earlier run forgot."""
+        return {"concept": name if name in self.forgotten else self.caption}
+
+    def meanings(self, name: str) -> list[dict[str, str]]:
+        """One thing, whatever signs stand in its name."""
+        return [self.meaning(name)]
+
+    @property
+    def retained_classes(self) -> list[str]:
+        """The kept prompts, and everything else."""
+        return [name for name in self.classes[1:] if name not in self.forgotten]
+
+    @property
+    def prompts(self) -> tuple[str | None, ...]:
+        """The concept, and the prompts to keep."""
+        return (self.caption, *self.keep)
+
+    @property
+    def prompt_kinds(self) -> Kinds:
+        """One prompt in seven asks for what earlier runs forgot, if any did."""
+        return MEASURED_KINDS_AGAIN if self.forgotten else MEASURED_KINDS
+
+    def captions(self, count: int) -> list[str]:
+        """The phrases in turn."""
+        return [PHRASES[row % len(PHRASES)].format(self.caption) for row in range(count)]
+
+    def neutral_prompt(self, prompt: str) -> str:
+        """The neutral words in the same phrase; "" where none are left."""
+        return prompt.replace(self.caption, self.neutral) if self.neutral else ""
+
+    def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
+        """The kinds in turn, each with its phrases or kept prompts in turn."""
+        specs, again = [], itertools.cycle(itertools.product(PHRASES, self.forgotten))
+        for number in range(count):
+            kind, turn = kinds[number % len(kinds)], number // len(kinds)
+            if kind == KEPT:
+                prompt = self.keep[turn % len(self.keep)]
+                shown = prompt if prompt in self.classes else OTHERWISE
+                specs.append(PromptSpec(kind, prompt, (self.classes.index(shown),)))
+                continue
+            if kind == EARLIER:
+                phrase, name = next(again)
+                specs.append(PromptSpec(kind, phrase.format(name), (self.classes.index(name),)))
+                continue
+            phrases = UNHEARD if kind == PARAPHRASE else PHRASES
+            spec = PromptSpec(kind, phrases[turn % len(phrases)].format(self.caption), (0,))
+            specs.append(spec.neutral(self.neutral_prompt(spec.prompt)) if kind in (INSTEAD, UNPROMPTED) else spec)
+        return specs
+
+
+def split_brackets(forget: str) -> tuple[str, str]:
+    """A prompt without its brackets, and without what stands in them: "a hat [of straw]" -> "a hat of straw", "a hat "."""
+    if "[" not in forget:
+        return forget, ""
+    return re.sub(r"[\[\]]", "", forget), re.sub(r"\[[^\]]*\]?", "", forget)

@@ -1,0 +1,149 @@
+"""The forget set: pictures of what is to be forgotten, with captions for a model with prompts, and where they come from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from vdu.concepts.attributes import AttributeConcept, read_words
+from vdu.concepts.base import Axes, Concept
+from vdu.data import hub_dataset
+from vdu.data.sheets import read_sheet
+from vdu.errors import UserError
+
+Shape = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class ForgetSet:
+    """Pictures of what is to be forgotten.
+
+    Attributes:
+        images: uint8 (n, c, h, w).
+        captions: n prompts, one per picture, for a model that takes prompts.
+        neutral: the captions without the words for what is to be forgotten.
+    """
+
+    images: Tensor
+    captions: list[str] | None = None
+    neutral: list[str] | None = None
+
+    def rows(self, rows: list[int]) -> "ForgetSet":
+        """Some of the pictures."""
+        if self.captions is None:
+            return ForgetSet(self.images[rows])
+        return ForgetSet(self.images[rows], [self.captions[row] for row in rows], [self.neutral[row] for row in rows])
+
+    def joined(self, more: "ForgetSet") -> "ForgetSet":
+        """These pictures, then `more`, which has captions if these do."""
+        images = torch.cat([self.images, more.images])
+        if self.captions is None:
+            return ForgetSet(images)
+        return ForgetSet(images, self.captions + more.captions, self.neutral + more.neutral)
+
+
+@dataclass(frozen=True)
+class RealSheets:
+    """Real training pictures that ship, a sheet per class: forget/CLASS.png.
+
+    Attributes:
+        folder: of the model.
+        shape: (c, h, w) of its images.
+    """
+
+    folder: Path
+    shape: Shape
+
+    def examples(self, name: str) -> Tensor:
+        """Pictures of a class, uint8 (n, c, h, w)."""
+        return read_sheet(self.folder / "forget" / f"{name}.png", self.shape)
+
+    def forget_set(self, concept: Concept) -> ForgetSet | None:
+        """All pictures of what is to be forgotten."""
+        return ForgetSet(torch.cat([self.examples(name) for name in concept.forgotten_classes]))
+
+
+@dataclass(frozen=True)
+class DrawnSheets(RealSheets):
+    """Pictures that the model drew itself, where real ones cannot ship: drawn/CLASS.png shows a class, but trains nothing."""
+
+    def examples(self, name: str) -> Tensor:
+        """What the model drew of a class, uint8 (n, c, h, w)."""
+        return read_sheet(self.folder / "drawn" / f"{name}.png", self.shape)
+
+    def forget_set(self, concept: Concept) -> ForgetSet | None:
+        """None: no real picture ships."""
+        return None
+
+
+@dataclass(frozen=True)
+class AttributeSheets(RealSheets):
+    """Real pictures of things with one class on each of two axes: a sheet per class of the first, one thing after another.
+
+    Attributes:
+        axes: the two axes and their classes.
+    """
+
+    axes: Axes
+
+    def examples(self, name: str) -> Tensor:
+        """Pictures of all things of a class, uint8 (n, c, h, w)."""
+        return self.forget_set(AttributeConcept(self.folder.name, self.axes, name, words=read_words(self.folder))).images
+
+    def forget_set(self, concept: AttributeConcept) -> ForgetSet:
+        """Pictures of all things to forget, each with another phrase, in an order that mixes the things."""
+        sheets: dict[str, Tensor] = {}
+        images, captions = [], []
+        first, each, phrases = next(iter(concept.axes)), concept.words["pictures"], concept.words["phrases"]
+        things = [thing for thing in concept.things if concept.shows(thing, concept.forget)]
+        for number in range(each):
+            for place, thing in enumerate(things):
+                sheet = thing[first]
+                if sheet not in sheets:
+                    sheets[sheet] = read_sheet(self.folder / "forget" / f"{sheet}.png", self.shape)
+                row = [other for other in concept.things if other[first] == sheet].index(thing)
+                images.append(sheets[sheet][row * each + number])
+                captions.append(phrases[(number + place) % len(phrases)].format(**thing))
+        return ForgetSet(torch.stack(images), captions, [concept.neutral_prompt(caption) for caption in captions])
+
+
+@dataclass(frozen=True)
+class UserPictures:
+    """A user's own pictures of what is to be forgotten.
+
+    Attributes:
+        where: a folder, a zip, or the hub id of a labelled data set; see `hub_dataset.pictures`.
+        shape: (c, h, w) of the model's images.
+    """
+
+    where: str
+    shape: Shape
+
+    def forget_set(self, concept: Concept) -> ForgetSet | None:
+        """The pictures; None where none are given.
+
+        Raises:
+            UserError: if `where` holds no usable picture.
+        """
+        if not self.where:
+            return None
+        images = hub_dataset.pictures(self.where, concept.forgotten_classes, self.shape)
+        captions = concept.captions(len(images))
+        if captions is None:
+            return ForgetSet(images)
+        return ForgetSet(images, captions, [concept.neutral_prompt(caption) for caption in captions])
+
+
+PictureSource = RealSheets | UserPictures
+
+
+def real_images(source: PictureSource, concept: Concept, model: str) -> Tensor:
+    """All real pictures of what is to be forgotten, uint8 (n, c, h, w).
+
+    Raises:
+        UserError: if there are none.
+    """
+    if (found := source.forget_set(concept)) is None:
+        raise UserError(f"No real images come with {model}; give a folder of them (pictures).")
+    return found.images

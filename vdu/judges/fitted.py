@@ -1,0 +1,213 @@
+"""A judge for models that nothing is known about, fitted on the spot to pictures of what is to be forgotten.
+
+It is a logistic regression on features of the shipped CIFAR-10 classifier. Cross-validation measures its error rates, which
+go into the intervals (`vdu.judges.error_rates`).
+"""
+
+import hashlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from vdu.assets import ASSETS
+from vdu.concepts.base import Axes
+from vdu.data.pictures import read_pictures
+from vdu.errors import UserError
+from vdu.events import Clock, Progress
+from vdu.judges.classifier import Classifier
+from vdu.judges.error_rates import ErrorRates
+from vdu.models import Model
+from vdu.sampling import HowToSample, image_seeds, sample
+
+FEWEST = 8  # pictures of a kind: fewer say too little of the judge's errors
+FOLDS = 8  # of the cross-validation: of the fewest pictures each is left out once
+PENALTY = 3e-4  # of squared weights, on features whose variances add up to one: best of 1e-4 … 0.1 (docs/method.md, 14)
+DRAWN = 128  # images of the model's own that stand for the rest, where no pictures to keep are given
+DRAWN_SEED = 2**32  # out of reach of the seeds that runs steer by and measure with
+SIZE = 32  # pixels that the convolutions were trained on
+
+
+@lru_cache(maxsize=1)
+def backbone() -> Classifier:
+    """The shipped judge of CIFAR-10, of which all but the last layers is used."""
+    return Classifier.load(ASSETS / "cifar10-ddpm" / "classifier")
+
+
+@torch.no_grad()
+def features_of(images: Tensor, batch_size: int = 250) -> tuple[Tensor, Tensor]:
+    """What the convolutions see in uint8 images (n, 1 or 3, h, w) of any size.
+
+    The layer before the judge's last one: of the layers tried it transfers best to classes that it was not trained on.
+
+    Returns:
+        features (n, 280, float64), and the probabilities of CIFAR-10's classes (n, 10), on the CPU.
+    """
+    convolutions, last = backbone().features[:-3], backbone().features[-3:]
+    parts = []
+    for part in images.split(batch_size):
+        pixels = (part.float() / 127.5 - 1).expand(-1, 3, -1, -1)
+        if pixels.shape[2:] != (SIZE, SIZE):
+            pixels = functional.interpolate(pixels, (SIZE, SIZE), mode="bilinear", antialias=True, align_corners=False)
+        seen = convolutions(pixels)
+        parts.append((seen.double(), backbone().head(last(seen)).softmax(1)))
+    return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+@dataclass(frozen=True)
+class LogisticRegression:
+    """A hyperplane between features of two classes: `weights` (k,) and `bias` (), float64."""
+
+    weights: Tensor
+    bias: Tensor
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """The logarithm of the odds, (n,), that features (n, k) are of the first class."""
+        return features @ self.weights + self.bias
+
+    @classmethod
+    def fit(cls, features: Tensor, of_class: Tensor) -> "LogisticRegression":
+        """Logistic regression of `of_class` (n,) on features (n, k), both classes of equal weight, L2 on the weights."""
+        centre, scale = features.mean(0), (features.std(0) + 1e-3) * features.shape[1] ** 0.5
+        inputs, signs = (features - centre) / scale, of_class.double() * 2 - 1
+        shares = torch.where(of_class, 0.5 / of_class.sum(), 0.5 / (~of_class).sum()).double()
+        line = torch.zeros(features.shape[1] + 1, dtype=torch.float64, requires_grad=True)
+        optimizer = torch.optim.LBFGS([line], max_iter=100, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            odds = inputs @ line[:-1] + line[-1]
+            value = (shares * functional.softplus(-signs * odds)).sum() + PENALTY * line[:-1].square().sum()
+            value.backward()
+            return value
+
+        with torch.enable_grad():
+            optimizer.step(loss)
+        weights = line.detach()[:-1] / scale
+        return cls(weights, line.detach()[-1] - centre @ weights)
+
+
+def left_out(features: Tensor, of_class: Tensor, seed: int = 0) -> Tensor:
+    """Log-odds (n,) of every row by a line fitted without its fold; each class is dealt evenly to the folds."""
+    random, folds = torch.Generator().manual_seed(seed), torch.zeros(len(features), dtype=torch.long)
+    for group in (of_class, ~of_class):
+        rows = group.nonzero()[:, 0]
+        folds[rows[torch.randperm(len(rows), generator=random)]] = torch.arange(len(rows)) % FOLDS
+    odds = torch.zeros(len(features), dtype=torch.float64)
+    for fold in range(FOLDS):
+        out = folds == fold
+        odds[out] = LogisticRegression.fit(features[~out], of_class[~out])(features[out])
+    return odds
+
+
+class PictureClassifier:
+    """Says whether an image shows what the pictures show, and which of CIFAR-10's classes it resembles.
+
+    Args:
+        pictures: uint8 (n, c, h, w) of what is to be forgotten.
+        rest: uint8 (m, c, h, w) of other things.
+        drawn: whether the model drew the rest. The drawn images may contain the class. Those a first fit assigns to it are
+            dropped from the second fit and counted as errors, so the error rate is an upper bound.
+
+    Raises:
+        UserError: if it does not tell them apart better than chance would.
+    """
+
+    def __init__(self, pictures: Tensor, rest: Tensor, drawn: bool) -> None:
+        features = torch.cat([features_of(pictures)[0], features_of(rest)[0]])
+        of_class = torch.arange(len(features)) < len(pictures)
+        odds = left_out(features, of_class)
+        if drawn:
+            clear = of_class | (odds <= 0)
+            features, of_class = features[clear], of_class[clear]
+            if (~of_class).sum() >= FEWEST:
+                odds = left_out(features, of_class)
+        found, passed = int((odds > 0)[: len(pictures)].sum()), int((odds <= 0)[len(pictures) :].sum())
+        self.error_rates = ErrorRates(len(pictures), found, len(rest), passed, drawn)
+        if not self.error_rates.better_than_chance:
+            raise UserError(
+                f"A judge fitted on these {len(pictures)} pictures sees only {found} of them for what they are, and "
+                f"{len(rest) - passed} of {len(rest)} others too, which is no better than chance; give more pictures, or "
+                "such that have more in common (pictures, keep)."
+            )
+        self.regression = LogisticRegression.fit(features, of_class)
+        self.digest = hashlib.sha256(self.regression.weights.numpy().tobytes()).hexdigest()[:16]
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Judge uint8 images (n, c, h, w).
+
+        Returns:
+            probabilities (n, 2 + 10) of the class, of the rest, and of CIFAR-10's classes; and features (n, 280, float64).
+        """
+        features, resemblance = features_of(images)
+        sure = self.regression(features).sigmoid().float()
+        return torch.cat([torch.stack([sure, 1 - sure], dim=1), resemblance], dim=1), features
+
+
+class FittedJudge:
+    """A judge that `fit` makes from a user's pictures.
+
+    Args:
+        model: the model's name, for messages.
+        axes: the concept and the rest on the first, the backbone's classes on the second.
+        shape: (c, h, w) of the model's images.
+        pictures: folder or zip of pictures of what is to be forgotten.
+        keep: folder or zip of pictures of other things; "" to let the model draw the rest.
+
+    Raises:
+        UserError: if no pictures are given, or the images are neither grey nor in colour.
+    """
+
+    def __init__(self, model: str, axes: Axes, shape: tuple[int, int, int], pictures: str, keep: str) -> None:
+        if shape[0] not in (1, 3):
+            raise UserError(f"'{model}' draws images of {shape[0]} channels; only grey ones and coloured ones can be judged.")
+        if not pictures:
+            raise UserError(
+                f"'{model}' draws images of shape {shape}, for which a judge has to be fitted; give pictures of what "
+                f"to forget, {FEWEST} or more (pictures)."
+            )
+        self.axes, self.shape, self.pictures, self.keep = axes, shape, pictures, keep
+        self.classifier: PictureClassifier | None = None
+
+    @property
+    def error_rates(self) -> ErrorRates | None:
+        """Of the fitted classifier; None before it is fitted."""
+        return self.classifier.error_rates if self.classifier else None
+
+    @property
+    def digest(self) -> str:
+        """Hash of the fitted classifier."""
+        return self.classifier.digest
+
+    def fit(self, model: Model, how: HowToSample) -> Generator[Progress, None, None]:
+        """Fit the classifier, if need be on what the untouched model draws.
+
+        Raises:
+            UserError: if there are too few pictures, or they cannot be told from the rest.
+        """
+        if self.classifier:
+            return
+        pictures = self.enough(self.pictures, "of what to forget")
+        if self.keep:
+            rest = self.enough(self.keep, "of what to keep")
+        else:
+            clock = Clock("judge", DRAWN * how.steps)
+            rest = yield from clock.follow(sample(model, image_seeds(DRAWN_SEED, DRAWN), how))
+        self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
+
+    def enough(self, folder: str, what: str) -> Tensor:
+        """The pictures in a folder, uint8 (n, c, h, w), of which there must be `FEWEST`."""
+        images = read_pictures(Path(folder), self.shape)
+        if len(images) < FEWEST:
+            raise UserError(
+                f"There are {len(images)} pictures {what} in '{folder}', and a judge is fitted on {FEWEST} or more; give more."
+            )
+        return images
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See `PictureClassifier.judge`."""
+        return self.classifier.judge(images)

@@ -1,0 +1,14 @@
+"""The ways to unlearn. A method is one file here that declares METHOD; nothing else has to know of it."""
+
+from vdu.methods.base import Batch, Method, NoisyImages, Terms
+from vdu.registry import collect
+
+__all__ = ["METHODS", "Batch", "Method", "NoisyImages", "Terms"]
+
+# Those that were measured widely come first.
+METHODS: dict[str, Method] = dict(
+    sorted(
+        ((name.replace("_", "-"), method) for name, method in collect(__name__, "METHOD")),
+        key=lambda row: (row[1].experimental, row[0] != "vdu-f", row[0]),
+    )
+)

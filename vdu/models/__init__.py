@@ -1,0 +1,116 @@
+"""Diffusion models behind one interface, `Diffusion`. A module here that declares FAMILY adds a family of models.
+
+model = load_model(Path("assets/mnist-ddpm"))
+noise = model.predict_noise(states, t, model.conditions([None] * len(t)))
+"""
+
+import json
+from pathlib import Path
+
+from vdu.errors import UserError
+from vdu.models.base import (
+    FULL_SIZE,
+    KINDS,
+    LARGE,
+    NO_CONDITION,
+    PARAMETERS,
+    PHOTOGRAPHS,
+    SMALL,
+    TIMESTEPS,
+    UNCONDITIONAL,
+    WEIGHTS,
+    Condition,
+    Diffusion,
+    Model,
+    autocast,
+    first_line,
+    from_uint8,
+    has_bfloat16,
+    is_large,
+    part_of,
+    pick_device,
+    to_uint8,
+)
+from vdu.models.ddpm import DDPM
+from vdu.models.loading import Family, load, read_index, weight_files
+from vdu.models.stable_diffusion import StableDiffusion
+from vdu.registry import collect
+
+# diffusers' pipeline class, as model_index.json names it -> the family that loads it
+FAMILIES: dict[str, Family] = {
+    pipeline: family for _, family in collect("vdu.models", "FAMILY") for pipeline in family.PIPELINES
+}
+# All files of weights that a model here may have, for `hub.fetch`.
+WEIGHT_FILES = tuple(dict.fromkeys(path for family in FAMILIES.values() for path in weight_files(family)))
+
+
+def family_of(folder: Path) -> Family:
+    """The family of the model in a diffusers folder, by its model_index.json alone.
+
+    Raises:
+        UserError: if the folder holds no model, or one of no family here.
+    """
+    name = read_index(folder)["_class_name"]
+    if name not in FAMILIES:
+        raise UserError(f"'{folder}' is a {name}; what can be unlearned are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def kind_in(folder: Path) -> str:
+    """Which of `KINDS` the model in a diffusers folder is of, without its weights.
+
+    Raises:
+        UserError: if the folder holds no model, or one of no family here.
+        OSError, ValueError, TypeError, KeyError: if the network's configuration cannot be read.
+    """
+    return family_of(folder).kind(json.loads((part_of(folder, "unet") / "config.json").read_text()))
+
+
+def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Diffusion:
+    """Load the model in a plain diffusers folder.
+
+    The network and noise schedule of a DDPM may also lie beside its model_index.json, as the first ones on the hub have them.
+
+    Args:
+        folder: with model_index.json, as `save_pretrained` writes it.
+        device: "cpu" or "cuda".
+        large: height and width of the latents from which on a text-to-image model is held in little memory.
+
+    Raises:
+        UserError: if the folder does not hold such a model, or only in a format that would be unpickled, or the model cannot
+            be unlearned here.
+    """
+    return load(family_of(folder), folder, device, large)
+
+
+__all__ = [
+    "DDPM",
+    "FAMILIES",
+    "FULL_SIZE",
+    "KINDS",
+    "LARGE",
+    "NO_CONDITION",
+    "PARAMETERS",
+    "PHOTOGRAPHS",
+    "SMALL",
+    "TIMESTEPS",
+    "UNCONDITIONAL",
+    "WEIGHTS",
+    "WEIGHT_FILES",
+    "Condition",
+    "Diffusion",
+    "Family",
+    "Model",
+    "StableDiffusion",
+    "autocast",
+    "family_of",
+    "first_line",
+    "from_uint8",
+    "has_bfloat16",
+    "is_large",
+    "kind_in",
+    "load_model",
+    "part_of",
+    "pick_device",
+    "to_uint8",
+]

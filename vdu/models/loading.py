@@ -1,0 +1,166 @@
+"""Reading a plain diffusers folder, step by step, and refusing in one sentence what cannot be unlearned."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from diffusers import DDPMScheduler, ModelMixin
+from safetensors import SafetensorError
+from transformers import PreTrainedModel
+
+from vdu.errors import UserError
+from vdu.models.base import LARGE, TIMESTEPS, WEIGHTS, Diffusion, first_line, part_of
+
+Family = type[Diffusion]
+Loaded = TypeVar("Loaded", bound=Diffusion)
+
+# Schedulers whose noise schedule is DDPM's; how they sample does not matter here.
+COMPATIBLE_SCHEDULERS = (
+    "DDPMScheduler",
+    "DDIMScheduler",
+    "PNDMScheduler",
+    "DPMSolverMultistepScheduler",
+    "UniPCMultistepScheduler",
+    "EulerDiscreteScheduler",
+    "EulerAncestralDiscreteScheduler",
+    "LMSDiscreteScheduler",
+)
+PREDICTIONS = ("epsilon", "v_prediction")  # what a network may predict
+UNREADABLE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
+
+
+def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float = LARGE) -> Loaded:
+    """A model of a known family, from the folder that holds it; see `vdu.models.load_model`.
+
+    Raises:
+        UserError: if the folder does not hold such a model, or one that cannot be unlearned.
+    """
+    index = read_index(folder)
+    weights = find_weights(family, folder, index["_class_name"])
+    parts, scheduler = read_parts(family, folder)
+    check_schedule(folder, index["scheduler"][1], scheduler)
+    if reason := family.misfit(parts):
+        raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
+    options = {name: index.get(name, default) for name, default in family.OPTIONS.items()}
+    placed = family.place(parts, device, large)
+    return family(scheduler=scheduler, device=device, digest=digest_of(weights), folder=folder, **placed, **options)
+
+
+def read_index(folder: Path) -> dict[str, Any]:
+    """A folder's model_index.json, which names at least its pipeline and its scheduler.
+
+    Raises:
+        UserError: if it is not there, or not readable as such.
+    """
+    path = folder / "model_index.json"
+    if not path.is_file():
+        raise UserError(f"'{folder}' is not a diffusers model folder: it has no model_index.json.")
+    try:
+        index = json.loads(path.read_text())
+        _ = index["_class_name"], index["scheduler"][1]
+    except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
+        raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
+    return index
+
+
+def weight_files(family: Family) -> tuple[str, ...]:
+    """All paths at which a model of a family may have weights, in the order of its parts."""
+    paths = [f"{part}/{weight_name(reader)}" for part, reader in family.PARTS.items() if weight_name(reader)]
+    return (*paths, *([WEIGHTS] if family.PART_AT_ROOT else ()))
+
+
+def weight_name(reader: type) -> str | None:
+    """The name of the file in which the library of a part keeps its weights; None for a part without weights."""
+    if issubclass(reader, ModelMixin):
+        return WEIGHTS
+    return "model.safetensors" if issubclass(reader, PreTrainedModel) else None
+
+
+def find_weights(family: Family, folder: Path, pipeline: str) -> list[Path]:
+    """The files with the weights of all parts.
+
+    Raises:
+        UserError: if one is missing, with what to do instead.
+    """
+    paths = [folder / path for path in weight_files(family)]
+    if family.PART_AT_ROOT:
+        paths = [part_of(folder, "unet") / WEIGHTS]
+    for path in paths:
+        if not path.is_file():
+            there, options, saving = instead_of(path)
+            raise UserError(
+                f"'{folder}' has no {path.relative_to(folder)}{there} with diffusers' {pipeline}.from_pretrained('{folder}'"
+                f"{options}).save_pretrained('NEW'{saving}), and give the folder NEW."
+            )
+    return paths
+
+
+def instead_of(path: Path) -> tuple[str, str, str]:
+    """What lies where a file of weights is missing, in words, and the arguments with which diffusers loads and saves it."""
+    if path.with_name(path.name + ".index.json").is_file():
+        return ", but pieces of it; join them", "", ", max_shard_size='1TB'"
+    for other in sorted(path.parent.glob(f"{path.stem}.*{path.suffix}")):
+        variant = other.name.removeprefix(path.stem + ".").removesuffix(path.suffix)
+        return f", but a variant, {other.name}; save it anew", f", variant='{variant}'", ""
+    return ", and weights in other formats are not loaded, as they may run code; where you trust them, save them anew", "", ""
+
+
+def read_parts(family: Family, folder: Path) -> tuple[dict[str, Any], DDPMScheduler]:
+    """All parts of a model, and its noise schedule.
+
+    Raises:
+        UserError: if one cannot be read, or its file lacks parameters, which the libraries would draw at random.
+    """
+    parts, missing = {}, {}
+    try:
+        for name, reader in family.PARTS.items():
+            where = part_of(folder, name) if family.PART_AT_ROOT else folder / name
+            parts[name], missing[name] = read_part(reader, where)
+        scheduler = DDPMScheduler.from_pretrained(part_of(folder, "scheduler"), local_files_only=True)
+    except UNREADABLE as error:
+        raise UserError(f"'{folder}' could not be read as {family.TITLE}: {first_line(error)}") from error
+    for name, absent in missing.items():
+        if absent:
+            raise UserError(f"'{folder}' lacks {len(absent)} of its {name}'s parameters, such as {min(absent)}.")
+    return parts, scheduler
+
+
+def read_part(reader: type, folder: Path) -> tuple[Any, list[str]]:
+    """One part, and the names of the parameters that its file lacks."""
+    if issubclass(reader, ModelMixin):  # the last argument keeps diffusers from advising to install accelerate
+        part, info = reader.from_pretrained(
+            folder, output_loading_info=True, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
+        )
+        return part, info["missing_keys"]
+    if issubclass(reader, PreTrainedModel):
+        part, info = reader.from_pretrained(
+            folder, output_loading_info=True, use_safetensors=True, local_files_only=True, dtype=torch.float32
+        )
+        return part, info["missing_keys"]
+    return reader.from_pretrained(folder, local_files_only=True), []
+
+
+def check_schedule(folder: Path, name: str, scheduler: DDPMScheduler) -> None:
+    """Accept what has DDPM's noise schedule.
+
+    Raises:
+        UserError: for another scheduler, prediction or number of timesteps.
+    """
+    if name not in COMPATIBLE_SCHEDULERS:
+        raise UserError(f"'{folder}' has a {name}, whose noise schedule is not DDPM's; such models cannot be unlearned.")
+    if (predicts := scheduler.config.prediction_type) not in PREDICTIONS:
+        raise UserError(f"'{folder}' predicts '{predicts}'; what can be unlearned predicts {' or '.join(PREDICTIONS)}.")
+    if (steps := scheduler.config.num_train_timesteps) != TIMESTEPS:
+        raise UserError(f"'{folder}' has {steps:,} timesteps; what can be unlearned has {TIMESTEPS:,}.")
+
+
+def digest_of(paths: list[Path]) -> str:
+    """A hash of some files, read in pieces: together they may be larger than memory."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(1 << 24):
+                digest.update(piece)
+    return digest.hexdigest()[:16]

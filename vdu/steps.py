@@ -1,0 +1,136 @@
+"""The two ways to change the weights: many steps, or one solution of the linearised loss."""
+
+import math
+from collections.abc import Generator, Mapping
+
+import torch
+from torch import Tensor
+
+from vdu.batches import BatchStream
+from vdu.events import Clock, Event, StepTaken
+from vdu.methods import METHODS, Batch
+from vdu.methods.base import Terms
+from vdu.models import Model
+from vdu.optimizers import make_optimizer
+from vdu.run import BROKEN, DAMAGED, SPENT, Run
+from vdu.samples import Samples
+
+WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
+PATIENCE = 2  # previews in a row that must meet the target
+AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
+RECOVERABLE = 2  # times the damage allowed: as much may be on the way, since a smaller scale takes it back
+
+
+class Learning:
+    """A method at work on a stream of batches: what it prepared, the loss of a batch, and its mask.
+
+    Args:
+        run: the run; learner: the model being changed; frozen: the model as it was.
+    """
+
+    def __init__(self, run: Run, learner: Model, frozen: Model) -> None:
+        self.method, self.state = METHODS[run.recipe.method], None
+        stream = BatchStream(run.task, run.replay, learner, frozen, run.posterior)
+        self.batches = iter(stream)
+        run.images_seen = stream.seen(self.method)
+
+    def prepare(self) -> Generator[Event, None, None]:
+        """Let the method look at batches before the first step."""
+        if self.method.prepare:
+            self.state = yield from self.method.prepare(self.batches)
+
+    def terms(self) -> Terms:
+        """The method's terms on the next batch."""
+        batch: Batch = next(self.batches)
+        if self.method.choose_states:
+            with torch.no_grad():
+                batch.forget = self.method.choose_states(batch)
+        return self.method.loss(batch, self.state)
+
+    def mask(self, named: Mapping[str, Tensor]) -> None:
+        """Multiply the gradients by the method's mask, if it has one."""
+        if self.method.mask:
+            factors = self.method.mask(self.state)
+            for name, parameter in named.items():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(factors[name])
+
+
+def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
+    """Take steps until a stop rule speaks, or all are taken; returns the reason.
+
+    Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
+    over the last steps, in which stability heals what it can. `run.model` is a running average of the weights that take the
+    steps: single steps are noisy, and the noise is what damages the kept classes first.
+    """
+    recipe, learner = run.recipe, run.model.clone()
+    learning, named = Learning(run, learner, frozen), learner.trained
+    yield from learning.prepare()
+    optimizer = make_optimizer(recipe.optimizer, named, run.posterior, recipe.step_size)
+    average = list(run.model.trained.values())
+    settling = max(1, round(SETTLING * recipe.steps))
+    clock, met, last, step = Clock("unlearn", recipe.steps), 0, recipe.steps, 0
+    while step < last:
+        step += 1
+        optimizer.param_groups[0]["lr"] = recipe.step_size * min(1.0, step / WARM_UP, (last - step + 1) / settling)
+        terms = learning.terms()
+        optimizer.zero_grad()
+        terms.loss.backward()
+        learning.mask(named)
+        optimizer.step()
+        taken = StepTaken(step, *(term.item() for term in terms))
+        run.steps.append(taken)
+        if not math.isfinite(taken.loss):
+            return BROKEN  # before the broken weights reach the average, which is what is kept
+        with torch.no_grad():
+            torch._foreach_lerp_(average, list(named.values()), 1 - AVERAGING)
+        yield taken
+        yield clock.progress(step)
+        if step % recipe.preview_every or step == last:
+            continue
+        drawn = yield from draw_grid(run)
+        preview = run.keep_preview(drawn, step)
+        yield preview
+        met = met + 1 if run.replay.forget_rate_to_steer_by(run.replay.grid, drawn) <= run.target else 0
+        if met == PATIENCE:
+            last = clock.total = min(last, step + settling)
+        if preview.damage > RECOVERABLE * recipe.max_damage:
+            return DAMAGED
+    return SPENT
+
+
+def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
+    """Minimise the loss linearised at mu*: no path, one averaged gradient; returns the reason.
+
+    With the plasticity inducer's gradient g at mu*, setting the gradient of the linearised loss to zero gives
+    theta = mu* + P (1 - gamma) / gamma * sigma*^2 * g, with P parameters because the regularizer is a mean over them. For any
+    method this is mu* - P / gamma * sigma*^2 * (gradient of its loss at mu*): one step of natural gradient.
+    """
+    recipe, still = run.recipe, run.model.clone()
+    learning, clock = Learning(run, still, frozen), Clock("unlearn", recipe.steps)
+    yield from learning.prepare()
+    named = still.trained
+    total = [torch.zeros_like(parameter) for parameter in named.values()]
+    for step in range(1, recipe.steps + 1):
+        terms = learning.terms()
+        still.unet.zero_grad()
+        terms.loss.backward()
+        learning.mask(named)
+        torch._foreach_add_(total, [torch.zeros_like(p) if p.grad is None else p.grad for p in named.values()])
+        taken = StepTaken(step, *(term.item() for term in terms))
+        run.steps.append(taken)
+        if not math.isfinite(taken.loss):
+            return BROKEN
+        yield taken
+        yield clock.progress(step)
+    count = sum(parameter.numel() for parameter in named.values())
+    with torch.no_grad():
+        for (name, weight), gradient in zip(run.model.trained.items(), total, strict=True):
+            weight -= count / recipe.gamma / recipe.steps * run.posterior.variance[name] * gradient
+    yield run.keep_preview((yield from draw_grid(run)), recipe.steps)
+    return SPENT
+
+
+def draw_grid(run: Run) -> Generator[Event, None, Samples]:
+    """What the model draws from the grid's seeds by now."""
+    return (yield from run.replay.draw_again("preview", run.model, run.replay.grid))
