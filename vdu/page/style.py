@@ -12,6 +12,8 @@ from vdu.report import as_picture
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 # Small print must be legible on a projector; the theme's own is grey on nearly white.
 THEME = THEME.set(
+    background_fill_primary="*neutral_50",  # as Soft has it; `set` would put it back to white
+    checkbox_border_color="*neutral_400",
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
     block_info_text_color="*neutral_600",
