@@ -4,7 +4,7 @@ from playwright.sync_api import Page, expect
 
 LONG = 180_000  # ms a run may take on a slow and busy machine
 SETTLED = 400  # ms for which a field must hold what was typed
-ACCORDIONS = ("Method", "Sampling", "Expert")
+ACCORDIONS = ("Method settings", "Sampling", "Expert")
 expect.set_options(timeout=30_000)
 
 

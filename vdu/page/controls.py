@@ -19,7 +19,11 @@ from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve
 from vdu.report import sheet
 from vdu.task import kind_of, shape_of
 
-ACCORDIONS = {"method": "Method", "sampling": "Sampling", "expert": "Expert"}  # group of fields -> its title; "basic" has none
+ACCORDIONS = {
+    "method": "Method settings",
+    "sampling": "Sampling",
+    "expert": "Expert",
+}  # group of fields -> its title; "basic" has none
 PROMPTS_ONLY = ("guidance", "parameters")  # fields that mean nothing to a model without prompts
 HIDDEN = ("device",)  # fields that a visitor does not choose
 
@@ -56,6 +60,11 @@ def typing(entry: Entry | None, prompted: bool) -> dict[str, str]:
     if prompted:
         return ATTRIBUTE
     return SEVERAL | {"placeholder": f"{entry.classes[3]}, {entry.classes[-2]}"}
+
+
+def as_markdown(text: str) -> str:
+    """A text as Markdown, which Gradio takes help for: the asterisk of mu* does not start a word in italics."""
+    return text.replace("*", r"\*")
 
 
 def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None = None) -> Recipe:
@@ -192,7 +201,7 @@ class Controls:
         common = {
             "value": value,
             "label": field.label,
-            "info": field.help,
+            "info": as_markdown(field.help),
             "elem_id": f"recipe-{name}",
             "visible": name not in PROMPTS_ONLY or takes_prompts(self.default.model),
         }
@@ -203,7 +212,7 @@ class Controls:
     def slider(self, name: str, step: float) -> gr.Slider:
         """A slider over everything one field may be."""
         field, value = FIELDS[name], getattr(self.default, name)
-        return gr.Slider(field.low, field.high, value, step=step, label=field.label, info=field.help)
+        return gr.Slider(field.low, field.high, value, step=step, label=field.label, info=as_markdown(field.help))
 
     def wire(self) -> None:
         """What the inputs do to one another."""

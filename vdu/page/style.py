@@ -10,6 +10,13 @@ from vdu.page.view import examples
 from vdu.report import as_picture
 
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+# Small print must be legible on a projector; the theme's own is grey on nearly white.
+THEME = THEME.set(
+    body_text_color_subdued="*neutral_600",
+    body_text_color_subdued_dark="*neutral_300",
+    block_info_text_color="*neutral_600",
+    block_info_text_color_dark="*neutral_300",
+)
 EXAMPLES_PER_CLASS = 7  # pictures beside a class's name
 
 

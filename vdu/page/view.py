@@ -7,35 +7,44 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from vdu.catalog import CATALOG
+from vdu.concepts.base import INSTEAD, UNPROMPTED, PromptSpec
 from vdu.events import Preview
 from vdu.page.markup import png
 from vdu.report import Report, preview_sheet
 from vdu.run import Run
-from vdu.samples import Samples
+
+LEFT_OPEN, NO_PROMPT = -1, -2  # in place of the class that a prompt names
 
 
 @dataclass(frozen=True)
 class SamplePairs:
-    """The measured samples of both models, from the same seeds.
+    """The n measured samples of both models, from the same seeds; a tuple of two is (before, after).
 
     Attributes:
-        before, after: n samples each.
-        axes: axis -> its classes; the columns of `Samples.classes`.
-        axis: the number of the axis that what is forgotten lies on.
+        axis: name of the axis that what is forgotten lies on, such as "digit".
+        classes: the classes of the axis.
+        forgotten: which of the classes must no longer be drawn.
+        images: uint8 (n, c, h, w).
+        seen: the most probable class of each image, a position in `classes`, (n,).
+        shows: which images show what is forgotten, bool (n,).
         kept: which seeds must not change, bool (n,).
-        takes_prompts: whether every sample has a prompt.
+        prompted: the class that each prompt names, a position in `classes`, (n,); `LEFT_OPEN` where it names none of the axis,
+            `NO_PROMPT` where there is none; None for a model without prompts.
     """
 
-    before: Samples
-    after: Samples
-    axes: dict[str, tuple[str, ...]]
-    axis: int
+    axis: str
+    classes: tuple[str, ...]
+    forgotten: tuple[str, ...]
+    images: tuple[Tensor, Tensor]
+    seen: tuple[Tensor, Tensor]
+    shows: tuple[Tensor, Tensor]
     kept: Tensor
-    takes_prompts: bool
+    prompted: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -105,9 +114,29 @@ def pairs_of(run: Run) -> SamplePairs | None:
     """The measured samples of a run; None unless both models were measured."""
     if run.before is None or run.after is None:
         return None
-    concept = run.task.concept
-    kept = run.before.kept(concept.excluded_class_sets)
-    return SamplePairs(run.before, run.after, concept.axes, concept.axes_named[0], kept, concept.takes_prompts)
+    concept, sides = run.tspec.concept, (run.before, run.after)
+    number, kept_classes = concept.axes_named[0], concept.retained_classes
+    axis, classes = list(concept.axes.items())[number]
+    first = sum(len(names) for names in list(concept.axes.values())[:number])
+    return SamplePairs(
+        axis=axis,
+        classes=tuple(classes),
+        forgotten=tuple(name for name in classes if name not in kept_classes),
+        images=tuple(side.images for side in sides),
+        seen=tuple(side.classes[:, number] - first for side in sides),
+        shows=tuple(side.showing(concept.class_sets) for side in sides),
+        kept=run.before.kept(concept.excluded_class_sets),
+        prompted=torch.tensor([prompted_class(spec, number, first) for spec in run.before.specs])
+        if concept.takes_prompts
+        else None,
+    )
+
+
+def prompted_class(spec: PromptSpec, axis: int, first: int) -> int:
+    """The position, within an axis whose first class is `first`, of the class that a prompt names; see `SamplePairs`."""
+    if spec.kind == UNPROMPTED:
+        return NO_PROMPT
+    return LEFT_OPEN if spec.kind == INSTEAD or spec.classes[axis] < 0 else spec.classes[axis] - first
 
 
 def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False) -> RunView:

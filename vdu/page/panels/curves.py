@@ -20,12 +20,19 @@ class Curves(Panel):
         """See `Panel.build`."""
         view = page.first_view
         gr.HTML(render("heading", title="How it got there", small=""))
-        self.curves = gr.HTML(charts.curves(view.steps, view.previews), elem_id="curves")
+        self.curves = gr.HTML(curves_html(view), elem_id="curves")
         self.outputs = [self.curves]
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """See `Panel.render`."""
-        return {self.curves: charts.curves(view.steps, view.previews)} if view.previews else {}
+        return {self.curves: curves_html(view)}
+
+
+def curves_html(view: RunView) -> str:
+    """The curves of a run that has taken a step."""
+    if not view.steps:
+        return render("placeholder", words="drawn once the first steps are taken")
+    return charts.curves(view.steps, view.previews)
 
 
 PANEL = Curves
