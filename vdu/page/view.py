@@ -118,6 +118,7 @@ def pairs_of(run: Run) -> SamplePairs | None:
     number, kept_classes = concept.axes_named[0], concept.retained_classes
     axis, classes = list(concept.axes.items())[number]
     first = sum(len(names) for names in list(concept.axes.values())[:number])
+    prompted = [prompted_class(spec, number, first) for spec in run.before.specs] if concept.takes_prompts else []
     return SamplePairs(
         axis=axis,
         classes=tuple(classes),
@@ -126,9 +127,7 @@ def pairs_of(run: Run) -> SamplePairs | None:
         seen=tuple(side.classes[:, number] - first for side in sides),
         shows=tuple(side.showing(concept.class_sets) for side in sides),
         kept=run.before.kept(concept.excluded_class_sets),
-        prompted=torch.tensor([prompted_class(spec, number, first) for spec in run.before.specs])
-        if concept.takes_prompts
-        else None,
+        prompted=torch.tensor(prompted) if concept.takes_prompts else None,
     )
 
 
