@@ -18,7 +18,6 @@ def resolved(model: str, forget: str) -> Recipe:
     return resolve(Recipe(model=model, forget=forget), kind_of(model))
 
 
-
 def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
     settings = Settings()
     assert GOOGLE in [name for _, name in settings.models]
