@@ -26,10 +26,11 @@ from vdu.data import MOST_PICTURES, read_each
 from vdu.entries import PICTURES
 from vdu.errors import UserError
 from vdu.events import Measured, Preview, Progress
+from vdu.export import preview_sheet, write_run, zip_model
 from vdu.judges import CLIP, NUDENET
 from vdu.models import FULL_SIZE, SMALL, pick_device
 from vdu.recipe import BY_METHOD, CHOICES, DEPENDENT, Recipe
-from vdu.report import preview_sheet, report_of, write_run, zip_model
+from vdu.report import report_of
 from vdu.sampling import drain
 from vdu.unlearn import Run, further, tried, unlearn
 from vdu.worker import on_worker

@@ -14,11 +14,12 @@ from vdu.catalog import CATALOG, open_model, shape_of
 from vdu.cli import main
 from vdu.entries import Words
 from vdu.errors import UserError
+from vdu.export import as_picture
 from vdu.fitted import DRAWN, FEWEST, Fitted, FittedJudge, Line, look
 from vdu.metrics import wilson
 from vdu.page import table_html
 from vdu.recipe import Recipe
-from vdu.report import as_picture, headline
+from vdu.report import headline
 from vdu.sampling import HowToSample, drain
 from vdu.unlearn import Run
 

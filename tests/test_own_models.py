@@ -22,10 +22,11 @@ from vdu.catalog import CATALOG, kind_of, open_model
 from vdu.cli import main
 from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, Words
 from vdu.errors import UserError
+from vdu.export import write_run
 from vdu.measure import draw, figures_of
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, load_model
 from vdu.recipe import Recipe
-from vdu.report import headline, report_of, write_run
+from vdu.report import headline, report_of
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 from vdu.told import OTHERWISE, Told
 from vdu.unlearn import Run, unlearn

@@ -20,7 +20,7 @@ from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 
-from vdu.report import a
+from vdu.report import with_article
 
 ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -290,7 +290,7 @@ def test_two_visitors_do_not_see_each_others_runs(browser, address):
         page.get_by_role("button", name="Unlearn", exact=True).click()
     for page, digit in ((first, "1"), (second, "8")):
         expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
-        expect(page.locator("#headline")).to_contain_text(f"The model drew {a(digit)} in", timeout=LONG)
+        expect(page.locator("#headline")).to_contain_text(f"The model drew {with_article(digit)} in", timeout=LONG)
     assert source(first, "after") != source(second, "after")
     for page in (first, second):
         page.context.close()

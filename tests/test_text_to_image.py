@@ -15,12 +15,15 @@ from vdu.batches import batches, replaced
 from vdu.catalog import CATALOG, open_model
 from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED
 from vdu.errors import UserError
-from vdu.measure import Samples, come_back, draw, figures_of, obedience
+from vdu.export import model_card, write_run
+from vdu.measure import Samples, draw, evidence_of, figures_of
 from vdu.methods import METHODS, UNNAMED_ODDS
+from vdu.metrics import table_metrics
+from vdu.metrics.rates import forgotten_before
 from vdu.models import DDPM, load_model
 from vdu.recipe import Recipe
 from vdu.replay import draw_replay
-from vdu.report import CARD, headline, model_card, report_of, write_run
+from vdu.report import headline, report_of
 from vdu.sampling import HowToSample, drain, image_seeds, sample
 from vdu.unlearn import Run, unlearn
 
@@ -97,7 +100,8 @@ def test_what_was_forgotten_before_is_asked_for_again():
     rows = torch.tensor([ask.kind == EARLIER for ask in asks]).nonzero()[:, 0]
     classes[rows[hidden]] = torch.tensor([boot, blue])
     nothing = torch.zeros(len(asks), 0)
-    found = come_back(Samples(nothing, nothing, nothing, classes, tuple(asks)), entry)
+    samples = Samples(nothing, nothing, nothing, classes, tuple(asks))
+    found = forgotten_before(evidence_of(samples, entry, "boot"))["forgotten_before"]
     assert {name: rates["forget_rate"] for name, rates in found.items()} == {"red": 0.5, "blue sneaker": 0.0}
     assert entry.measured("red")[-1] == EARLIER  # the blue sneakers are left
     assert replace(ENTRY, forgotten=("red sneaker",)).measured("red") == MEASURED  # nothing of it is
@@ -235,7 +239,7 @@ def test_without_its_word_a_prompt_means_the_rest():
 
 def test_obedience_counts_by_hand(model):
     samples = drain(draw("sample", model, ENTRY, image_seeds(0, 5), HowToSample(2), ENTRY.plan("red", 5, MEASURED)))
-    figures = obedience(samples, ENTRY.wanted("red"), ENTRY.named("red"))
+    figures = figures_of(samples, ENTRY, "red")
     wanted = torch.tensor([ask.classes for ask in samples.asks])
     kept, target = samples.of_kind(KEPT), samples.of_kind(TARGET)
     assert figures["ira"] == (samples.classes[kept, 1] == wanted[kept, 1]).double().mean().item()
@@ -266,7 +270,9 @@ def test_every_way_of_unlearning_works_on_words_too(changes, model, tmp_path):
     assert card.data.base_model is None
     assert "IRA" in card.text
     measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
-    assert measured == {key: report["after"][key] for key in CARD if key in report["after"]}
+    assert measured == {
+        row.key: report["after"][row.key] for row in table_metrics() if report["after"].get(row.key) is not None
+    }
     if run.scale and changes.get("parameters") == "cross-attention":
         before = dict(model.unet.named_parameters())
         for name, value in run.model.unet.named_parameters():

@@ -19,11 +19,12 @@ from vdu.bench import COMPARED, SETTINGS
 from vdu.entries import Entry, Words
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Preview, Progress
+from vdu.export import sheet, write_run
 from vdu.measure import Clock, draw, figures_of
 from vdu.methods import METHODS
 from vdu.models import pick_device
 from vdu.recipe import CHOICES, Recipe
-from vdu.report import headline, sheet, write_run
+from vdu.report import headline
 from vdu.sampling import drain, image_seeds, sample
 from vdu.unlearn import Run, unlearn
 

@@ -14,9 +14,9 @@ from vdu.bench import read_rows, table
 from vdu.catalog import open_model
 from vdu.entries import Entry
 from vdu.errors import UserError
+from vdu.export import write_run
 from vdu.measure import Samples, changes, figures_of, rate
 from vdu.recipe import Recipe
-from vdu.report import write_run
 from vdu.unlearn import Run, unlearn
 
 HEAD = ("requests", "forget rate of each [95 %]", "u-FID of the rest ÷ the original's", "seeds of the rest that draw the same",

@@ -1,62 +1,73 @@
-"""One full measurement of a model: draw, judge, and put figures with intervals to it."""
+"""One full measurement of a model: draw images, and let the judge say what they show. `vdu.metrics` has the figures."""
 
 import time
 from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from vdu import metrics
-from vdu.entries import EARLIER, INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask, Entry, Shown
+from vdu.entries import KEPT, TARGET, Ask, Entry, Shown
 from vdu.events import Progress
+from vdu.metrics import Evidence, Figures, Moments, drift, frechet
+from vdu.metrics import rate as rate  # other modules import it from here
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample
 
+Value = TypeVar("Value")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class Samples:
-    """Images a model drew, what they were asked for and what the judges made of them, in the order of their seeds."""
+    """Images a model drew, what they were asked for and what the judge made of them, in the order of their seeds."""
 
     images: Tensor  # uint8 (n, c, h, w)
     probabilities: Tensor  # (n, classes), of each axis in turn
     features: Tensor  # (n, k), float64
-    classes: Tensor  # (n, axes): the position, among all classes, of the most probable one on each axis
+    classes: Tensor  # (n, axes): the index, among all classes, of the most probable one on each axis
     asks: tuple[Ask, ...]  # n
 
     def at(self, rows: Tensor) -> "Samples":
         """Some of the samples, by their rows or by a mask."""
         places = torch.arange(len(self.images))[rows].tolist()
-        return Samples(*(part[rows] for part in (self.images, self.probabilities, self.features, self.classes)),
-                       tuple(self.asks[place] for place in places))  # fmt: skip
+        tensors = (self.images, self.probabilities, self.features, self.classes)
+        return Samples(*(part[rows] for part in tensors), tuple(self.asks[place] for place in places))
 
     def of_kind(self, kind: str) -> Tensor:
-        """Which of the samples were asked for in a way, bool (n,)."""
+        """Which of the samples have a prompt of a kind, bool (n,)."""
         return torch.tensor([ask.kind == kind for ask in self.asks])
 
-    def showing(self, wanted: Shown) -> Tensor:
-        """Which of the samples show all classes of any of some sets, bool (n,)."""
-        shown = [torch.stack([(self.classes == index).any(1) for index in classes]).all(0) for classes in wanted]
+    @property
+    def targets(self) -> Tensor:
+        """Which of the samples have a prompt that names what is to be forgotten, bool (n,); without prompts all of them."""
+        return self.of_kind(TARGET)
+
+    def showing(self, class_sets: Shown) -> Tensor:
+        """Which of the samples show all classes of any of the sets, bool (n,)."""
+        shown = [torch.stack([(self.classes == index).any(1) for index in classes]).all(0) for classes in class_sets]
         return torch.stack(shown).any(0)
 
-    def kept(self, wanted: Shown) -> Tensor:
-        """Which of the samples are of the rest: those that ask for it, or where nothing is asked, show it; bool (n,).
+    def kept(self, class_sets: Shown) -> Tensor:
+        """Which of the samples are of what is to be retained, bool (n,).
 
-        What asks for it may leave a class open, as "a sneaker" does its colour: then it must not show what is to be forgotten.
+        Where the model takes prompts, these are the samples of other prompts; elsewhere, the samples that show nothing of
+        `class_sets`. A prompt may leave a class open, as "a sneaker" does its colour: then the sample must not show it either.
         """
-        asking, shown = self.of_kind(KEPT), self.showing(wanted)
+        asking, shown = self.of_kind(KEPT), self.showing(class_sets)
         leaves_open = torch.tensor([-1 in ask.classes for ask in self.asks])
         return asking & ~(leaves_open & shown) if asking.any() else ~shown
 
     def certainty(self, classes: Tensor) -> Tensor:
-        """How sure the judges are of given classes (n, axes): the least probability of them, (n,)."""
+        """How sure the judge is of given classes (n, axes): the least probability of them, (n,)."""
         return self.probabilities.gather(1, classes).min(1).values
 
 
 def judged(images: Tensor, entry: Entry, asks: Sequence[Ask]) -> Samples:
-    """Images with what the judges make of them."""
+    """Images with what the judge makes of them."""
     probabilities, features = entry.judge(images)
     best, first = [], 0
     for names in entry.axes.values():
@@ -79,17 +90,23 @@ class Clock:
         return Progress(self.phase, done, self.total, elapsed * (self.total - done) / done if done else None)
 
 
+def with_progress(phase: str, total: int, counts: Generator[int, None, Value]) -> Generator[Progress, None, Value]:
+    """Turn a generator of counts, such as `sample`'s image-steps, into one of progress events; it returns the same value."""
+    clock = Clock(phase, total)
+    while True:
+        try:
+            yield clock.progress(next(counts))
+        except StopIteration as stop:
+            return stop.value
+
+
 def draw(
     phase: str, model: Model, entry: Entry, seeds: list[int], how: HowToSample, asks: Sequence[Ask] | None = None
 ) -> Generator[Progress, None, Samples]:
     """Sample and judge, with progress events on the way; see `sampling.sample`."""
-    asks, clock = asks or [Ask()] * len(seeds), Clock(phase, len(seeds) * how.steps)
+    asks = asks or [Ask()] * len(seeds)
     stream = sample(model, seeds, how, [ask.prompt for ask in asks])
-    while True:
-        try:
-            yield clock.progress(next(stream))
-        except StopIteration as stop:
-            return judged(stop.value, entry, asks)
+    return judged((yield from with_progress(phase, len(seeds) * how.steps, stream)), entry, asks)
 
 
 _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # what untouched models drew, most recent last
@@ -112,130 +129,55 @@ def draw_pristine(
     return samples
 
 
-def figures_of(samples: Samples, entry: Entry, forget: str) -> dict[str, object]:
-    """What is reported of one model, as plain values.
-
-    Rates come with their Wilson interval under the same name and _ci95.
-
-    Returns:
-        forget_rate: share of samples judged to be `forget`, of those that were asked for it where words are taken.
-        forget_rate_corrected: for a judge that was fitted, the true share that this speaks for, by its errors in
-            cross-validation; with its interval (Lang & Reiczigel), both None where not all of its errors are known.
-        retain_fid: Fréchet distance of the kept samples' features to those of real test images of the other classes,
-            with its bootstrap interval retain_fid_ci95; None for fewer than two such samples, or without such images.
-        retain_fid_floor: the same for as many real training images: what a perfect model would score at this n.
-        retained_samples: that n; target_samples: the n of forget_rate.
-        forgotten_before: what the model forgot in earlier runs -> forget_rate of it, as far as it was not asked for now.
-        class_shares: class -> share of the samples that forget_rate is about, on the (first) axis of `forget`; with
-            class_shares_ci95.
-        confident: share of samples in which some class of every axis gets a probability > 0.8.
-        For models that take a prompt also:
-            ira: share of kept samples that show what they were asked for on the axes that `forget` is about, if they were.
-            cra: share of kept and target samples that show what they were asked for on the other axes, where there are any;
-            cra_target: of the target samples alone.
-            paraphrase_rate: forget rate of prompts in words that no forget image had; paraphrase_samples: their n.
-            instead_rate: share of samples that show `forget` where the prompt leaves it open, as "a sneaker" does for "red".
-            unprompted_rate: the same without any prompt; instead_samples, unprompted_samples: their n.
-    """
-    wanted, named, names = entry.wanted(forget), entry.named(forget), list(entry.axes.values())
-    axis, targets, kept = named[0], samples.at(samples.of_kind(TARGET)), samples.at(samples.kept(entry.gone(forget)))
-    first, shown = sum(len(part) for part in names[:axis]), targets.showing(wanted)
-    counts = torch.bincount(targets.classes[:, axis] - first, minlength=len(names[axis])).tolist()
-    distance = interval = floor = None
-    if entry.statistics and len(kept.images) >= 2:
-        reference = metrics.Moments.pooled([entry.statistics[name] for name in entry.others(forget)])
-        distance = metrics.frechet_distance(metrics.Moments.of(kept.features), reference)
-        interval = metrics.fid_interval(kept.features, reference)
-        floor = floor_of(entry, forget, len(kept.images))
-    return {
-        **rate("forget_rate", shown),
-        **(entry.accuracy.corrected(int(shown.sum()), len(shown)) if entry.accuracy else {}),
-        "retain_fid": distance,
-        "retain_fid_ci95": interval,
-        "retain_fid_floor": floor,
-        "retained_samples": len(kept.images),
-        "target_samples": len(targets.images),
-        "forgotten_before": come_back(samples, entry),
-        "class_shares": {name: count / sum(counts) for name, count in zip(names[axis], counts, strict=True)},
-        "class_shares_ci95": {
-            name: metrics.wilson(count, sum(counts)) for name, count in zip(names[axis], counts, strict=True)
-        },
-        **rate("confident", samples.certainty(samples.classes) > 0.8),
-        **(obedience(samples, wanted, named) if samples.of_kind(KEPT).any() else {}),
-    }
+# From here on: `Entry` and what is to be forgotten, as the concept, the reference and the evidence that metrics take.
 
 
-def come_back(samples: Samples, entry: Entry) -> dict[str, dict[str, object]]:
-    """The forget rate of all that was forgotten before: of the samples that were asked for it, or where no words are taken,
-    of all."""
-    found, before = {}, samples.of_kind(EARLIER)
-    for name in entry.forgotten:
-        wanted = entry.wanted(name)
-        asked = before & torch.tensor([any({*which} <= {*ask.classes} for which in wanted) for ask in samples.asks])
-        rows = asked if entry.takes_words else torch.ones_like(asked)
-        if rows.any():
-            found[name] = rate("forget_rate", samples.showing(wanted)[rows])
-    return found
+class EntryConcept:
+    """An `Entry` bound to what is to be forgotten, as a `metrics.base.Concept`."""
+
+    def __init__(self, entry: Entry, forget: str) -> None:
+        self.axes, self.classes, self.takes_prompts = entry.axes, entry.classes, entry.takes_words
+        self.class_sets, self.excluded_class_sets = entry.wanted(forget), entry.gone(forget)
+        self.axes_named, self.retained_classes = entry.named(forget), entry.others(forget)
+        self.forgotten, self.class_sets_of = entry.forgotten, entry.wanted
 
 
-def obedience(samples: Samples, wanted: Shown, named: list[int]) -> dict[str, object]:
-    """How far the samples show what they were asked for; see `figures_of`."""
-    asked = torch.tensor([ask.classes for ask in samples.asks])
-    right = (samples.classes == asked) | (asked < 0)
-    target, kept = samples.of_kind(TARGET), samples.of_kind(KEPT)
-    told = kept & (asked[:, named] >= 0).all(1)  # where the prompt leaves it open, nothing can be wrong
-    figures = rate("ira", right[told][:, named].all(1))
-    if others := [axis for axis in range(right.shape[1]) if axis not in named]:
-        other = right[:, others].all(1)
-        figures |= rate("cra", other[target | kept]) | rate("cra_target", other[target])
-    for kind in (PARAPHRASE, INSTEAD, UNPROMPTED):
-        if (those := samples.of_kind(kind)).any():
-            figures |= rate(f"{kind}_rate", samples.showing(wanted)[those]) | {f"{kind}_samples": int(those.sum())}
-    return figures
+class EntryReference:
+    """The real images of an `Entry`, as a `metrics.base.Reference`."""
 
+    def __init__(self, entry: Entry) -> None:
+        self._entry = entry
 
-def rate(name: str, flags: Tensor) -> dict[str, object]:
-    """The share of flags that are set, and its interval."""
-    hits, count = int(flags.sum()), len(flags)
-    return {name: hits / count, f"{name}_ci95": metrics.wilson(hits, count)}
+    @property
+    def statistics(self) -> dict[str, Moments]:
+        """Class -> moments of the features of real test images."""
+        return self._entry.statistics
 
-
-def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> dict[str, object]:
-    """How far what should stay has moved: over the seeds whose prompts do not ask for `forget`, or without words, the seeds
-    that did not draw it before.
-
-    Returns:
-        retained_drift: mean feature distance of same-seed pairs, in units of that of unrelated images.
-        retained_same_class: share of those seeds whose image is still judged the same, with retained_same_class_ci95.
-        retained_share_tv: total variation between the retained classes' shares before and after.
-        least_retained_ratio: the smallest ratio after / before among the retained classes' shares, with the class.
-    """
-    axis, rows = entry.named(forget)[0], before.kept(entry.gone(forget))
-    if not rows.any():  # the model drew nothing but the class to forget: nothing could be kept
-        return {}
-    before, after = before.at(rows), after.at(rows)
-    others = [entry.classes.index(name) for name in entry.others(forget)]
-    counts = [torch.bincount(part.classes[:, axis], minlength=len(entry.classes))[others] for part in (before, after)]
-    ratios = (counts[1] / counts[0].clamp(min=1)).tolist()
-    worst = min(range(len(others)), key=ratios.__getitem__)
-    return {
-        "retained_drift": metrics.relative_drift(before.features, after.features),
-        **rate("retained_same_class", (before.classes == after.classes).all(1)),
-        "retained_share_tv": metrics.total_variation(counts[0].tolist(), counts[1].tolist()),
-        "least_retained_ratio": ratios[worst],
-        "least_retained_class": entry.classes[others[worst]],
-    }
-
-
-@lru_cache(maxsize=256)
-def floor_of(entry: Entry, forget: str, count: int) -> float:
-    """`metrics.real_floor` for `count` shipped training images of the other classes."""
-    names = entry.others(forget)
-    real = torch.cat([real_features(entry, name) for name in names])
-    return metrics.real_floor(real, metrics.Moments.pooled([entry.statistics[name] for name in names]), count)
+    def real_features(self, name: str) -> Tensor:
+        """Features (n, k) of real training images of a class."""
+        return _real_features(self._entry, name)
 
 
 @lru_cache(maxsize=64)
-def real_features(entry: Entry, name: str) -> Tensor:
-    """The judges' features of real training images of a class."""
+def _real_features(entry: Entry, name: str) -> Tensor:
     return entry.real_features(name)
+
+
+def evidence_of(samples: Samples, entry: Entry, forget: str, before: Samples | None = None) -> Evidence:
+    """What metrics are computed from."""
+    return Evidence(samples, EntryConcept(entry, forget), EntryReference(entry), entry.accuracy, before)
+
+
+def figures_of(samples: Samples, entry: Entry, forget: str, before: Samples | None = None) -> Figures:
+    """Everything that is reported of one model; of a changed one, with what it drew before, also how far it moved."""
+    return metrics.measure(evidence_of(samples, entry, forget, before))
+
+
+def changes(before: Samples, after: Samples, entry: Entry, forget: str) -> Figures:
+    """How far the retained images moved; {} where the model drew nothing but what is to be forgotten."""
+    return drift.changes(evidence_of(after, entry, forget, before))
+
+
+def floor_of(entry: Entry, forget: str, count: int) -> float:
+    """`real_floor` for `count` real training images of the retained classes."""
+    return frechet.floor_of(EntryReference(entry), entry.others(forget), count)

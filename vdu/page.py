@@ -17,9 +17,10 @@ from torch import Tensor
 from vdu import figures
 from vdu.entries import Entry
 from vdu.events import PHASES, Preview, Progress
+from vdu.export import as_picture, preview_sheet, sheet
 from vdu.measure import Samples
 from vdu.methods import METHODS
-from vdu.report import Report, as_picture, headline, preview_sheet, sheet
+from vdu.report import Report, headline
 from vdu.unlearn import Run
 
 PICTURES = 7  # real examples of a class beside its name
