@@ -16,11 +16,11 @@ from vdu.bench.commands import add_bench
 from vdu.catalog import CATALOG, ENTRIES, TRAIN_FIRST, Entry
 from vdu.errors import UserError
 from vdu.events import Clock
-from vdu.measure import figures_of
+from vdu.export import sheet, write_run
 from vdu.models import hub, pick_device
 from vdu.pretrain.commands import add_pretrain
 from vdu.recipe import FIELDS, resolve
-from vdu.report import headline, sheet, write_run
+from vdu.report import headline
 from vdu.run import Run
 from vdu.samples import draw
 from vdu.sampling import image_seeds, run_to_end, sample
@@ -137,7 +137,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     ticker.line("")
     facts = {"model": recipe.model, "forget": concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
     rates = {"judge": judge.error_rates.to_dict()} if judge.error_rates else {}
-    print(json.dumps({**facts, **figures_of(samples, task), **rates}, indent=1))
+    print(json.dumps({**facts, **task.measure(samples), **rates}, indent=1))
 
 
 def build_parser() -> argparse.ArgumentParser:

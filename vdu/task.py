@@ -16,6 +16,7 @@ from vdu.judges.base import Judge
 from vdu.judges.clip import CLIP, ClipJudge
 from vdu.judges.fitted import FittedJudge, backbone
 from vdu.judges.nudenet import NUDENET, NudeNetJudge
+from vdu.metrics import Evidence, Figures, measure
 from vdu.models import (
     FULL_SIZE,
     PHOTOGRAPHS,
@@ -33,6 +34,7 @@ from vdu.models import (
 )
 from vdu.recipe import Recipe, resolve
 from vdu.reference import Reference
+from vdu.samples import Samples
 
 PICTURES = "pictures"  # the judge that is fitted on a user's pictures
 
@@ -67,6 +69,10 @@ class Task:
         if not self._forget_set:
             self._forget_set.append(self.source.forget_set(self.concept))
         return self._forget_set[0]
+
+    def measure(self, samples: Samples, before: Samples | None = None) -> Figures:
+        """All figures of the model that drew the samples; with what it drew before it was changed, also how far it moved."""
+        return measure(Evidence(samples, self.concept, self.reference, self.judge.error_rates, before))
 
 
 def open_task(recipe: Recipe, start: str = "") -> Task:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 from vdu.bench.tables import Row, finished, read_rows, table
 from vdu.errors import UserError
-from vdu.measure import figures_of, rate
+from vdu.export import write_run
+from vdu.metrics import rate
 from vdu.recipe import Recipe
-from vdu.report import write_run
 from vdu.run import Run
 from vdu.samples import Samples
 from vdu.task import open_task
@@ -66,7 +66,7 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
 def row_of(run: Run, names: list[str], original: Samples) -> Row:
     """What the requests so far have done, against the model as it came."""
     now, concept = run.after, run.task.concept
-    before, after = figures_of(original, run.task), figures_of(now, run.task, original)
+    before, after = run.task.measure(original), run.task.measure(now, original)
     rates = {name: rate("forget_rate", now.showing(concept.class_sets_of(name))) for name in names}
     return {
         "forget_rates": {name: (found["forget_rate"], *found["forget_rate_ci95"]) for name, found in rates.items()},

@@ -18,14 +18,13 @@ from vdu.bench.tables import read_rows
 from vdu.models import StableDiffusion, pick_device
 from vdu.recipe import Recipe
 from vdu.replay import Replay
-from vdu.report import peak_memory_mib
 from vdu.run import Run
 from vdu.samples import Samples
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 from vdu.steps import take_steps
+from vdu.system import peak_memory_mib
 
 FORGET, PROMPT_TOKENS, REPLAYED = "a painting [by nobody]", 77, 24
-GIB = 2**30
 
 
 def random_model(folder: Path) -> Path:
@@ -68,7 +67,7 @@ def random_replay(run: Run) -> Replay:
 
 def peak(device: str) -> float:
     """The most memory in use so far, GiB: of this process, or on a GPU since the last reset of its statistics."""
-    return torch.cuda.max_memory_reserved() / GIB if device == "cuda" else peak_memory_mib(device) / 1024
+    return peak_memory_mib(device, reserved=True) / 1024
 
 
 def memory(

@@ -15,7 +15,6 @@ from torch import Tensor
 from vdu.bench.quality import SETTINGS
 from vdu.bench.tables import Row, finished, mean_over_runs, pooled_rate, read_rows, table
 from vdu.errors import UserError
-from vdu.measure import figures_of
 from vdu.metrics import Moments, frechet_distance, total_variation
 from vdu.pretrain.retrained import WITH_ALL, WITHOUT
 from vdu.recipe import Recipe
@@ -70,7 +69,7 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
     index = task.concept.classes.index(digit)
 
     def row(model: str, those: Samples) -> Row:
-        figures = figures_of(those, task)
+        figures = task.measure(those)
         return {
             "model": model, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
             "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
