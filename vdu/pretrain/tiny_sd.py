@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from vdu.catalog import CATALOG
-from vdu.data import write_sheet
+from vdu.data.sheets import write_sheet
 from vdu.entries import KEPT, Ask
 from vdu.measure import draw, judged, rate
 from vdu.metrics import Moments, save_statistics
@@ -38,7 +38,7 @@ from vdu.pretrain.judge import train_classifier
 from vdu.pretrain.mnist import minutes_of
 from vdu.pretrain.processes import is_main, own_rows
 from vdu.recipe import Recipe
-from vdu.sampling import drain, image_seeds
+from vdu.sampling import image_seeds, run_to_end
 
 # Two groups in the normalisation layers, as in the DDPM: many small groups are slow on a CPU.
 AUTOENCODER = {
@@ -343,7 +343,7 @@ def measured(out: Path, folder: Path) -> dict[str, Any]:
         for _ in range(DRAWN)
     ]
     started = time.monotonic()
-    samples = drain(draw("sample", model, entry, image_seeds(0, len(asks)), Recipe(model=entry.name).how, asks))
+    samples = run_to_end(draw("sample", model, entry, image_seeds(0, len(asks)), Recipe(model=entry.name).how, asks))
     seconds = (time.monotonic() - started) / len(asks)
     right = samples.classes == torch.tensor([ask.classes for ask in asks])
     held = torch.tensor([(colour, garment) in fashion.HELD_OUT for _, garment, colour in fashion.prompts()])
