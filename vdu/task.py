@@ -17,6 +17,7 @@ from vdu.judges.clip import CLIP, ClipJudge
 from vdu.judges.fitted import FittedJudge, backbone
 from vdu.judges.nudenet import NUDENET, NudeNetJudge
 from vdu.metrics import Evidence, Figures, measure
+from vdu.metrics.reference import Reference
 from vdu.models import (
     FULL_SIZE,
     PHOTOGRAPHS,
@@ -33,7 +34,6 @@ from vdu.models import (
     pick_device,
 )
 from vdu.recipe import Recipe, resolve
-from vdu.reference import Reference
 from vdu.samples import Samples
 
 PICTURES = "pictures"  # the judge that is fitted on a user's pictures

@@ -8,7 +8,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from vdu.errors import UserError
-from vdu.metrics import Z95, wilson
+from vdu.intervals import Z95, wilson
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.unlearn import unlearn

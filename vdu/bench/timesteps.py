@@ -10,7 +10,7 @@ import torch
 from vdu import charts
 from vdu.bench.tables import read_rows, save
 from vdu.data.forget_set import real_images
-from vdu.metrics import wilson
+from vdu.intervals import wilson
 from vdu.models import from_uint8
 from vdu.recipe import Recipe
 from vdu.sampling import image_seeds, run_to_end, sample, timestep_grid

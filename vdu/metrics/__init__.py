@@ -10,7 +10,8 @@ A new metric is a new module of this package, see `vdu.metrics.base`.
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vdu.metrics.base import Z95, Evidence, Figures, Group, Metric, estimate, rate, wilson
+from vdu.intervals import Z95
+from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, rate, wilson
 from vdu.metrics.drift import relative_drift, total_variation
 from vdu.metrics.frechet import Moments, fid_interval, frechet_distance, load_statistics, real_floor, save_statistics
 from vdu.registry import collect

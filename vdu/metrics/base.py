@@ -4,7 +4,6 @@ A metric is a row: a module of this package declares `METRICS`, a tuple of `Metr
 then in report.json, on the model card, in the page's table, in `vdu evaluate` and in the benchmark.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from vdu.intervals import wilson
+
 if TYPE_CHECKING:  # both import this module
     from vdu.metrics.frechet import Moments
     from vdu.samples import Samples
-
-Z95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
 
 ClassSets = tuple[tuple[int, ...], ...]  # alternatives; each is a tuple of class indices that must all be shown
 Figures = dict[str, Any]  # key of report.json -> plain value
@@ -167,20 +166,6 @@ class Metric:
         interval = figures.get(f"{self.key}_ci95")
         written = self.format.format(value)
         return f"{written} [{' – '.join(self.format.format(end) for end in interval)}]" if interval else written
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate (Wilson 1927).
-
-    Raises:
-        ValueError: if count is not positive or hits lies outside 0 … count.
-    """
-    if count <= 0 or not 0 <= hits <= count:
-        raise ValueError(f"{hits} of {count} is not a rate")
-    rate, spread = hits / count, Z95**2 / count
-    centre = (rate + spread / 2) / (1 + spread)
-    half = Z95 / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
-    return (0.0 if hits == 0 else centre - half), (1.0 if hits == count else centre + half)
 
 
 def estimate(key: str, value: float | None, interval: tuple[float, float] | None) -> Figures:

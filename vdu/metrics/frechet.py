@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vdu.metrics.base import Z95, Evidence, Figures, Metric, Reference
+from vdu.intervals import Z95
+from vdu.metrics.base import Evidence, Figures, Metric, Reference
 
 BOOTSTRAP_DRAWS = 40
 FLOOR_DRAWS = 4

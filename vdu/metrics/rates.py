@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from vdu.concepts.base import EARLIER, INSTEAD, KEPT, PARAPHRASE, UNPROMPTED
-from vdu.metrics.base import Evidence, Figures, Group, Metric, rate, wilson
+from vdu.intervals import wilson
+from vdu.metrics.base import Evidence, Figures, Group, Metric, rate
 
 CONFIDENT = 0.8  # probability from which an image counts as clearly of a class
 

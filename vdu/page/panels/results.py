@@ -11,6 +11,7 @@ from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
 from vdu.report import Report, images_seen_words
 
+
 class Results(Panel):
     """Class shares as bars, and the table of figures."""
 
@@ -50,13 +51,12 @@ def table_html(report: Report) -> str:
 
 
 def cell(figures: Figures | None, metric: Metric) -> dict[str, str] | None:
-    """A figure with the ends of its interval, as texts; None where it was not measured."""
+    """A figure and its interval, "" for none, as texts; None where it was not measured."""
     value = (figures or {}).get(metric.key)
     if value is None:
         return None
-    low, high = figures.get(f"{metric.key}_ci95") or (None, None)
-    ends = {"low": low, "high": high} if low is not None else {}
-    return {name: metric.format.format(number) for name, number in ({"value": value} | ends).items()}
+    ends = [metric.format.format(end) for end in figures.get(f"{metric.key}_ci95") or ()]
+    return {"value": metric.format.format(value), "interval": " – ".join(ends)}
 
 
 def notes(report: Report) -> list[str]:
