@@ -284,9 +284,9 @@ tags: [image-classification, {what}]
 # A judge of photographs: {", ".join(classes)}
 
 There is no model here yet; `python -m vdu pretrain {what}` makes one. What is here judges any DDPM whose images are as large:
-`classifier/` (`vdu.judges.classifier.Classifier`), `statistics.safetensors` (moments of its features of the test pictures, by class)
-and `features.safetensors` (the same features of up to {REAL} training pictures of each class). The photographs themselves
-have no licence to be shipped and are not here.
+`classifier/` (`vdu.judges.classifier.Classifier`), `statistics.safetensors` (moments of its features of the test pictures, by
+class) and `features.safetensors` (the same features of up to {REAL} training pictures of each class). The photographs have no
+licence to be shipped and are not here.
 
 - Accuracy {figures["classifier_accuracy"]:.2%} on the test pictures; its probabilities are calibrated on half of them.
   {figures["classifier_real_over_half"]:.1%} of them are given to some class with probability > 0.5.
