@@ -6,9 +6,10 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from vdu.methods import Context, Noised
-from vdu.models import DDPM
-from vdu.posterior import Posterior
+from vdu.losses import Posterior
+from vdu.methods import Batch, NoisyImages
+from vdu.models import DDPM, NO_CONDITION
+from vdu.sampling import HowToSample
 
 QUICK = {"samples": 50, "replay": 64, "steps": 4, "preview_every": 2, "sampler_steps": 4, "batch_size": 4}
 
@@ -25,16 +26,16 @@ class Line(torch.nn.Module):
         return SimpleNamespace(sample=self.theta * noisy)
 
 
-def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Context:
+def line_batch(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Batch:
     """One batch for `Line`, with unequal weights C_t."""
     random = torch.Generator().manual_seed(0)
 
-    def noised() -> Noised:
+    def noised() -> NoisyImages:
         states, noise = torch.randn((2, 3, 1, 2, 2), generator=random)
-        return Noised(states, torch.tensor([10, 400, 900]), noise)
+        return NoisyImages(states, torch.tensor([10, 400, 900]), noise, NO_CONDITION)
 
     model = DDPM(Line(theta), DDPMScheduler(), "cpu", "line")
-    return Context(
+    return Batch(
         model=model,
         frozen=DDPM(Line(mu), DDPMScheduler(), "cpu", "line"),
         parameters=model.trained,
@@ -47,12 +48,14 @@ def line_context(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Context:
         gamma=gamma,
         reach=1.0,
         window=(0, 999),
+        how=HowToSample(),
+        random=random,
     )
 
 
 @pytest.fixture
-def context() -> Context:
-    return line_context()
+def batch() -> Batch:
+    return line_batch()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,7 @@
 import pytest
 
 from vdu.charts import class_shares, running_mean
-from vdu.report import a
+from vdu.report import with_article
 
 
 def test_a_running_mean_looks_back_only():
@@ -16,7 +16,7 @@ def test_a_running_mean_looks_back_only():
     ("name", "words"), [("3", "a 3"), ("8", "an 8"), ("sneaker", "a sneaker"), ("ankle boot", "an ankle boot")]
 )
 def test_a_class_has_its_article(name, words):
-    assert a(name) == words
+    assert with_article(name) == words
 
 
 def test_dollar_signs_in_a_users_words_are_drawn_as_such():

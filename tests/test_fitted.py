@@ -14,13 +14,14 @@ from vdu.catalog import CATALOG, open_model, shape_of
 from vdu.cli import main
 from vdu.entries import Words
 from vdu.errors import UserError
+from vdu.export import as_picture
 from vdu.fitted import DRAWN, FEWEST, Fitted, FittedJudge, Line, look
 from vdu.metrics import wilson
 from vdu.page.controls import Controls, recipe_of
 from vdu.page.panels.results import table_html
 from vdu.page.settings import Settings
 from vdu.recipe import Recipe
-from vdu.report import as_picture, headline
+from vdu.report import headline
 from vdu.sampling import HowToSample, drain
 from vdu.unlearn import Run
 

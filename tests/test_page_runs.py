@@ -10,7 +10,7 @@ from diffusers import DDPMPipeline
 from playwright.sync_api import Page, expect
 from visitor import LONG, choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
 
-from vdu.report import a
+from vdu.report import with_article
 
 pytest_plugins = ["browser"]
 
@@ -149,7 +149,7 @@ def test_two_visitors_do_not_see_each_others_runs(browser, address):
         press_unlearn(page)
     for page, digit in zip((first, second), digits, strict=True):
         expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
-        expect(page.locator("#headline")).to_contain_text(f"The model drew {a(digit)} in", timeout=LONG)
+        expect(page.locator("#headline")).to_contain_text(f"The model drew {with_article(digit)} in", timeout=LONG)
     assert source(first, "after") != source(second, "after")
     for page in (first, second):
         page.context.close()

@@ -8,8 +8,10 @@ import torch
 
 from vdu.errors import UserError
 from vdu.models import from_uint8
-from vdu.pretrain import fashion, tiny_sd
-from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, beta_quantile, load_state, train
+from vdu.pretrain import fashion, latent_diffusion, loop
+from vdu.pretrain.ddpm import TrainingConfig, beta_quantile, train
+from vdu.pretrain.loop import load_state
+from vdu.pretrain.teachers import Autoguidance, ExactAtHighNoise
 
 UNET = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "block_out_channels": (4, 8),
         "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 2,
@@ -28,11 +30,11 @@ def test_a_killed_run_continues_exactly(images, tmp_path, monkeypatch):
     class Killed(Exception):
         pass
 
-    def die(text, **_):
-        if text.startswith("step 3/"):
+    def die(config, work, done, *_):
+        if done == 3:
             raise Killed
 
-    monkeypatch.setattr("builtins.print", die)
+    monkeypatch.setattr(loop, "log", die)
     with pytest.raises(Killed):
         train(images, CONFIG, tmp_path / "killed", save_every=3)
     monkeypatch.undo()
@@ -92,19 +94,19 @@ def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):
 
 
 def test_a_tokenizer_is_the_same_every_time_and_knows_its_words():
-    first, second = (tiny_sd.make_tokenizer() for _ in range(2))
+    first, second = (latent_diffusion.make_tokenizer() for _ in range(2))
     assert first.get_vocab() == second.get_vocab()
     assert all(len(first(word).input_ids) == 3 for word in fashion.vocabulary() if "-" not in word)
 
 
 def test_standard_latents_decode_to_the_same_pictures():
-    network = tiny_sd.make_autoencoder().eval()
+    network = latent_diffusion.make_autoencoder().eval()
     pictures = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     batch = from_uint8(pictures)
     with torch.no_grad():
         before = network.encode(batch).latent_dist
         decoded = network.decode(before.mean).sample
-        tiny_sd.standardise(network, pictures)
+        latent_diffusion.standardise(network, pictures)
         after = network.encode(batch).latent_dist
         torch.testing.assert_close(network.decode(after.mean).sample, decoded, atol=1e-3, rtol=1e-3)
     deviation = before.mean.std((0, 2, 3)).view(1, -1, 1, 1)

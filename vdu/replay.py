@@ -8,8 +8,8 @@ from torch import Tensor
 
 from vdu.concepts.base import TARGET, Concept
 from vdu.events import Preview, Progress
+from vdu.intervals import least_rate
 from vdu.judges.base import Judge
-from vdu.judges.error_rates import least_rate
 from vdu.models import Model
 from vdu.recipe import Recipe
 from vdu.samples import Samples, draw, draw_pristine

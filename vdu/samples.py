@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from vdu.concepts.base import KEPT, Axes, ClassSets, PromptKind, PromptSpec
+from vdu.concepts.base import KEPT, TARGET, Axes, ClassSets, PromptKind, PromptSpec
 from vdu.events import Clock, Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, sample
@@ -26,7 +26,7 @@ class Classifies(Protocol):
         """Probabilities (n, classes) and features (n, k, float64) of uint8 images (n, c, h, w)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Samples:
     """Images that a model drew, what each was sampled for, and what the judge made of them, in the order of their seeds."""
 
@@ -45,6 +45,11 @@ class Samples:
     def of_kind(self, kind: PromptKind) -> Tensor:
         """Which of the samples are of a kind, bool (n,)."""
         return torch.tensor([spec.kind == kind for spec in self.specs])
+
+    @property
+    def targets(self) -> Tensor:
+        """Which of the samples have a prompt that names what is to be forgotten, bool (n,); without prompts all of them."""
+        return self.of_kind(TARGET)
 
     def showing(self, class_sets: ClassSets) -> Tensor:
         """Which of the samples show all classes of any of the sets, bool (n,)."""

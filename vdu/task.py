@@ -9,13 +9,15 @@ from pathlib import Path
 from vdu.catalog import CATALOG, JUDGED, TRAIN_FIRST, Entry, entry_of
 from vdu.concepts.base import Concept, ConceptRequest, history
 from vdu.concepts.pictures import PictureConcept
-from vdu.concepts.prompt import PromptConcept
+from vdu.concepts.prompt import KEEP, PromptConcept
 from vdu.data.forget_set import ForgetSet, PictureSource, UserPictures
 from vdu.errors import UserError
 from vdu.judges.base import Judge
 from vdu.judges.clip import CLIP, ClipJudge
 from vdu.judges.fitted import FittedJudge, backbone
 from vdu.judges.nudenet import NUDENET, NudeNetJudge
+from vdu.metrics import Evidence, Figures, measure
+from vdu.metrics.reference import Reference
 from vdu.models import (
     FULL_SIZE,
     PHOTOGRAPHS,
@@ -32,7 +34,7 @@ from vdu.models import (
     pick_device,
 )
 from vdu.recipe import Recipe, resolve
-from vdu.reference import Reference
+from vdu.samples import Samples
 
 PICTURES = "pictures"  # the judge that is fitted on a user's pictures
 
@@ -67,6 +69,10 @@ class Task:
         if not self._forget_set:
             self._forget_set.append(self.source.forget_set(self.concept))
         return self._forget_set[0]
+
+    def measure(self, samples: Samples, before: Samples | None = None) -> Figures:
+        """All figures of the model that drew the samples; with what it drew before it was changed, also how far it moved."""
+        return measure(Evidence(samples, self.concept, self.reference, self.judge.error_rates, before))
 
 
 def open_task(recipe: Recipe, start: str = "") -> Task:
@@ -105,9 +111,8 @@ def choose_judge(name: str, model: Model, folder: Path, entry: Entry | None, req
     if entry and shipped:
         return shipped_parts(entry, folder, request)
     for like in JUDGED if shipped else ():
-        if (like.shape, like.takes_prompts) == (model.image_shape, model.takes_prompts) and not (
-            own and not knows(like, request.forget)
-        ):
+        fits = (like.shape, like.takes_prompts) == (model.image_shape, model.takes_prompts)
+        if fits and not (own and not knows(like, request.forget)):
             return shipped_parts(like, folder, request)
     return (prompt_parts if model.takes_prompts else picture_parts)(name, model, folder, request)
 
@@ -184,6 +189,35 @@ def kind_of(name: str) -> str:
             folder = hub.fetch(name, ())
         return kind_in(folder)
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
+
+
+def classes_of(name: str) -> tuple[str, ...]:
+    """The classes of a model.
+
+    Raises:
+        UserError: if there is no such model, or nothing is known of its classes.
+    """
+    if entry := entry_of(name):
+        return entry.classes
+    model, _, _ = open_model(name, "cpu")
+    if like := like_of(model):
+        return like.classes
+    raise UserError(f"'{name}' has no classes that are known here; choose one of {', '.join(CATALOG)}.")
+
+
+def like_of(model: Model) -> Entry | None:
+    """The entry whose judge fits a model's images: the first of that shape which takes prompts as the model does."""
+    wanted = (model.image_shape, model.takes_prompts)
+    return next((entry for entry in JUDGED if (entry.shape, entry.takes_prompts) == wanted), None)
+
+
+def sample_prompts(name: str, model: Model) -> tuple[str | None, ...]:
+    """Prompts that together show what a model draws; (None,) for a model without prompts."""
+    if not model.takes_prompts:
+        return (None,)
+    if entry := entry_of(name) or like_of(model):
+        return entry.concept(entry.classes[0]).prompts
+    return ("anything", *KEEP)
 
 
 def shape_of(name: str) -> tuple[int, int, int] | None:

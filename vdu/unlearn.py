@@ -11,7 +11,6 @@ not looked at.
 from collections.abc import Generator
 
 from vdu.events import Event, Finished, Measured
-from vdu.measure import figures_of
 from vdu.replay import draw_replay
 from vdu.run import Run
 from vdu.samples import draw, draw_pristine
@@ -58,5 +57,5 @@ def measured(run: Run, side: str) -> Measured:
     """Put figures to the samples of a side."""
     with run.timed("evaluate"):
         before = run.before if side == "after" else None
-        run.figures[side] = figures_of(getattr(run, side), run.task, before)
+        run.figures[side] = run.task.measure(getattr(run, side), before)
     return Measured(side, run.figures[side])

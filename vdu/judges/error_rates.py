@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from vdu.metrics import Z95, wilson
+from vdu.intervals import Z95, wilson
 
 
 @dataclass(frozen=True)
@@ -67,21 +67,6 @@ class ErrorRates:
             "kept": 0 if self.drawn else self.rest,
             "drawn": self.rest if self.drawn else 0,
         }
-
-
-def least_rate(hits: int, count: int) -> float:
-    """The one-sided 95 % lower bound of a rate (Clopper & Pearson 1934): what `hits` of `count` prove; 0 for no hits.
-
-    It is the rate at which as many hits or more would be seen one time in twenty.
-    """
-    if hits == 0:
-        return 0.0
-    low, high = 0.0, hits / count
-    for _ in range(50):  # bisection: the chance grows with the rate
-        rate = (low + high) / 2
-        fewer = sum(math.comb(count, k) * rate**k * (1 - rate) ** (count - k) for k in range(hits))
-        low, high = (rate, high) if 1 - fewer < 0.05 else (low, rate)
-    return low
 
 
 def rogan_gladen(apparent: float, sensitivity: float, specificity: float) -> float:

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from vdu.data.pictures import MOST_PICTURES, read_each
 from vdu.errors import UserError
+from vdu.export import write_run, zip_model
 from vdu.page.view import RunView, live_view, write_comparison
-from vdu.report import report_of, write_run, zip_model
+from vdu.report import report_of
 from vdu.run import Run
 
 START = "start"  # in a session's folder: the model that its run goes on from

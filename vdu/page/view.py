@@ -14,8 +14,9 @@ from torch import Tensor
 from vdu.catalog import CATALOG
 from vdu.concepts.base import INSTEAD, UNPROMPTED, PromptSpec
 from vdu.events import Preview
+from vdu.export import preview_sheet
 from vdu.page.markup import png
-from vdu.report import Report, preview_sheet
+from vdu.report import Report
 from vdu.run import Run
 
 LEFT_OPEN, NO_PROMPT = -1, -2  # in place of the class that a prompt names

@@ -6,7 +6,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from vdu.classifier import Classifier
+from vdu.judges.classifier import Classifier
 from vdu.models import autocast
 
 

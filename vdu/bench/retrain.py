@@ -8,27 +8,23 @@ import json
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from vdu.bench import SETTINGS, mean_over_runs, pooled_rate, read_rows, table
-from vdu.catalog import open_model
+from vdu.bench.quality import SETTINGS
+from vdu.bench.tables import Row, finished, mean_over_runs, pooled_rate, read_rows, table
 from vdu.errors import UserError
-from vdu.measure import Samples, draw, figures_of
 from vdu.metrics import Moments, frechet_distance, total_variation
-from vdu.models import pick_device
+from vdu.pretrain.retrained import WITH_ALL, WITHOUT
 from vdu.recipe import Recipe
-from vdu.sampling import drain, image_seeds
-from vdu.unlearn import Run, unlearn
+from vdu.samples import Samples, draw
+from vdu.sampling import image_seeds, run_to_end
+from vdu.task import open_task
 
-WITH_ALL, WITHOUT = "with-all", "without-"  # names of the folders
 UNLEARNED = ("default", "vdu", "one-step", "neggrad")  # settings of the quality table
 OTHER_SEEDS = 500_000  # added to a seed: what two draws from one model differ by
 HEAD = ("model", "runs × n", "forget rate [95 %]", "u-FID [95 %]", "from the retrained: Fréchet distance [95 %]", "share (TV)")
-
-Row = dict[str, Any]
 
 
 def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: Callable[[str], None]) -> None:
@@ -64,17 +60,16 @@ def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: 
 def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]:
     """One row a model, for one digit and seed: retrained, drawn again, with everything, and unlearned in several ways."""
     shared = {"model": str(folder / WITH_ALL), "forget": digit, "seed": seed, "samples": samples}
-    plain = Recipe.from_dict(shared)
-    gone, entry = open_model(str(folder / f"{WITHOUT}{digit}"), pick_device(plain.device))
+    task = open_task(Recipe.from_dict(shared | {"model": str(folder / f"{WITHOUT}{digit}")}))
 
     def drawn(seeds: list[int]) -> Samples:
-        return drain(draw("sample", gone, entry, seeds, plain.how))
+        return run_to_end(draw("sample", task.model, task.judge, seeds, task.recipe.how))
 
     goal = drawn(image_seeds(seed, samples))
-    index = entry.classes.index(digit)
+    index = task.concept.classes.index(digit)
 
     def row(model: str, those: Samples) -> Row:
-        figures = figures_of(those, entry, digit)
+        figures = task.measure(those)
         return {
             "model": model, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
             "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
@@ -85,9 +80,7 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
     yield row("retrained without it", goal)
     yield row("the same, other seeds", drawn(image_seeds(seed + OTHER_SEEDS, samples)))
     for setting in UNLEARNED:
-        run = Run(Recipe.from_dict(shared | SETTINGS[setting].changes))
-        for _ in unlearn(run):
-            pass
+        run = finished(Recipe.from_dict(shared | SETTINGS[setting].changes))
         if setting == UNLEARNED[0]:
             yield row("with all ten, untouched", run.before)
         yield row(SETTINGS[setting].words, run.after)

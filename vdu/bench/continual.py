@@ -7,22 +7,23 @@ both are measured against the model as it came, from the same seeds.
 import json
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from vdu.bench import read_rows, table
-from vdu.catalog import open_model
-from vdu.entries import Entry
+from vdu.bench.tables import Row, finished, read_rows, table
 from vdu.errors import UserError
-from vdu.measure import Samples, changes, figures_of, rate
+from vdu.export import write_run
+from vdu.metrics import rate
 from vdu.recipe import Recipe
-from vdu.report import write_run
-from vdu.unlearn import Run, unlearn
+from vdu.run import Run
+from vdu.samples import Samples
+from vdu.task import open_task
 
+# Figures of how far what should stay has moved.
+CHANGES = ("retained_drift", "retained_same_class", "retained_same_class_ci95", "retained_share_tv", "least_retained_ratio",
+           "least_retained_class")  # fmt: skip
 HEAD = ("requests", "forget rate of each [95 %]", "u-FID of the rest ÷ the original's", "seeds of the rest that draw the same",
         "drift", "clear", "steps, scale")  # fmt: skip
-
-Row = dict[str, Any]
 
 
 def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[str], None]) -> None:
@@ -40,23 +41,21 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
     if len(forgets) < 2:
         raise UserError("One after another takes two at least: --forget 3 8")
     read_rows(target)  # refuses to write over something else
-    entry = open_model(recipe.model, "cpu", recipe.words)[1]
-    if entry.takes_words or not entry.statistics:
+    task = open_task(replace(recipe, forget=", ".join(forgets)))
+    if task.concept.takes_prompts or not task.reference.statistics:
         raise UserError(f"'{recipe.model}' cannot be measured so; take a model without words from the box.")
-    entry.plan(", ".join(forgets), 1)  # refuses at once what would be refused after hours
+    task.concept.plan(1)  # refuses at once what would be refused after hours
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         start, original = "", None
         for place, forget in enumerate([*forgets, ", ".join(forgets)]):
             last = place == len(forgets)
-            run = Run(Recipe.from_dict(recipe.to_dict() | {"forget": forget}), "" if last else start)
-            for _ in unlearn(run):
-                pass
+            run = finished(replace(recipe, forget=forget), "" if last else start)
             report = write_run(run, Path(scratch) / str(place))
             start, original = str(Path(scratch) / str(place) / "unlearned"), original or run.before
             names = forgets if last else forgets[: place + 1]
             requests = "all at once: " + ", ".join(names) if last else " → ".join(names)
-            rows.append({"requests": requests, **row_of(run.entry, forget, names, original, run.after),
+            rows.append({"requests": requests, **row_of(run, names, original),
                          "steps": report["steps_taken"], "scale": report["scale"], "seconds": report["seconds"],
                          "recipe": report["recipe"]})  # fmt: skip
             target.write_text(json.dumps(rows, indent=1) + "\n")
@@ -64,17 +63,18 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
     print(summary(rows))
 
 
-def row_of(entry: Entry, forget: str, names: list[str], original: Samples, now: Samples) -> Row:
+def row_of(run: Run, names: list[str], original: Samples) -> Row:
     """What the requests so far have done, against the model as it came."""
-    before, after = (figures_of(part, entry, forget) for part in (original, now))
-    rates = {name: rate("forget_rate", now.showing(entry.wanted(name))) for name in names}
+    now, concept = run.after, run.task.concept
+    before, after = run.task.measure(original), run.task.measure(now, original)
+    rates = {name: rate("forget_rate", now.showing(concept.class_sets_of(name))) for name in names}
     return {
         "forget_rates": {name: (found["forget_rate"], *found["forget_rate_ci95"]) for name, found in rates.items()},
         "samples": len(now.images),
         "u_fid_before": before["retain_fid"],
         "u_fid": after["retain_fid"],
         "confident": after["confident"],
-        **changes(original, now, entry, forget),
+        **{name: after[name] for name in CHANGES if name in after},
     }
 
 

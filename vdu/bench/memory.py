@@ -5,8 +5,6 @@ Needs no network. On a GPU the peak is that of its allocator, on a CPU that of t
 
 import gc
 import json
-import resource
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,17 +13,18 @@ import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from vdu.bench import read_rows
-from vdu.entries import ASSETS
-from vdu.measure import Samples
+from vdu.assets import ASSETS
+from vdu.bench.tables import read_rows
 from vdu.models import StableDiffusion, pick_device
 from vdu.recipe import Recipe
 from vdu.replay import Replay
-from vdu.sampling import HowToSample, drain, image_seeds, sample
-from vdu.unlearn import Run, optimise
+from vdu.run import Run
+from vdu.samples import Samples
+from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
+from vdu.steps import take_steps
+from vdu.system import peak_memory_mib
 
 FORGET, PROMPT_TOKENS, REPLAYED = "a painting [by nobody]", 77, 24
-GIB = 2**30
 
 
 def random_model(folder: Path) -> Path:
@@ -56,20 +55,19 @@ def random_model(folder: Path) -> Path:
 
 def random_replay(run: Run) -> Replay:
     """What the model might have drawn, without drawing it: noise, of which the judge says that it is what it was asked for."""
-    asks = run.entry.plan(run.recipe.forget, run.recipe.replay)
-    shape = len(asks), *run.model.image_shape
+    concept = run.task.concept
+    specs = concept.plan(run.recipe.replay)
+    shape = len(specs), *run.model.image_shape
     images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    classes = torch.tensor([ask.classes if ask.in_place_of is None else (len(run.entry.classes) - 1,) for ask in asks])
-    judged = torch.nn.functional.one_hot(classes[:, 0], len(run.entry.classes)).float()
-    samples = Samples(images, judged, judged.double(), classes, tuple(asks))
-    return Replay(run.recipe, run.entry, image_seeds(0, len(asks)), samples)
+    classes = torch.tensor([spec.classes if spec.in_place_of is None else (len(concept.classes) - 1,) for spec in specs])
+    judged = torch.nn.functional.one_hot(classes[:, 0], len(concept.classes)).float()
+    samples = Samples(images, judged, judged.double(), classes, tuple(specs))
+    return Replay(concept, run.task.judge, run.recipe.how, image_seeds(0, len(specs)), samples)
 
 
 def peak(device: str) -> float:
-    """The most memory that was in use, GiB, since the last reset of a GPU's statistics or since the process began."""
-    if device == "cuda":
-        return torch.cuda.max_memory_reserved() / GIB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / GIB
+    """The most memory in use so far, GiB: of this process, or on a GPU since the last reset of its statistics."""
+    return peak_memory_mib(device, reserved=True) / 1024
 
 
 def memory(
@@ -102,7 +100,7 @@ def memory(
                         replay=REPLAYED)  # fmt: skip
         run = Run(recipe)
         run.replay, times = random_replay(run), [time.monotonic()]
-        for _ in optimise(run, run.model.clone()):
+        for _ in take_steps(run, run.model.clone()):
             if len(run.steps) == len(times):
                 times.append(time.monotonic())
         seconds = (times[-1] - times[1]) / max(1, len(times) - 2)
@@ -116,7 +114,7 @@ def memory(
             "peak_gib": peak(device),
         }
         started = time.monotonic()
-        drain(sample(run.model, image_seeds(0, 1), HowToSample(2, "ode", recipe.guidance), ["a dog"]))
+        run_to_end(sample(run.model, image_seeds(0, 1), HowToSample(2, "ode", recipe.guidance), ["a dog"]))
         row |= {"seconds_an_evaluation": (time.monotonic() - started) / 2, "peak_gib_with_drawing": peak(device)}
         rows.append(row)
         target.write_text(json.dumps(rows, indent=1) + "\n")

@@ -7,7 +7,7 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vdu.metrics import Moments, load_statistics
+from vdu.metrics.frechet import Moments, load_statistics
 
 
 class Reference:

@@ -1,4 +1,4 @@
-"""Measure what the README claims: `python -m vdu bench quality`, and where the class is decided: `bench timesteps`."""
+"""What forgetting costs in each setting, over classes and seeds: `python -m vdu bench quality`."""
 
 import json
 import statistics
@@ -7,24 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-from matplotlib.figure import Figure
-
 from vdu import charts
-from vdu.catalog import open_model
+from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, save, span, table
 from vdu.errors import UserError
-from vdu.metrics import Z95, wilson
-from vdu.models import from_uint8, pick_device
-from vdu.recipe import Recipe
+from vdu.recipe import Recipe, resolve
 from vdu.report import report_of
-from vdu.sampling import drain, image_seeds, sample, timestep_grid
-from vdu.unlearn import Run, unlearn
-
-Row = dict[str, Any]
+from vdu.run import Run
+from vdu.task import kind_of
+from vdu.unlearn import unlearn
 
 # The bar for one run of the default recipe: figure -> (limit, whether smaller is better).
 BAR = {"forget_rate": (0.02, True), "u_fid_ratio": (1.5, True), "least_ratio": (0.5, False), "unlearn_s": (40.0, True)}
-WORDED_BAR = {  # for models that take words
+PROMPTED_BAR = {  # of a model with prompts
     "forget_rate": (0.02, True),
     "paraphrase_rate": (0.05, True),
     "ira_ratio": (0.97, False),
@@ -150,7 +144,7 @@ def line_of(setting: str, row: Row) -> str:
 
 def misses(row: Row) -> list[str]:
     """Which limits of the bar a row misses."""
-    bar = WORDED_BAR if "ira" in row else BAR
+    bar = PROMPTED_BAR if "ira" in row else BAR
     return [name for name, (limit, small) in bar.items() if (row[name] > limit if small else row[name] < limit)]
 
 
@@ -191,12 +185,17 @@ def quality(
 
 
 def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str], None]) -> Row:
-    """The row of a recipe: one of those known, or that of a run, which joins them and is written at once."""
+    """The row of a recipe: one of those known, or that of a run, which joins them and is written at once.
+
+    Raises:
+        UserError: if there are no real images to measure against.
+    """
+    recipe = resolve(recipe, kind_of(recipe.model))
     for row in known:
         if row["recipe"] == recipe.to_dict():
             return row
     run = Run(recipe)
-    if not run.entry.statistics:
+    if not run.task.reference.statistics:
         raise UserError(f"There are no real images to measure '{recipe.model}' against; use `python -m vdu unlearn`.")
     for _ in unlearn(run):
         pass
@@ -206,104 +205,10 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
     return known[-1]
 
 
-def pictures(
-    model: str,
-    forget: str,
-    methods: list[str],
-    counts: list[int],
-    seeds: list[int],
-    samples: int,
-    target: Path,
-    show: Callable[[str], None],
-    plot: Path | None = None,
-) -> None:
-    """The data-constrained question: how well is a class forgotten with 1, 4, 16 … real pictures of it, and at what cost.
-
-    Prints a Markdown table with a line a method and count, over the seeds; writes the rows as JSON, and goes on there where
-    it was cut short; draws them in `plot`.
-
-    Raises:
-        UserError: if `target` holds something else.
-    """
-    known, tables = read_rows(target), {}
-    for method in methods:
-        for count in counts:
-            changes = {"model": model, "forget": forget, "samples": samples, "method": method, "forget_images": count}
-            recipes = [Recipe.from_dict(changes | {"seed": seed}) for seed in seeds]
-            tables[method, count] = [row_for(recipe, known, target, show) for recipe in recipes]
-    head = ["method", "pictures", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before", "worst"]
-    lines = []
-    for (method, count), rows in tables.items():
-        ratios = [row["u_fid_ratio"] for row in rows]
-        lines.append([
-            method, str(count), f"{len(rows)} × {samples:,}", pooled_rate(rows),
-            f"{max(row['forget_rate'] for row in rows):.1%}", mean_over_runs(ratios), f"{max(ratios):.2f}",
-        ])  # fmt: skip
-    print(table(head, lines))
-    if plot:
-        points = {method: [(count, *pooled(tables[method, count]), statistics.fmean(row["u_fid_ratio"] for row in
-                  tables[method, count])) for count in counts] for method in methods}  # fmt: skip
-        save(charts.few_pictures(points, forget), plot)
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as a PNG on white."""
-    figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
-
-
-def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
-    """The rows of an earlier table, or none.
-
-    Raises:
-        UserError: if the file holds something else: not rows that all have a `mark`.
-    """
-    if not target.exists():
-        return []
-    try:
-        rows = json.loads(target.read_text())
-        assert all(mark in row for row in rows)
-    except (OSError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"'{target}' exists and is not a table of this command; choose another --out.") from error
-    return rows
-
-
-def pooled(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> tuple[float, float, float]:
-    """A rate over all samples of some runs, and its Wilson interval."""
-    total = sum(row[count] for row in rows)
-    hits = sum(round(row[name] * row[count]) for row in rows)
-    return hits / total, *wilson(hits, total)
-
-
-def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> str:
-    """`pooled` in words."""
-    rate, low, high = pooled(rows, name, count)
-    return f"{rate:.2%} [{low:.2%}–{high:.2%}]"
-
-
-def mean_over_runs(values: list[float]) -> str:
-    """A mean over runs, with the normal 95 % interval of that mean where there are at least three."""
-    mean = statistics.fmean(values)
-    if len(values) < 3:
-        return f"{mean:.2f}"
-    half = Z95 * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:.2f} [{mean - half:.2f}–{mean + half:.2f}]"
-
-
-def span(seconds: list[float]) -> str:
-    """From the least to the most, or the one."""
-    low, high = (f"{end:.0f}" for end in (min(seconds), max(seconds)))
-    return f"{low} s" if low == high else f"{low}–{high} s"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
-
-
 def settings_table(tables: dict[str, list[Row]]) -> str:
     """One line a setting, over all of its runs."""
     if all("ira" in row for rows in tables.values() for row in rows):
-        return worded_table({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
+        return prompted_table({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
     head = ["setting", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before: mean [95 %]", "worst",
             "least kept share", "shares moved (TV)", "unlearning", "meet the bar"]  # fmt: skip
     lines = []
@@ -322,7 +227,7 @@ def classes_table(rows: list[Row]) -> str:
     """One line a class, over its seeds."""
     if all("ira" in row for row in rows):
         names = dict.fromkeys(row["forget"] for row in rows)
-        return worded_table({name: [row for row in rows if row["forget"] == name] for name in names}, "forget")
+        return prompted_table({name: [row for row in rows if row["forget"] == name] for name in names}, "forget")
     head = ["forget", "forget rate before", "after [95 %]", "worst seed", "u-FID after ÷ before: mean, worst",
             "least kept share", "shares moved (TV)"]  # fmt: skip
     lines = []
@@ -337,7 +242,7 @@ def classes_table(rows: list[Row]) -> str:
     return table(head, lines)
 
 
-def worded_table(tables: dict[str, list[Row]], title: str) -> str:
+def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
     """One line a group of runs, for models that take words."""
     head = [title, "runs × n", "forget rate [95 %]", "worst run", "in other words [95 %]", "left open", "no prompt",
             "IRA before → after, worst ratio", "CRA before → after, worst ratio", "u-FID after ÷ before", "unlearning",
@@ -360,35 +265,3 @@ def worded_table(tables: dict[str, list[Row]], title: str) -> str:
             f"{sum(misses(row) in ([], ['unlearn_s']) for row in rows)} of {len(rows)}",
         ])  # fmt: skip
     return table(head, lines)
-
-
-def timesteps(model: str, images: int, target: Path, show: Callable[[str], None], picture: Path | None = None) -> None:
-    """Noise real images of every class to each timestep of the sampler, let the model draw on, and see what comes back.
-
-    Where nearly all come back as the same class, x_t still says what it is, and there is nothing to forget by: the model only
-    renders it. Where they come back as anything, x_t says nothing yet. In between the class is decided.
-
-    Args:
-        model: a catalog name or folder.
-        images: of each class.
-        target: JSON to write: one row a timestep.
-        show: called with a line a timestep.
-        picture: PNG to draw.
-    """
-    read_rows(target, "same_class")  # refuses to write over something else
-    network, entry = open_model(model, pick_device("auto"))
-    recipe, clean = Recipe(), torch.cat([entry.forget_images(name)[:images] for name in entry.classes])
-    truth = torch.arange(len(entry.classes)).repeat_interleave(images)
-    rows = []
-    for skip, t in enumerate(timestep_grid(recipe.sampler_steps, len(network.alpha_bar))):
-        seeds = image_seeds(skip, len(clean))
-        stream = sample(network, seeds, recipe.how, clean=from_uint8(clean), skip=skip)
-        probabilities, _ = entry.judge(drain(stream))
-        same = int((probabilities.argmax(1) == truth).sum())
-        rows.append(
-            {"t": t, "images": len(clean), "same_class": same / len(clean), "same_class_ci95": wilson(same, len(clean))}
-        )
-        show(f"t = {t:3d}: {same / len(clean):6.1%} of {len(clean)} images come back as the same class")
-    target.write_text(json.dumps(rows, indent=1) + "\n")
-    if picture:
-        save(charts.class_memory(rows, (recipe.t_min, recipe.t_max)), picture)

@@ -1,9 +1,5 @@
-"""What the model still draws: forget rate, PUL, u-FID, class shares and how far the kept images moved, with intervals.
+"""Fréchet distance (FID) of the retained samples to real images, in the judge's features, and files of statistics."""
 
-Every function works on the judge's probabilities (n, classes) or features (n, k), so that it can be checked by hand.
-"""
-
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,28 +8,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-Z95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
+from vdu.intervals import Z95
+from vdu.metrics.base import Evidence, Figures, Metric, Reference
+
 BOOTSTRAP_DRAWS = 40
 FLOOR_DRAWS = 4
-
-
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate (Wilson 1927).
-
-    Raises:
-        ValueError: if count is not positive or hits lies outside 0 … count.
-    """
-    if count <= 0 or not 0 <= hits <= count:
-        raise ValueError(f"{hits} of {count} is not a rate")
-    rate, spread = hits / count, Z95**2 / count
-    centre = (rate + spread / 2) / (1 + spread)
-    half = Z95 / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
-    return (0.0 if hits == 0 else centre - half), (1.0 if hits == count else centre + half)
-
-
-def percentage_of_unlearning(before: float, after: float) -> float | None:
-    """PUL = 100 (before - after) / before of two forget rates; None where the model never drew the class."""
-    return None if before == 0 else 100 * (before - after) / before
 
 
 @dataclass
@@ -92,6 +71,9 @@ def real_floor(real: Tensor, reference: Moments, count: int, seed: int = 0) -> f
 
     Args:
         real: features (m, k) of real images that are not in the reference; drawn from with replacement if m < count.
+        reference: moments of the real images that the samples are compared with.
+        count: how many images are drawn, n >= 2.
+        seed: of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     distances = []
@@ -104,22 +86,39 @@ def real_floor(real: Tensor, reference: Moments, count: int, seed: int = 0) -> f
     return sum(distances) / len(distances)
 
 
-def total_variation(one: Sequence[float], two: Sequence[float]) -> float:
-    """Total variation distance, in [0, 1], of two non-negative vectors after each is normalised; 1 if one is all zero."""
-    first, second = torch.tensor(one, dtype=torch.float64), torch.tensor(two, dtype=torch.float64)
-    if not (first.any() and second.any()):
-        return 1.0
-    return ((first / first.sum() - second / second.sum()).abs().sum() / 2).item()
+def pooled_statistics(reference: Reference, names: Sequence[str]) -> Moments:
+    """Moments of the real images of several classes together."""
+    return Moments.pooled([reference.statistics[name] for name in names])
 
 
-def relative_drift(before: Tensor, after: Tensor) -> float:
-    """How far same-seed images moved: mean feature distance of the pairs over that of unrelated images of `before`.
+def floor_of(reference: Reference, names: Sequence[str], count: int) -> float:
+    """`real_floor` for `count` real training images of several classes against the real test images of these classes."""
+    real = torch.cat([reference.real_features(name) for name in names])
+    return real_floor(real, pooled_statistics(reference, names), count)
 
-    Both (n, k); 0 means nothing moved, 1 means a pair is as unlike as two images drawn at random.
+
+def retain_fid(evidence: Evidence) -> Figures:
+    """Fréchet distance of the retained samples' features to those of real test images of the retained classes.
+
+    Returns:
+        retain_fid, retain_fid_ci95: the distance and its bootstrap interval.
+        retain_fid_floor: the distance of as many real training images, which a perfect model would have at this n.
+        retained_samples: n.
+        All but n are None for fewer than two retained samples, or without real images.
     """
-    moved = (before - after).norm(dim=1).mean()
-    unrelated = (before - before.roll(1, dims=0)).norm(dim=1).mean()
-    return (moved / unrelated).item() if unrelated else 0.0  # a judge may see nothing at all in any of them
+    distance = interval = floor = None
+    features, names = evidence.retained.features, evidence.concept.retained_classes
+    if evidence.reference.statistics and len(features) >= 2:
+        reference = pooled_statistics(evidence.reference, names)
+        distance = frechet_distance(Moments.of(features), reference)
+        interval = fid_interval(features, reference)
+        floor = floor_of(evidence.reference, names, len(features))
+    return {
+        "retain_fid": distance,
+        "retain_fid_ci95": interval,
+        "retain_fid_floor": floor,
+        "retained_samples": len(features),
+    }
 
 
 def save_statistics(parts: dict[str, Moments], path: Path) -> None:
@@ -140,3 +139,16 @@ def load_statistics(path: Path) -> dict[str, Moments]:
         name: Moments(int(tensors[f"{name}/count"]), *(tensors[f"{name}/{part}"].double() for part in ("mean", "covariance")))
         for name in sorted(names)
     }
+
+
+METRICS = (
+    Metric(
+        key="retain_fid",
+        compute=retain_fid,
+        label="u-FID",
+        meaning="Fréchet distance of the retained samples to real test images, in the judge's features",
+        format="{:.3f}",
+        better="lower",
+        order=30,
+    ),
+)

@@ -1,0 +1,46 @@
+"""A small run of training, which `test_processes` starts in several processes.
+
+trainer.py FOLDER: the whole run, and another one that is killed after it has saved.
+trainer.py FOLDER COMMAND …: the killed run goes on; then the command.
+"""
+
+import os
+import signal
+import sys
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from vdu.cli import main
+from vdu.pretrain import ddpm, loop, retrained
+from vdu.pretrain.ddpm import TrainingConfig, train
+
+UNET = {"sample_size": 8, "in_channels": 1, "out_channels": 1, "layers_per_block": 1, "block_out_channels": (4, 8),
+        "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2, "norm_num_groups": 2,
+        "add_attention": False}  # fmt: skip
+CONFIG = TrainingConfig(unet=UNET, steps=6, batch_size=4, warmup=2, constant_from=0.5, snapshots=2, early=2, flip=True)
+
+
+def train_in(work: Path) -> None:
+    """Six steps on random pictures in float32, in which the order of additions hardly matters."""
+    ddpm.autocast = lambda device: nullcontext()
+    random = torch.Generator().manual_seed(0)
+    train(torch.randint(0, 256, (16, 1, 8, 8), generator=random, dtype=torch.uint8), CONFIG, work, save_every=3)
+
+
+def log_and_die(config, work, done, *rest, log=loop.log):
+    log(config, work, done, *rest)
+    if done == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    folder, *then = sys.argv[1:]
+    if not then:
+        train_in(Path(folder, "whole"))
+        loop.log = log_and_die
+    train_in(Path(folder, "killed"))
+    retrained.CONFIG = replace(retrained.CONFIG, batch_size=4)
+    sys.exit(main(then))

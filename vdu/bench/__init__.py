@@ -1,0 +1,1 @@
+"""Experiments that measure what the documentation claims: `python -m vdu bench`."""

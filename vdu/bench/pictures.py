@@ -1,0 +1,50 @@
+"""How well a class is forgotten with 1, 4, 16 … real pictures of it, and at what cost: `python -m vdu bench pictures`."""
+
+import statistics
+from collections.abc import Callable
+from pathlib import Path
+
+from vdu import charts
+from vdu.bench.quality import row_for
+from vdu.bench.tables import mean_over_runs, pooled, pooled_rate, read_rows, save, table
+from vdu.recipe import Recipe
+
+
+def pictures(
+    model: str,
+    forget: str,
+    methods: list[str],
+    counts: list[int],
+    seeds: list[int],
+    samples: int,
+    target: Path,
+    show: Callable[[str], None],
+    plot: Path | None = None,
+) -> None:
+    """The data-constrained question: how well is a class forgotten with 1, 4, 16 … real pictures of it, and at what cost.
+
+    Prints a Markdown table with a line a method and count, over the seeds; writes the rows as JSON, and goes on there where
+    it was cut short; draws them in `plot`.
+
+    Raises:
+        UserError: if `target` holds something else.
+    """
+    known, tables = read_rows(target), {}
+    for method in methods:
+        for count in counts:
+            changes = {"model": model, "forget": forget, "samples": samples, "method": method, "forget_images": count}
+            recipes = [Recipe.from_dict(changes | {"seed": seed}) for seed in seeds]
+            tables[method, count] = [row_for(recipe, known, target, show) for recipe in recipes]
+    head = ["method", "pictures", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before", "worst"]
+    lines = []
+    for (method, count), rows in tables.items():
+        ratios = [row["u_fid_ratio"] for row in rows]
+        lines.append([
+            method, str(count), f"{len(rows)} × {samples:,}", pooled_rate(rows),
+            f"{max(row['forget_rate'] for row in rows):.1%}", mean_over_runs(ratios), f"{max(ratios):.2f}",
+        ])  # fmt: skip
+    print(table(head, lines))
+    if plot:
+        points = {method: [(count, *pooled(tables[method, count]), statistics.fmean(row["u_fid_ratio"] for row in
+                  tables[method, count])) for count in counts] for method in methods}  # fmt: skip
+        save(charts.few_pictures(points, forget), plot)

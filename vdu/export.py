@@ -1,0 +1,211 @@
+"""What a run leaves behind: report.json, picture sheets, the trajectory, and the unlearned model as a diffusers folder."""
+
+import csv
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import jinja2
+from huggingface_hub import EvalResult, ModelCardData
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from vdu.events import Preview
+from vdu.methods import METHODS
+from vdu.metrics import Figures, Metric, table_metrics
+from vdu.models.hub import is_id
+from vdu.report import Report, report_of
+from vdu.run import Run
+
+SCALE, COLUMNS, GAP = 3, 8, 3  # of a sheet: pixels a model pixel, images a row, pixels between images
+LARGEST = 256  # pixels of an image on a sheet at most; larger ones are reduced
+FRAME, PAPER = (232, 74, 63), (24, 26, 32)
+
+
+def as_picture(pixels: Tensor) -> Image.Image:
+    """A uint8 image (c, h, w) as a picture."""
+    return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
+
+
+def sheet(images: Tensor, framed: Tensor) -> Image.Image:
+    """Images (n, c, h, w), uint8, in rows of eight on dark paper; those in `framed` (n,) get a red frame."""
+    count, _, height, width = images.shape
+    scale = min(SCALE, LARGEST / max(height, width))
+    size, resampling = (round(width * scale), round(height * scale)), Image.Resampling.NEAREST
+    if scale < 1:
+        resampling = Image.Resampling.LANCZOS
+    cell_width, cell_height = (side + 2 * GAP for side in size)
+    columns = min(COLUMNS, count)
+    rows = -(-count // columns)
+    page = Image.new("RGB", (columns * cell_width, rows * cell_height), PAPER)
+    draw = ImageDraw.Draw(page)
+    for position, (pixels, red) in enumerate(zip(images, framed.tolist(), strict=True)):
+        left, top = position % columns * cell_width, position // columns * cell_height
+        picture = as_picture(pixels).convert("RGB")
+        if red:
+            draw.rectangle([left, top, left + cell_width - 1, top + cell_height - 1], fill=FRAME)
+        page.paste(picture.resize(size, resampling), (left + GAP, top + GAP))
+    return page
+
+
+def preview_sheet(preview: Preview) -> Image.Image:
+    """The picture sheet of a preview: rows of eight, the forgotten class framed."""
+    return sheet(preview.images, preview.forgotten)
+
+
+CARD = """---
+{{ card_data }}
+---
+# {{ title }}
+
+Made by VDU Studio with {{ method }}, seed {{ report.seed }}, {{ report.steps_taken }} steps; it stopped because \
+{{ report.stopped_because }}. The change of the weights was scaled by {{ scale }}.{{ sides }}
+
+{% for line in lines %}
+- {{ line }}
+{% endfor %}
+{% if report.earlier %}
+
+It went on from a model that had been changed before (runs: {{ report.earlier | length }}): “before” is that model.
+{% endif %}
+"""
+
+
+def forgotten_names(report: Report) -> list[str]:
+    """What a model's name says it is without: all that it has forgotten; if a run changed nothing, what it should have."""
+    return report["forgotten"] or [report["forget"]]
+
+
+def card_line(metric: Metric, before: Figures, after: Figures) -> str:
+    """A figure on the model card: before, after, and the 95 % interval of the latter."""
+    was = f"{metric.format.format(before[metric.key])} → " if before.get(metric.key) is not None else ""
+    interval = after.get(f"{metric.key}_ci95")
+    ends = f" (95 % {'–'.join(metric.format.format(end) for end in interval)})" if interval else ""
+    return f"{metric.label}: {was}{metric.format.format(after[metric.key])}{ends}"
+
+
+def model_card(report: Report) -> str:
+    """A README.md for the unlearned model, with its figures for people and, as a model-index, for the hub.
+
+    A model that came from a folder goes by that folder's name alone.
+    """
+    before, after = report["before"] or {}, report["after"] or {}
+    from_hub = is_id(report["model"]) and not Path(report["model"]).is_dir()
+    name = report["model"] if from_hub else Path(report["model"]).name
+    title = f"{name} without {' or '.join(forgotten_names(report))}"
+    measured = [metric for metric in table_metrics() if after.get(metric.key) is not None]
+    results = [
+        EvalResult(
+            task_type="text-to-image" if "ira" in before else "unconditional-image-generation",
+            dataset_type="samples",
+            dataset_name=f"{report['samples']:,} samples of the model itself",
+            metric_type=metric.key,
+            metric_name=metric.label,
+            metric_value=after[metric.key],
+        )
+        for metric in measured
+    ]
+    data = ModelCardData(
+        library_name="diffusers",
+        base_model=name if from_hub else None,
+        tags=["unlearning", "variational-diffusion-unlearning"],
+        model_name=title if results else None,
+        eval_results=results or None,
+    )
+    lines = [card_line(metric, before, after) for metric in measured]
+    if after.get("retain_fid") is not None:
+        lines.append(f"real against real, the u-FID at this n is {after['retain_fid_floor']:.3f}")
+    for other, rates in after.get("forgotten_before", {}).items():
+        low, high = rates["forget_rate_ci95"]
+        lines.append(f"of {other}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})")
+    return render_card(report, data, title, lines)
+
+
+def render_card(report: Report, data: ModelCardData, title: str, lines: list[str]) -> str:
+    """The model card as Markdown under its YAML."""
+    card = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(CARD)
+    return card.render(
+        card_data=data.to_yaml(),
+        title=title,
+        method=METHODS[report["method"]].title,
+        report=report,
+        scale=f"{report['scale']:g}",
+        sides=f" Measured with {report['samples']:,} samples a side." if lines else "",
+        lines=lines,
+    )
+
+
+def write_previews(run: Run, folder: Path) -> None:
+    """Write before.png, after.png and previews/step-NNNN.png."""
+    pictures = folder / "previews"
+    pictures.mkdir()
+    for preview in run.previews:
+        preview_sheet(preview).save(pictures / f"step-{preview.step:04d}.png", optimize=True)
+    if run.previews:
+        shutil.copy(pictures / f"step-{run.previews[0].step:04d}.png", folder / "before.png")
+        shutil.copy(pictures / f"step-{run.previews[-1].step:04d}.png", folder / "after.png")
+
+
+def write_trajectory(run: Run, path: Path) -> None:
+    """Write one row a step: the two terms, the loss, and at previews the estimated forget rate and damage."""
+    looks = {preview.step: preview for preview in run.previews}
+    with path.open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["step", "plasticity", "stability", "loss", "forget_rate", "damage"])
+        for taken in run.steps:
+            look = looks.get(taken.step)
+            rows.writerow(
+                [
+                    taken.step,
+                    taken.plasticity,
+                    taken.stability,
+                    taken.loss,
+                    *([look.forget_rate, look.damage] if look else ["", ""]),
+                ]
+            )
+
+
+def keep_variance(run: Run, folder: Path) -> None:
+    """Lay sigma*^2 beside an unlearned model where its start had one: it is the next run's, whose mu* the model is."""
+    source = run.model.folder / "posterior" / "variance.safetensors" if run.model.folder else None
+    if source and source.is_file():
+        (folder / "posterior").mkdir()
+        shutil.copy(source, folder / "posterior")
+
+
+def write_run(run: Run, folder: Path) -> Report:
+    """Leave a run in `folder`, which must not exist or be empty; it appears whole or not at all.
+
+    Returns:
+        the report that report.json holds.
+    """
+    report = report_of(run)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
+        partial = Path(scratch) / "run"
+        partial.mkdir()
+        write_previews(run, partial)
+        write_trajectory(run, partial / "trajectory.csv")
+        run.model.save(partial / "unlearned")
+        (partial / "unlearned" / "README.md").write_text(model_card(report), encoding="utf-8")
+        keep_variance(run, partial / "unlearned")
+        for place in (partial, partial / "unlearned"):  # in the latter it tells the next run what is forgotten already
+            (place / "report.json").write_text(json.dumps(report, indent=1) + "\n")
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    return report
+
+
+def zip_model(folder: Path, report: Report) -> Path:
+    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(forgotten_names(report))}")[:100]
+    source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+        for path in sorted(source.rglob("*")):
+            if path.is_file():
+                archive.write(path, Path(name) / path.relative_to(source))
+    return target

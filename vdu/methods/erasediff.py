@@ -1,0 +1,62 @@
+"""EraseDiff (Wu et al., CVPR 2025): keep the retain set's loss low, under the constraint that forget images lead to noise.
+
+Its retain set is what the frozen model drew of the rest, so that no real picture of another class is needed.
+"""
+
+import torch
+from torch import Tensor
+
+from vdu import losses
+from vdu.methods.base import Batch, Method, Terms
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
+
+
+def multiplier(retain: list[Tensor], forget: list[Tensor], eta: float) -> Tensor:
+    """The weight of the constraint, max(0, eta - <g_r, g_f> / |g_f|^2): with it the step lowers the forget loss f too.
+
+    Of all steps along which f falls at a rate of at least eta |g_f|^2, g_r + multiplier * g_f is the one nearest to g_r, the
+    gradient of the retain set's loss (the dynamic barrier of the paper's bi-level problem, to first order: the inner solution
+    counts as a constant).
+
+    Args:
+        retain, forget: gradients g_r and g_f, a tensor per parameter.
+        eta: how fast the forget loss must fall, >= 0.
+    """
+    inner = sum((one * two).sum() for one, two in zip(retain, forget, strict=True))
+    square = sum(one.square().sum() for one in forget)
+    return (eta - inner / square.clamp(min=1e-20)).clamp(min=0)
+
+
+def constrained(batch: Batch, state: None = None) -> Terms:
+    """The retain set's loss plus `multiplier` times the distance of the forget images' prediction to uniform noise.
+
+    eta is (1 - gamma) times `reach`.
+    """
+    forget, retain = batch.forget, batch.replay
+    noise = torch.rand(forget.states.shape, generator=batch.random).to(forget.states.device)
+    predicted = batch.model.predict_noise(forget.states, forget.t, forget.caption)
+    to_noise = (batch.weight * losses.per_image_error(predicted, noise)).mean()
+    kept = losses.per_image_error(batch.model.predict_noise(retain.states, retain.t, retain.condition), retain.noise).mean()
+    parameters = [*batch.parameters.values()]
+    gradients = [
+        [*torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)]
+        for term in (kept, to_noise)
+    ]
+    weight = multiplier(*gradients, eta=(1 - batch.gamma) * batch.reach)
+    plasticity = losses.plasticity_inducer(predicted, forget.noise, batch.weight)
+    return Terms(plasticity, kept, kept + weight * to_noise)
+
+
+METHOD = Method(
+    title="EraseDiff (2401.05779): noise as the target, bi-level with the retain set",
+    paper="2401.05779",
+    loss=constrained,
+    uses_retain_set=True,
+    experimental=True,
+    defaults={
+        UNCONDITIONAL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 2e-4, "steps": 60},
+        PHOTOGRAPHS: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
+        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60},
+        FULL_SIZE: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
+    },
+)

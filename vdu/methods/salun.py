@@ -1,0 +1,74 @@
+"""SalUn (Fan et al., ICLR 2024): forget images get another class as their target, and only salient weights change.
+
+Its retain set is what the frozen model drew of the rest, so that no real picture of another class is needed.
+"""
+
+from collections.abc import Generator, Iterator, Mapping
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from vdu import losses
+from vdu.events import Clock, Progress
+from vdu.methods.base import Batch, Method, Terms
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
+
+SALIENT = 0.5  # share of the weights that may change: the paper's default threshold
+BATCHES = 10  # that the saliency is averaged over
+
+Mask = Mapping[str, Tensor]
+
+
+def saliency_mask(batches: Iterator[Batch]) -> Generator[Progress, None, Mask]:
+    """1 for the share `SALIENT` of all weights whose gradient of the forget images' error is largest, 0 for the others."""
+    total: dict[str, Tensor] = {}
+    clock = Clock("prepare", BATCHES)
+    for done, batch in enumerate(islice(batches, BATCHES), start=1):
+        forget = batch.forget
+        predicted = batch.model.predict_noise(forget.states, forget.t, forget.condition)
+        error = losses.per_image_error(predicted, forget.noise).mean()
+        parameters = batch.parameters
+        gradients = torch.autograd.grad(error, [*parameters.values()], allow_unused=True, materialize_grads=True)
+        for name, gradient in zip(parameters, gradients, strict=True):
+            total[name] = total.get(name, 0) + gradient
+        yield clock.progress(done)
+    sizes = torch.cat([value.abs().flatten() for value in total.values()])
+    threshold = sizes.kthvalue(max(1, round((1 - SALIENT) * len(sizes)))).values
+    return {name: (value.abs() > threshold).to(value.dtype) for name, value in total.items()}
+
+
+def another_class(batch: Batch, state: Mask) -> Terms:
+    """(1 - gamma) times the distance to another class on forget images, plus gamma times the loss on the retain set.
+
+    With prompts the target is what the frozen model predicts at x_t for the prompt of a retained image. Without prompts a
+    class cannot be named; there it is E[epsilon | x_t] if x_0 were one of the retained images (`losses.noised_set`).
+    """
+    forget, retain = batch.forget, batch.replay
+    with torch.no_grad():
+        if batch.model.takes_prompts:
+            target = batch.frozen.predict_noise(forget.states, forget.t, retain.condition)
+        else:
+            _, target = losses.noised_set(forget.states, batch.frozen.alpha_bar[forget.t], batch.kept_set)
+    predicted = batch.model.predict_noise(forget.states, forget.t, forget.caption)
+    relabelled = (batch.weight * losses.per_image_error(predicted, target)).mean()
+    kept = losses.per_image_error(batch.model.predict_noise(retain.states, retain.t, retain.condition), retain.noise).mean()
+    plasticity = losses.plasticity_inducer(predicted, forget.noise, batch.weight)
+    return Terms(plasticity, kept, (1 - batch.gamma) * relabelled + batch.gamma * kept)
+
+
+METHOD = Method(
+    title="SalUn (2310.12508): another class as the target, in salient weights",
+    paper="2310.12508",
+    loss=another_class,
+    uses_retain_set=True,
+    prepare=saliency_mask,
+    mask=lambda state: state,
+    experimental=True,
+    defaults={
+        UNCONDITIONAL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
+        PHOTOGRAPHS: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
+        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60},
+        FULL_SIZE: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
+    },
+)

@@ -1,0 +1,69 @@
+"""What the model still draws: forget rate, PUL, u-FID, class shares and how far the retained images moved, with intervals.
+
+    figures = measure(Evidence(samples, concept, reference))
+    for metric in METRICS:
+        print(metric.label, metric.text(figures))
+
+A new metric is a new module of this package, see `vdu.metrics.base`.
+"""
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from vdu.intervals import Z95
+from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, rate, wilson
+from vdu.metrics.drift import relative_drift, total_variation
+from vdu.metrics.frechet import Moments, fid_interval, frechet_distance, load_statistics, real_floor, save_statistics
+from vdu.registry import collect
+
+if TYPE_CHECKING:
+    METRICS: tuple[Metric, ...]
+
+__all__ = [
+    "METRICS",
+    "Z95",
+    "Evidence",
+    "Figures",
+    "Group",
+    "Metric",
+    "Moments",
+    "estimate",
+    "fid_interval",
+    "frechet_distance",
+    "load_statistics",
+    "measure",
+    "rate",
+    "real_floor",
+    "relative_drift",
+    "save_statistics",
+    "table_metrics",
+    "total_variation",
+    "wilson",
+]
+
+
+@cache
+def _collected() -> tuple[Metric, ...]:
+    found = [metric for _, metrics in collect(__name__, "METRICS") for metric in metrics]
+    return tuple(sorted(found, key=lambda metric: metric.order))
+
+
+def __getattr__(name: str) -> Any:
+    """METRICS: every metric, in the order of report.json. Gathered at first use: its modules import what imports this one."""
+    if name == "METRICS":
+        return _collected()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def measure(evidence: Evidence) -> Figures:
+    """All figures that apply, as plain values, in the order of `METRICS`."""
+    return {
+        key: value for metric in _collected() if metric.applies(evidence) for key, value in metric.compute(evidence).items()
+    }
+
+
+def table_metrics() -> tuple[Metric, ...]:
+    """The metrics that are rows of a table, group by group."""
+    groups = list(Group)
+    shown = [metric for metric in _collected() if metric.label]
+    return tuple(sorted(shown, key=lambda metric: groups.index(metric.group)))

@@ -1,0 +1,118 @@
+"""How far the retained images moved: the same seeds before and after."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from vdu.metrics.base import Evidence, Figures, Group, Metric, rate
+
+
+def total_variation(one: Sequence[float], two: Sequence[float]) -> float:
+    """Total variation distance, in [0, 1], of two non-negative vectors after each is normalised; 1 if one is all zero."""
+    first, second = torch.tensor(one, dtype=torch.float64), torch.tensor(two, dtype=torch.float64)
+    if not (first.any() and second.any()):
+        return 1.0
+    return ((first / first.sum() - second / second.sum()).abs().sum() / 2).item()
+
+
+def relative_drift(before: Tensor, after: Tensor) -> float:
+    """How far same-seed images moved: mean feature distance of the pairs over that of unrelated images of `before`.
+
+    Both (n, k); 0 means nothing moved, 1 means a pair is as unlike as two images drawn at random.
+    """
+    moved = (before - after).norm(dim=1).mean()
+    unrelated = (before - before.roll(1, dims=0)).norm(dim=1).mean()
+    return (moved / unrelated).item() if unrelated else 0.0  # a judge may see nothing at all in any of them
+
+
+def applies(evidence: Evidence) -> bool:
+    """Whether some seed drew what is to be retained before the model was changed."""
+    return evidence.retained_pairs is not None
+
+
+def retained_drift(evidence: Evidence) -> Figures:
+    """`relative_drift` of the retained seeds."""
+    before, after = evidence.retained_pairs
+    return {"retained_drift": relative_drift(before.features, after.features)}
+
+
+def retained_same_class(evidence: Evidence) -> Figures:
+    """Share of the retained seeds whose image the judge still gives to the same class on every axis."""
+    before, after = evidence.retained_pairs
+    return rate("retained_same_class", (before.classes == after.classes).all(1))
+
+
+def retained_counts(evidence: Evidence) -> tuple[list[int], Tensor, Tensor]:
+    """Indices of the retained classes, and how many retained seeds drew each before and draw it now."""
+    concept = evidence.concept
+    axis, names = concept.axes_named[0], concept.classes
+    rows = [names.index(name) for name in concept.retained_classes]
+    before, after = (torch.bincount(part.classes[:, axis], minlength=len(names))[rows] for part in evidence.retained_pairs)
+    return rows, before, after
+
+
+def retained_share_tv(evidence: Evidence) -> Figures:
+    """Total variation between the retained classes' shares before and after."""
+    _, before, after = retained_counts(evidence)
+    return {"retained_share_tv": total_variation(before.tolist(), after.tolist())}
+
+
+def least_retained(evidence: Evidence) -> Figures:
+    """The smallest ratio after / before among the retained classes' counts, and its class."""
+    rows, before, after = retained_counts(evidence)
+    ratios = (after / before.clamp(min=1)).tolist()
+    worst = min(range(len(rows)), key=ratios.__getitem__)
+    return {"least_retained_ratio": ratios[worst], "least_retained_class": evidence.concept.classes[rows[worst]]}
+
+
+def changes(evidence: Evidence) -> Figures:
+    """All figures of this module; none where no seed drew what is to be retained."""
+    return {key: value for metric in METRICS if applies(evidence) for key, value in metric.compute(evidence).items()}
+
+
+METRICS = (
+    Metric(
+        key="retained_drift",
+        compute=retained_drift,
+        label="Drift",
+        meaning="how far the retained images moved; 1 is as far as to an unrelated image",
+        format="{:.2f}",
+        better="lower",
+        group=Group.CHANGE,
+        applies=applies,
+        order=90,
+    ),
+    Metric(
+        key="retained_same_class",
+        compute=retained_same_class,
+        label="Same class",
+        meaning="share of the retained seeds that still draw the same class",
+        better="higher",
+        group=Group.CHANGE,
+        applies=applies,
+        order=91,
+    ),
+    Metric(
+        key="retained_share_tv",
+        compute=retained_share_tv,
+        label="Shares moved",
+        meaning="total variation of the retained classes' shares, before against after",
+        format="{:.3f}",
+        better="lower",
+        group=Group.CHANGE,
+        applies=applies,
+        order=92,
+    ),
+    Metric(
+        key="least_retained_ratio",
+        compute=least_retained,
+        label="Least retained class",
+        meaning="what the retained class that lost most still has of its share",
+        format="{:.2f}",
+        better="higher",
+        group=Group.CHANGE,
+        applies=applies,
+        order=93,
+    ),
+)

@@ -1,0 +1,259 @@
+"""A training loop that can be killed: it leaves checkpoints, snapshots for a posterior and a log, and goes on from there.
+
+The learning rate warms up, falls linearly, and stays constant for the last part of the run. Snapshots taken in that
+constant part are draws around one optimum: their mean is the shipped model and mu*, their variance sigma*^2 (SWAG-diagonal,
+Maddox et al. 2019).
+"""
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from vdu.errors import UserError
+from vdu.pretrain.processes import agreed, average_gradients, is_main, mean, wait
+
+Parameters = dict[str, Tensor]
+Losses = Callable[[torch.Generator], tuple[Tensor, Tensor]]  # draws a batch; the loss to descend, and the one to show
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How long and how fast to train.
+
+    Attributes:
+        steps: optimiser steps in all.
+        batch_size: images per step.
+        peak_rate: learning rate after the warm-up of `warmup` steps.
+        floor_rate: learning rate of the constant last part, which starts at `constant_from` (a share of `steps`).
+        snapshots: how many snapshots of the raw weights to keep, evenly spread over the constant part.
+        early: after this step the running average is kept as early.safetensors, for `Autoguidance`; 0 keeps none.
+    """
+
+    steps: int
+    batch_size: int = 64
+    peak_rate: float = 1e-3
+    floor_rate: float = 2e-4
+    warmup: int = 100
+    constant_from: float = 0.8
+    snapshots: int = 20
+    early: int = 0
+    seed: int = 0
+
+    def rate(self, step: int) -> float:
+        """Learning rate of step `step`, counted from 0."""
+        if step < self.warmup:
+            return self.peak_rate * (step + 1) / self.warmup
+        progress = (step - self.warmup) / max(1.0, self.constant_from * self.steps - self.warmup)
+        return self.peak_rate + (self.floor_rate - self.peak_rate) * min(1.0, progress)
+
+    def snapshot_steps(self) -> list[int]:
+        """Steps after which a snapshot is taken."""
+        first, last = self.constant_from * self.steps, self.steps
+        return [round(first + (last - first) * (index + 1) / self.snapshots) for index in range(self.snapshots)]
+
+
+def save_state(path: Path, step: int, tensors: dict[str, Parameters]) -> None:
+    """Write groups of named tensors as one safetensors file, atomically."""
+    flat = {
+        f"{group}/{name}": tensor.detach().contiguous() for group, part in tensors.items() for name, tensor in part.items()
+    }
+    partial = path.with_suffix(".partial")
+    save_file(flat, partial, metadata={"step": str(step)})
+    partial.replace(path)
+
+
+def load_state(path: Path) -> tuple[int, dict[str, Parameters]]:
+    """Read what `save_state` wrote: (step, groups of named tensors)."""
+    groups: dict[str, Parameters] = {}
+    with safe_open(path, framework="pt") as file:
+        step = int(file.metadata()["step"])
+        for key in file.keys():  # noqa: SIM118 - not a dict
+            group, name = key.split("/", 1)
+            groups.setdefault(group, {})[name] = file.get_tensor(key)
+    return step, groups
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run carries from step to step.
+
+    Attributes:
+        network: what is trained, on its device.
+        average: exponential moving average of its parameters, by name.
+        optimizer: of these parameters.
+    """
+
+    network: nn.Module
+    average: Parameters
+    optimizer: torch.optim.AdamW
+
+    @classmethod
+    def fresh(cls, network: nn.Module, rate: float) -> "State":
+        """The state before the first step."""
+        named = dict(network.named_parameters())
+        average = {name: parameter.detach().clone() for name, parameter in named.items()}
+        return cls(network, average, torch.optim.AdamW(named.values(), lr=rate, weight_decay=1e-4, fused=True))
+
+    @property
+    def named(self) -> dict[str, nn.Parameter]:
+        """The network's parameters by name."""
+        return dict(self.network.named_parameters())
+
+    def load(self, path: Path, weights: str) -> int:
+        """Take over what `save` wrote.
+
+        Args:
+            weights: "model" to go on with the raw weights, "ema" to start from their average.
+
+        Returns:
+            how many steps the run in `path` had taken.
+        """
+        updates, state = load_state(path)
+        self.network.load_state_dict(state[weights])
+        for name, parameter in self.named.items():
+            self.average[name] = torch.empty_like(parameter).copy_(state["ema"][name]).detach()
+            self.optimizer.state[parameter] = {
+                key: torch.empty_like(parameter).copy_(state[key][name]).detach() for key in MOMENTS
+            } | {"step": torch.tensor(float(updates), device=parameter.device)}
+        return updates
+
+    def save(self, path: Path, step: int) -> None:
+        """Write everything that going on needs."""
+        moments = {key: {name: self.optimizer.state[value][key] for name, value in self.named.items()} for key in MOMENTS}
+        save_state(path, step, {"model": self.network.state_dict(), "ema": self.average, **moments})
+
+    def descend(self, loss: Tensor, step: int, rate: float) -> None:
+        """Take step number `step`, counted from 0, and move the average along."""
+        values = list(self.named.values())
+        self.optimizer.zero_grad()
+        loss.backward()
+        average_gradients(self.network)
+        torch.nn.utils.clip_grad_norm_(values, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        decay = min(0.9995, (step + 1) / (step + 20))
+        with torch.no_grad():
+            torch._foreach_lerp_([self.average[name] for name in self.named], values, 1 - decay)
+
+
+def claim(work: Path, config: Pace) -> None:
+    """Write the configuration into a run's folder, or check that it is the same.
+
+    Raises:
+        ValueError: if `work` holds a run with another configuration.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    settings = json.dumps(asdict(config), indent=1)
+    config_file = work / "config.json"
+    if config_file.exists() and json.loads(config_file.read_text()) != json.loads(settings):
+        raise ValueError(f"{work} holds a run with other settings; use another folder or remove it")
+    wait()  # none writes before all have looked
+    if is_main():
+        config_file.write_text(settings)
+
+
+def fit(
+    network: nn.Module,
+    losses: Losses,
+    config: Pace,
+    work: Path,
+    save_every: int = 250,
+    init: Path | None = None,
+    device: str = "cpu",
+) -> None:
+    """Minimise a loss and leave state.safetensors, snapshots and log.csv in `work`.
+
+    A new run starts from the network as it is, or from the average weights and the optimiser's moments in `init`, the
+    state.safetensors of an earlier run.
+
+    Every step draws all that is random from a generator seeded by (seed, step), so a run that was killed
+    continues from its last state exactly as if it had not been. Several processes take each step together, the same as
+    one would take; the first of them writes, and none leaves before all is written.
+
+    Args:
+        network: what is trained, on its device.
+        losses: draws a batch from a generator; returns the loss to descend and the one to show, of this process's rows.
+        device: where that generator is.
+
+    Raises:
+        ValueError: if `work` holds a run with another configuration.
+        UserError: if processes see different states of the run, or the loss is no longer a number.
+    """
+    claim(work, config)
+    state, state_file, first_step = State.fresh(network, config.peak_rate), work / "state.safetensors", 0
+    if state_file.exists():
+        first_step = state.load(state_file, "model")
+    elif init:
+        state.load(init, "ema")
+    if agreed(first_step) != first_step:
+        raise UserError(f"'{work}' is not the same folder for all processes; name one on a disk that all machines share.")
+
+    started, shown = time.monotonic(), []
+    for step in range(first_step, config.steps):
+        loss, show = losses(torch.Generator(device).manual_seed(config.seed * 10_000_019 + step))
+        state.descend(loss, step, config.rate(step))
+        shown.append(show.detach())  # not read yet: a GPU would have to stop for it
+        done = step + 1
+        saves = done % save_every == 0 or done == config.steps
+        if saves:
+            mean_loss = mean_shown(shown, done, work)
+            shown.clear()
+        if is_main():
+            keep_weights(state, config, work, done)
+            if saves:
+                state.save(state_file, done)
+                log(config, work, done, mean_loss, (time.monotonic() - started) / (done - first_step))
+    wait()  # what comes next reads what was written
+
+
+def mean_shown(shown: list[Tensor], done: int, work: Path) -> float:
+    """The mean of the losses that were to be shown, over all processes.
+
+    Raises:
+        UserError: if it is not finite.
+    """
+    mean_loss = mean(torch.stack(shown).mean()).item()
+    if not math.isfinite(mean_loss):
+        raise UserError(
+            f"The training has come apart: the loss of step {done} is no number. What is in '{work}' from before is "
+            "as it was; train anew from there at a lower rate (peak_rate)."
+        )
+    return mean_loss
+
+
+def keep_weights(state: State, config: Pace, work: Path, done: int) -> None:
+    """Write the early average and the snapshots that are due after so many steps."""
+    if done == config.early:
+        save_state(work / "early.safetensors", done, {"ema": state.average})
+    if done in config.snapshot_steps():
+        save_state(work / f"snapshot-{done:06d}.safetensors", done, {"model": state.network.state_dict()})
+
+
+def log(config: Pace, work: Path, done: int, mean_loss: float, pace: float) -> None:
+    """Add a line to log.csv and print one; `pace` is in seconds per step."""
+    with (work / "log.csv").open("a") as file:
+        file.write(f"{done},{mean_loss:.5f},{config.rate(done - 1):.6f},{pace:.4f}\n")
+    print(
+        f"step {done}/{config.steps}  loss {mean_loss:.5f}  "
+        f"{config.batch_size / pace:.0f} images/s  {pace * (config.steps - done) / 60:.0f} min left",
+        flush=True,
+    )
+
+
+def minutes_of(run: Path) -> float:
+    """How long a run of `fit` took, by the pace at its end; 0 if it never was."""
+    log = run / "log.csv"
+    if not log.is_file():
+        return 0.0
+    done, _, _, seconds_per_step = map(float, log.read_text().splitlines()[-1].split(","))
+    return done * seconds_per_step / 60

@@ -1,0 +1,72 @@
+"""Teachers: what a network learns at x_t in place of the noise that was added."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from diffusers import UNet2DModel
+from torch import Tensor
+
+from vdu.losses import noised_set
+
+Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # what to learn at x_t (n, c, h, w), t (n,), made with a noise like x_t
+
+
+@dataclass(frozen=True)
+class Autoguidance:
+    """A teacher better than the model it comes from: away from a weaker one (Karras et al. 2024), in an interval.
+
+    epsilon = good + (strength(t) - 1) * (good - weak). The strength is 1 at high noise, where guidance would shift the
+    balance of the classes, and at low noise, where nothing is to be gained (Kynkäänniemi et al. 2024).
+
+    Attributes:
+        good, weak: the model, and an early version of it or a smaller one that was trained briefly.
+        strength: in the middle of the interval, >= 1.
+        interval: the strength rises between the first two of these timesteps and falls between the last two.
+    """
+
+    good: UNet2DModel
+    weak: UNet2DModel
+    strength: float = 3.0
+    interval: tuple[float, float, float, float] = (100, 200, 500, 700)
+
+    @torch.no_grad()
+    def __call__(self, noisy: Tensor, t: Tensor, _: Tensor) -> Tensor:
+        """The guided noise at x_t (n, c, h, w), t (n,)."""
+        rise, full, fall, end = self.interval
+        inside = ((t - rise) / (full - rise)).clamp(0, 1) * ((end - t) / (end - fall)).clamp(0, 1)
+        rows = inside > 0
+        noise = self.good(noisy, t).sample.float()
+        if not rows.any():
+            return noise
+        weak = self.weak(noisy[rows], t[rows]).sample.float()
+        noise[rows] += (self.strength - 1) * inside[rows].view(-1, 1, 1, 1) * (noise[rows] - weak)
+        return noise
+
+
+@dataclass(frozen=True)
+class ExactAtHighNoise:
+    """A teacher that knows the answer where there is much noise: E[epsilon | x_t] over the whole training set.
+
+    There x_t lies between many training images, and their average is what a network can hope to learn. With less noise
+    x_t belongs to a single one of them, and the average would teach it by heart: another teacher takes over.
+
+    Attributes:
+        images: the training set, (m, c, h, w), in [-1, 1].
+        alpha_bar: alpha-bar_t for t = 0 … T-1, (T,).
+        otherwise: the teacher below timestep `start`.
+    """
+
+    images: Tensor
+    alpha_bar: Tensor
+    otherwise: Teacher
+    start: int = 550
+
+    @torch.no_grad()
+    def __call__(self, noisy: Tensor, t: Tensor, noise: Tensor) -> Tensor:
+        """What to learn at x_t (n, c, h, w), t (n,), made with `noise`."""
+        exact, answer = t >= self.start, torch.empty_like(noisy)
+        answer[~exact] = self.otherwise(noisy[~exact], t[~exact], noise[~exact])
+        with torch.autocast(noisy.device.type, enabled=False):  # squared distances of whole images need all digits
+            answer[exact] = noised_set(noisy[exact], self.alpha_bar[t[exact]], self.images)[1]
+        return answer
