@@ -14,10 +14,11 @@ import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
 
-from vdu.catalog import open_model
+from vdu.catalog import CATALOG
 from vdu.cli import main
 from vdu.posterior import checkpoints
-from vdu.sampling import drain
+from vdu.sampling import run_to_end
+from vdu.task import open_model
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "vdu"]
@@ -56,40 +57,37 @@ def test_plain_diffusers_loads_the_unlearned_model(folder):
     assert pipeline.unet.config.sample_size == 28
 
 
-def test_sample_and_evaluate_an_unlearned_folder(folder, tmp_path):
-    drawn = run(
-        "sample", "--model", folder, "--n", 5, "--sampler-steps", 3, "--out", tmp_path / "s.png", "--npz", tmp_path / "s.npz"
-    )
-    assert drawn.returncode == 0, drawn.stderr
+def test_sample_and_evaluate_an_unlearned_folder(folder, tmp_path, capsys):
+    drawn = ["--n", "5", "--sampler-steps", "3", "--out", str(tmp_path / "s.png"), "--npz", str(tmp_path / "s.npz")]
+    assert main(["sample", "--model", str(folder), *drawn]) == 0
     images = np.load(tmp_path / "s.npz")["images"]
     assert images.dtype == np.uint8
     assert images.shape == (5, 28, 28, 1)
-    measured = run("evaluate", "--model", folder, "--forget", "3", "--samples", 50, "--sampler-steps", 4)
-    assert measured.returncode == 0, measured.stderr
+    capsys.readouterr()
+    assert main(["evaluate", "--model", str(folder), "--forget", "3", "--samples", "50", "--sampler-steps", "4"]) == 0
     report = json.loads((folder / "report.json").read_text())
-    figures = json.loads(measured.stdout)
+    figures = json.loads(capsys.readouterr().out)
     assert figures["forget_rate"] == pytest.approx(report["after"]["forget_rate"], abs=0.021)
 
 
-def test_a_second_request_goes_on_from_the_first(folder, tmp_path):
-    done = run("unlearn", "--model", folder, "--forget", "8", "--method", "vdu", *FLAGS, "--out", tmp_path / "second")
-    assert done.returncode == 0, done.stderr
+def test_a_second_request_goes_on_from_the_first(folder, tmp_path, capsys):
+    flags = ["--forget", "8", "--method", "vdu", *FLAGS, "--out", str(tmp_path / "second")]
+    assert main(["unlearn", "--model", str(folder), *flags]) == 0
     report = json.loads((tmp_path / "second" / "report.json").read_text())
     assert report["forgotten"] == ["3", "8"]
     earlier = report["after"]["forgotten_before"]["3"]["forget_rate"]
     assert earlier == report["after"]["class_shares"]["3"]
     assert report["after"]["retained_samples"] == round(50 * (1 - earlier - report["after"]["forget_rate"]))
     first = DDPMPipeline.from_pretrained(folder / "unlearned", use_safetensors=True).unet
-    start, _ = open_model(str(folder), "cpu")
+    start, _, _ = open_model(str(folder), "cpu")
     start.train_only("all")
-    posterior = drain(checkpoints(start))
+    posterior = run_to_end(checkpoints(start))
     assert all(torch.equal(value, posterior.mean[name]) for name, value in first.state_dict().items())
-    assert "Forgotten before: 3, now in" in done.stderr
+    assert "Forgotten before: 3, now in" in capsys.readouterr().err
 
 
 def test_two_digits_at_once(tmp_path):
-    done = run("unlearn", "--model", "mnist-ddpm", "--forget", "9, 4", *FLAGS, "--out", tmp_path / "both")
-    assert done.returncode == 0, done.stderr
+    assert main(["unlearn", "--model", "mnist-ddpm", "--forget", "9, 4", *FLAGS, "--out", str(tmp_path / "both")]) == 0
     report = json.loads((tmp_path / "both" / "report.json").read_text())
     shares = report["after"]["class_shares"]
     assert report["forget"] == "9 or 4"
@@ -97,9 +95,9 @@ def test_two_digits_at_once(tmp_path):
     assert report["after"]["least_retained_class"] not in ("4", "9")
 
 
-def test_models_for_tools():
-    listed = run("models", "--json")
-    assert [row["name"] for row in json.loads(listed.stdout)] == ["mnist-ddpm", "tiny-sd", "cifar10-ddpm"]
+def test_models_for_tools(capsys):
+    assert main(["models", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == [*CATALOG]
 
 
 BAD = [
@@ -120,6 +118,13 @@ BAD = [
     (["pretrain", "mnist", "--without", "3"], "--without is for retrained"),
     (["pretrain", "tiny-sd", "--minutes", "1"], "--minutes is for cifar10 and tiny-imagenet"),
     (["dance"], "dance"),
+    (
+        ["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--method", "esd"],
+        "cannot be used with a model that draws without",
+    ),
+    (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "vdu-f,esd", "--out", "x"], "esd cannot be used"),
+    (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "magic", "--out", "x"], "no method 'magic'"),
+    (["compare", "--model", "mnist-ddpm", "--forget", "cat", "--methods", "vdu", "--out", "x"], "no class 'cat'"),
 ]
 
 

@@ -9,6 +9,7 @@ matplotlib.use("Agg")
 from matplotlib.figure import Figure
 
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
+MARKERS = ("o", "s", "^", "D")
 SMOOTHING = 20  # steps in the running mean of the loss terms
 INK = "#010203"  # stands for the page's own text colour
 STYLE = {
@@ -144,7 +145,7 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         axes = figure.subplots()
         for number, (name, runs) in enumerate(points.items()):
             rates, ratios = zip(*runs, strict=True)
-            look = {"color": f"C{number}", "marker": "os^D"[number // 10 % 4]}  # there are ten colours
+            look = {"color": f"C{number}", "marker": MARKERS[number // 10 % 4]}  # there are ten colours
             axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, label=name, **look)
         axes.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
         axes.set(xlabel="forget rate after, %", ylabel="u-FID after ÷ before", yscale="log")
@@ -153,6 +154,26 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
             formatter("{x:g}")  # ratios near 1 read badly as powers of ten
         axes.tick_params(axis="y", which="both", labelsize=8)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
+        return figure
+
+
+def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
+    """Methods by what they forget and what it costs; down and to the left is better.
+
+    Args:
+        points: method -> (forget rate after in percent, cost).
+        cost: what the cost is.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
+        axes = figure.subplots()
+        for number, (name, (rate, height)) in enumerate(points.items()):
+            axes.scatter([rate], [height], s=60, color=f"C{number % 10}")
+            axes.annotate(name, (rate, height), xytext=(8, 4 + 10 * (number % 2)), textcoords="offset points", color=INK)
+        axes.set(xlabel="forget rate after, %", ylabel=cost)
+        axes.margins(0.2)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
         return figure
 
 

@@ -13,10 +13,12 @@ from transformers.utils import logging as transformers_logging
 
 from vdu.arguments import Parser, add_fields, number, recipe_of, whole
 from vdu.bench.commands import add_bench
+from vdu.bench.compare import compare
 from vdu.catalog import CATALOG, ENTRIES, TRAIN_FIRST, Entry
 from vdu.errors import UserError
 from vdu.events import Clock
 from vdu.export import sheet, write_run
+from vdu.methods import METHODS
 from vdu.models import hub, pick_device
 from vdu.pretrain.commands import add_pretrain
 from vdu.recipe import FIELDS, resolve
@@ -140,6 +142,12 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
     print(json.dumps({**facts, **task.measure(samples), **rates}, indent=1))
 
 
+def run_compare(arguments: argparse.Namespace) -> None:
+    """Run several methods on one recipe, and leave tables of what came of it."""
+    methods = [name.strip() for name in arguments.methods.split(",") if name.strip()]
+    print(compare(recipe_of(arguments), methods, Path(arguments.out), Ticker().show))
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their arguments."""
     parser = Parser(prog="python -m vdu", description=__doc__)
@@ -166,6 +174,12 @@ def build_parser() -> argparse.ArgumentParser:
     add_fields(command, ("model", "forget", "keep", "pictures", "judge", *DRAWING), required=("model", "forget"))
     command.add_argument("--samples", type=number, default=1000, help=FIELDS["samples"].help)
     command.set_defaults(run=run_evaluate)
+
+    command = commands.add_parser("compare", help="run several methods on one recipe, side by side")
+    add_fields(command, [name for name in FIELDS if name != "method"], required=("model", "forget"))
+    command.add_argument("--methods", required=True, help=f"some of {', '.join(METHODS)}, with commas between")
+    command.add_argument("--out", required=True, help="folder for the tables; an unfinished one is gone on with")
+    command.set_defaults(run=run_compare)
 
     add_bench(commands)
     add_pretrain(commands)

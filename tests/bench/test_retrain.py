@@ -8,11 +8,11 @@ import pytest
 from conftest import QUICK
 from diffusers import DDPMPipeline
 
-from vdu import retraining
-from vdu.bench import Setting
+from vdu.assets import ASSETS
+from vdu.bench import retrain
+from vdu.bench.quality import Setting
 from vdu.catalog import CATALOG
 from vdu.cli import main
-from vdu.entries import ASSETS
 from vdu.errors import UserError
 
 SHIPPED = ASSETS / "mnist-ddpm"
@@ -23,7 +23,7 @@ def idx(tmp_path):
     """The shipped forget images as MNIST's own files."""
     entry, folder = CATALOG["mnist-ddpm"], tmp_path / "idx"
     folder.mkdir()
-    images = [entry.forget_images(name).numpy() for name in entry.classes]
+    images = [entry.pictures.examples(name).numpy() for name in entry.classes]
     labels = np.repeat(np.arange(10, dtype=np.uint8), [len(part) for part in images])
     (folder / "train-images-idx3-ubyte").write_bytes(bytes(16) + np.concatenate(images).tobytes())
     (folder / "train-labels-idx1-ubyte").write_bytes(bytes(8) + labels.tobytes())
@@ -48,10 +48,10 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
         for part in ("unet", "scheduler", "model_index.json"):
             (shutil.copytree if (SHIPPED / part).is_dir() else shutil.copy)(SHIPPED / part, make(tmp_path / name) / part)
     quick = {name: value for name, value in QUICK.items() if name not in ("model", "forget", "seed", "samples")}
-    monkeypatch.setattr(retraining, "SETTINGS", {"quick": Setting("quick", quick)})
-    monkeypatch.setattr(retraining, "UNLEARNED", ("quick",))
+    monkeypatch.setattr(retrain, "SETTINGS", {"quick": Setting("quick", quick)})
+    monkeypatch.setattr(retrain, "UNLEARNED", ("quick",))
     lines = []
-    retraining.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
+    retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
     rows = {row["model"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
     assert len(lines) == len(rows) == 4
     assert rows["retrained without it"]["distance"] == pytest.approx(0, abs=1e-6)
@@ -63,7 +63,7 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
 
 def test_a_folder_without_retrained_models_is_refused(tmp_path):
     with pytest.raises(UserError, match="pretrain retrained"):
-        retraining.retrained(tmp_path, [0], 50, tmp_path / "rows.json", print)
+        retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", print)
     assert not list(tmp_path.iterdir())
 
 

@@ -5,11 +5,13 @@ import json
 import pytest
 from conftest import QUICK
 
-from vdu import bench
+from vdu.bench import pictures, quality, tables
+from vdu.bench.timesteps import timesteps
 from vdu.cli import main
 from vdu.errors import UserError
-from vdu.metrics import wilson
-from vdu.recipe import Recipe
+from vdu.intervals import wilson
+from vdu.models import UNCONDITIONAL
+from vdu.recipe import BY_KIND
 
 
 def row(**values):
@@ -19,40 +21,40 @@ def row(**values):
 
 
 def test_a_row_misses_exactly_what_lies_beyond_its_limit():
-    limits = {name: limit for name, (limit, _) in bench.BAR.items()}
-    assert bench.misses(row(**limits)) == []
-    assert bench.misses(row(forget_rate=0.021, least_ratio=0.49)) == ["forget_rate", "least_ratio"]
-    assert bench.misses(row(u_fid_ratio=1.51, unlearn_s=40.1)) == ["u_fid_ratio", "unlearn_s"]
+    limits = {name: limit for name, (limit, _) in quality.BAR.items()}
+    assert quality.misses(row(**limits)) == []
+    assert quality.misses(row(forget_rate=0.021, least_ratio=0.49)) == ["forget_rate", "least_ratio"]
+    assert quality.misses(row(u_fid_ratio=1.51, unlearn_s=40.1)) == ["u_fid_ratio", "unlearn_s"]
 
 
 def test_rates_are_pooled_over_samples_and_ratios_averaged_over_runs():
     rows = [row(forget_rate=0.01), row(forget_rate=0.03)]
     low, high = wilson(40, 2000)
-    assert bench.pooled_rate(rows) == f"2.00% [{low:.2%}–{high:.2%}]"
-    assert bench.mean_over_runs([1.0, 1.2]) == "1.10"
-    assert bench.mean_over_runs([1.0, 1.1, 1.2]) == "1.10 [0.99–1.21]"  # 1.96 · 0.1 / sqrt(3) = 0.113
+    assert tables.pooled_rate(rows) == f"2.00% [{low:.2%}–{high:.2%}]"
+    assert tables.mean_over_runs([1.0, 1.2]) == "1.10"
+    assert tables.mean_over_runs([1.0, 1.1, 1.2]) == "1.10 [0.99–1.21]"  # 1.96 · 0.1 / sqrt(3) = 0.113
 
 
 def test_a_table_has_a_line_a_setting_and_a_line_a_class():
     rows = [row(), row(seed=1, forget_rate=0.025), row(forget="4", least_ratio=0.6)]
-    by_setting = bench.settings_table({"default": rows, "few": rows[:1]}).splitlines()
+    by_setting = quality.settings_table({"default": rows, "few": rows[:1]}).splitlines()
     assert len(by_setting) == 4
     assert "2 of 3" in by_setting[2]
     assert "1 of 1" in by_setting[3]
-    by_class = bench.classes_table(rows).splitlines()
+    by_class = quality.classes_table(rows).splitlines()
     assert [line.split(" | ")[0] for line in by_class[2:]] == ["| 3", "| 4"]
     assert "0.60 (5)" in by_class[3]
 
 
 def test_a_table_goes_on_where_it_was_cut_short(tmp_path, capsys, monkeypatch):
     quick = {name: value for name, value in QUICK.items() if name != "samples"}
-    monkeypatch.setattr(bench, "SETTINGS", {"quick": bench.Setting("quick", quick)})
+    monkeypatch.setattr(quality, "SETTINGS", {"quick": quality.Setting("quick", quick)})
     target = tmp_path / "quality.json"
-    bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
+    quality.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
     first = capsys.readouterr().out.splitlines()
     assert not list(tmp_path.glob("*.png"))
-    monkeypatch.setattr(bench, "Run", lambda recipe: pytest.fail("it ran again"))
-    bench.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print, tmp_path / "plot.png")
+    monkeypatch.setattr(quality, "Run", lambda recipe: pytest.fail("it ran again"))
+    quality.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print, tmp_path / "plot.png")
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
     again = capsys.readouterr().out.splitlines()
     assert again == [line for line in first if line in again]  # the same lines, less the progress of the run
@@ -67,8 +69,8 @@ def test_every_number_of_pictures_is_a_line_over_its_seeds(tmp_path, capsys, mon
         asked.append((recipe.method, recipe.forget_images, recipe.seed))
         return row(forget_rate=0.1 / recipe.forget_images)
 
-    monkeypatch.setattr(bench, "row_for", known)
-    bench.pictures("mnist-ddpm", "3", ["vdu-f", "vdu"], [1, 4], [0, 1], 50, tmp_path / "x.json", print, tmp_path / "x.png")
+    monkeypatch.setattr(pictures, "row_for", known)
+    pictures.pictures("mnist-ddpm", "3", ["vdu-f", "vdu"], [1, 4], [0, 1], 50, tmp_path / "x.json", print, tmp_path / "x.png")
     assert asked == [(method, count, seed) for method in ("vdu-f", "vdu") for count in (1, 4) for seed in (0, 1)]
     lines = capsys.readouterr().out.splitlines()
     low, high = wilson(200, 2000)
@@ -80,39 +82,39 @@ def test_every_number_of_pictures_is_a_line_over_its_seeds(tmp_path, capsys, mon
 def test_another_file_is_not_overwritten(tmp_path):
     (tmp_path / "mine.json").write_text('{"a": 1}')
     with pytest.raises(UserError, match="not a table of this command"):
-        bench.quality(["default"], "mnist-ddpm", ["3"], [0], 50, tmp_path / "mine.json", print)
+        quality.quality(["default"], "mnist-ddpm", ["3"], [0], 50, tmp_path / "mine.json", print)
     assert (tmp_path / "mine.json").read_text() == '{"a": 1}'
 
 
 def test_the_class_is_kept_at_low_noise_and_lost_at_high(tmp_path):
     lines = []
-    bench.timesteps("mnist-ddpm", 2, tmp_path / "t.json", lines.append, tmp_path / "t.png")
+    timesteps("mnist-ddpm", 1, tmp_path / "t.json", lines.append, tmp_path / "t.png")
     rows = json.loads((tmp_path / "t.json").read_text())
-    assert len(rows) == len(lines) == Recipe().sampler_steps
+    assert len(rows) == len(lines) == BY_KIND[UNCONDITIONAL]["sampler_steps"]
     assert [row["t"] for row in rows] == sorted((row["t"] for row in rows), reverse=True)
-    assert rows[0]["same_class"] < 0.5 < 0.9 <= rows[-1]["same_class"]
+    assert rows[0]["same_class"] <= 0.5 < 0.9 <= rows[-1]["same_class"]
     assert (tmp_path / "t.png").read_bytes().startswith(b"\x89PNG")
 
 
-def worded(**values):
+def prompted(**values):
     return row(paraphrase_rate=0.03, paraphrase_samples=200,
                instead_rate_before=0.1, instead_rate=0.02, unprompted_rate_before=0.1,
                unprompted_rate=0.09, target_samples=400, ira_before=0.95, ira=0.94, ira_ratio=0.99,
                cra_before=1.0, cra=0.98, cra_ratio=0.98, cra_target=0.97, u_fid_ratio=9.0) | values  # fmt: skip
 
 
-def test_models_that_take_words_have_a_bar_and_a_table_of_their_own():
-    assert bench.misses(worded()) == []  # the u-FID is not part of it
-    missed = bench.misses(worded(forget_rate=0.03, paraphrase_rate=0.06, ira_ratio=0.96, cra_ratio=0.96, unlearn_s=31.0))
-    assert missed == list(bench.WORDED_BAR)
-    table = bench.settings_table({"default": [worded(forget_rate=0.02), worded(forget_rate=0.04, ira_ratio=0.9)]})
+def test_models_that_take_prompts_have_a_bar_and_a_table_of_their_own():
+    assert quality.misses(prompted()) == []  # the u-FID is not part of it
+    missed = quality.misses(prompted(forget_rate=0.03, paraphrase_rate=0.06, ira_ratio=0.96, cra_ratio=0.96, unlearn_s=31.0))
+    assert missed == list(quality.PROMPTED_BAR)
+    table = quality.settings_table({"default": [prompted(forget_rate=0.02), prompted(forget_rate=0.04, ira_ratio=0.9)]})
     low, high = wilson(24, 800)
     line = table.splitlines()[2]
     assert f"3.00% [{low:.2%}–{high:.2%}]" in line
     assert "95.0% → 94.0%, 0.900" in line
     assert "10.0% → 2.0% | 10.0% → 9.0%" in line
     assert "1 of 2" in line
-    classes = bench.classes_table([worded(forget="red"), worded(forget="bag")]).splitlines()
+    classes = quality.classes_table([prompted(forget="red"), prompted(forget="bag")]).splitlines()
     assert [line.split(" | ")[0] for line in classes[2:]] == ["| red", "| bag"]
 
 

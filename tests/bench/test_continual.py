@@ -5,8 +5,8 @@ import json
 import pytest
 from conftest import QUICK
 
+from vdu.bench.continual import continual
 from vdu.cli import main
-from vdu.continual import continual
 from vdu.recipe import Recipe
 
 

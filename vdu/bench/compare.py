@@ -1,0 +1,154 @@
+"""Several methods on the same recipe and seeds: `python -m vdu compare --model M --forget W --methods a,b,c --out DIR`."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from vdu import charts
+from vdu.bench.tables import save, table
+from vdu.errors import UserError
+from vdu.events import Event
+from vdu.methods import METHODS
+from vdu.metrics import Metric, table_metrics
+from vdu.recipe import OPEN, Recipe, resolve
+from vdu.report import Report, report_of
+from vdu.run import Run
+from vdu.task import kind_of
+from vdu.unlearn import unlearn
+
+RESULTS, FILES = "results.jsonl", ("results.jsonl", "results.csv", "results.md", "pareto.png")
+
+
+def compare(recipe: Recipe, methods: list[str], folder: Path, show: Callable[[Event], None]) -> Path:
+    """Run a recipe by each method in turn, and write what came of it; goes on where it stopped.
+
+    Every method has its own defaults in the fields that the recipe leaves open; model, seeds and samples are the same.
+
+    Args:
+        recipe: without a method.
+        methods: names in `METHODS`.
+        folder: where results.jsonl (a report per line), results.csv, results.md and pareto.png are written.
+        show: called with the events of every run.
+
+    Returns:
+        the path of results.md.
+
+    Raises:
+        UserError: before anything is computed, for a method that is unknown or does not fit the model, for a recipe that
+            cannot be run, or for a folder that holds anything else.
+    """
+    for method in methods:
+        if method not in METHODS:
+            raise UserError(f"There is no method '{method}'; choose some of {', '.join(METHODS)}.")
+    kind = kind_of(recipe.model)
+    recipes = [resolve(with_method(recipe, method), kind) for method in dict.fromkeys(methods)]
+    reports = read_reports(folder, recipes)
+    for chosen in recipes:
+        if not any(is_of(report, chosen) for report in reports):
+            Run(chosen)  # refuses what cannot be run before the first run begins
+    folder.mkdir(parents=True, exist_ok=True)
+    for chosen in recipes:
+        if any(is_of(report, chosen) for report in reports):
+            continue
+        run = Run(chosen)
+        for event in unlearn(run):
+            show(event)
+        reports.append(report_of(run))
+        with (folder / RESULTS).open("a") as file:
+            file.write(json.dumps(reports[-1]) + "\n")
+    ordered = [next(report for report in reports if is_of(report, chosen)) for chosen in recipes]
+    return write_tables(ordered, folder)
+
+
+def with_method(recipe: Recipe, method: str) -> Recipe:
+    """A recipe by another method; what is open stays so."""
+    return Recipe.from_dict(
+        {name: value for name, value in recipe.to_dict().items() if value is not OPEN} | {"method": method}
+    )
+
+
+def is_of(report: Report, recipe: Recipe) -> bool:
+    """Whether a report is of a recipe. A report names folders without where they lie."""
+    mine = recipe.to_dict()
+    paths = {name: Path(mine[name]).name for name in ("pictures", "keep") if Path(mine[name]).is_absolute()}
+    return report["recipe"] == mine | paths
+
+
+def read_reports(folder: Path, recipes: list[Recipe]) -> list[Report]:
+    """The reports of an unfinished comparison in a folder; none in a new one.
+
+    Raises:
+        UserError: if the folder holds anything else.
+    """
+    if not folder.exists():
+        return []
+    refusal = UserError(f"'{folder}' already holds something else; choose another --out.")
+    if not folder.is_dir() or any(path.name not in FILES for path in folder.iterdir()):
+        raise refusal
+    if not (folder / RESULTS).exists():
+        if any(folder.iterdir()):
+            raise refusal
+        return []
+    try:
+        reports = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+        shared = [(report["model"], report["seed"], report["samples"]) for report in reports]
+    except (ValueError, TypeError, KeyError) as error:
+        raise refusal from error
+    if any(other != (recipes[0].model, recipes[0].seed, recipes[0].samples) for other in shared):
+        raise UserError(f"'{folder}' holds a comparison on another model, seed or number of samples; choose another --out.")
+    return reports
+
+
+def write_tables(reports: list[Report], folder: Path) -> Path:
+    """Write results.csv, results.md and pareto.png; returns the path of results.md."""
+    metrics = [metric for metric in table_metrics() if any(metric.key in report["after"] for report in reports)]
+    with (folder / "results.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["method", "seconds", *(name for metric in metrics for name in columns(metric))])
+        for report in reports:
+            values = [value for metric in metrics for value in cells(metric, report["after"])]
+            rows.writerow([report["method"], report["seconds"]["unlearn"], *values])
+    lines = [
+        [report["method"], *(metric.text(report["after"]) for metric in metrics), f"{report['seconds']['unlearn']:.0f} s"]
+        for report in reports
+    ]
+    untouched = ["(before)", *(metric.text(reports[0]["before"]) for metric in metrics), "–"]
+    path = folder / "results.md"
+    path.write_text(table(["method", *(metric.label for metric in metrics), "unlearning"], [untouched, *lines]) + "\n")
+    label, points = costs(reports)
+    save(charts.pareto(points, label), folder / "pareto.png")
+    return path
+
+
+def columns(metric: Metric) -> tuple[str, str, str]:
+    """Names of a metric's three columns."""
+    return metric.key, f"{metric.key}_low", f"{metric.key}_high"
+
+
+def cells(metric: Metric, figures: dict[str, Any]) -> tuple[Any, Any, Any]:
+    """A metric's value and the ends of its interval, "" for what is not known."""
+    low, high = figures.get(f"{metric.key}_ci95") or ("", "")
+    value = figures.get(metric.key)
+    return "" if value is None else value, low, high
+
+
+def costs(reports: list[Report]) -> tuple[str, dict[str, tuple[float, float]]]:
+    """What the plot has on its vertical axis, and for each method the forget rate and that cost.
+
+    1 - IRA where the model takes prompts, the ratio of the u-FIDs where there are real pictures, else the share of the kept
+    seeds whose image changed.
+    """
+    points = {}
+    label = "u-FID after ÷ before"
+    for report in reports:
+        before, after = report["before"], report["after"]
+        if "ira" in after:
+            label, cost = "other prompts that go wrong (1 − IRA), %", 100 * (1 - after["ira"])
+        elif before["retain_fid"] and after["retain_fid"] is not None:
+            cost = after["retain_fid"] / before["retain_fid"]
+        else:
+            label, cost = "kept seeds that draw another class, %", 100 * (1 - after["retained_same_class"])
+        points[report["method"]] = (100 * after["forget_rate"], cost)
+    return label, points
