@@ -4,10 +4,12 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 MOST_LINES, MOST_STOREYS = 330, 12
@@ -138,3 +140,18 @@ def test_gradio_is_imported_by_the_page_alone():
               if "gradio" in {alias.name.split(".")[0] for alias in getattr(node, "names", ()) if isinstance(node, ast.Import)}
               or (isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "gradio")]  # fmt: skip
     assert guilty == []
+
+
+def test_without_extras_everything_but_page_and_charts_can_be_imported():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    installed = {{"pillow": "PIL"}.get(name := Requirement(line).name, name) for line in project["dependencies"]}
+    installed |= {"tokenizers"}  # comes with transformers
+    optional = ("vdu.page", "vdu.charts")
+    missing = {
+        (module_of(path), name)
+        for path in IN_PACKAGE
+        if storey_of(module_of(path)) not in optional
+        for name in imports_of(path)
+        if storey_of(name) in optional or name.split(".")[0] not in {*sys.stdlib_module_names, *installed, "vdu"}
+    }
+    assert missing == set()
