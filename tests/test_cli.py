@@ -1,11 +1,14 @@
 """The real command, end to end on a recipe that takes seconds, and every kind of bad argument."""
 
+import argparse
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ from conftest import QUICK
 from diffusers import DDPMPipeline
 
 from vdu.catalog import CATALOG
-from vdu.cli import main
+from vdu.cli import build_parser, main
 from vdu.posterior import checkpoints
 from vdu.sampling import run_to_end
 from vdu.task import open_model
@@ -25,18 +28,14 @@ COMMAND = [sys.executable, "-m", "vdu"]
 FLAGS = [word for name, value in QUICK.items() for word in ("--" + name.replace("_", "-"), str(value))]
 
 
-def run(*arguments, **options):
-    return subprocess.run([*COMMAND, *map(str, arguments)], cwd=ROOT, capture_output=True, text=True, check=False, **options)
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A finished run."""
     target = tmp_path_factory.mktemp("cli") / "run"
-    done = run("unlearn", "--model", "mnist-ddpm", "--forget", "3", *FLAGS, "--out", target)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(target / "report.json")
-    assert "The model drew a 3" in done.stderr
+    with redirect_stdout(io.StringIO()) as out, redirect_stderr(io.StringIO()) as err:
+        assert main(["unlearn", "--model", "mnist-ddpm", "--forget", "3", *FLAGS, "--out", str(target)]) == 0
+    assert out.getvalue() == f"{target / 'report.json'}\n"
+    assert "The model drew a 3" in err.getvalue()
     return target
 
 
@@ -124,6 +123,7 @@ BAD = [
     ),
     (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "vdu-f,esd", "--out", "x"], "esd cannot be used"),
     (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "magic", "--out", "x"], "no method 'magic'"),
+    (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", ",", "--out", "x"], "Name the methods"),
     (["compare", "--model", "mnist-ddpm", "--forget", "cat", "--methods", "vdu", "--out", "x"], "no class 'cat'"),
 ]
 
@@ -140,6 +140,22 @@ def test_a_bad_argument_is_one_line_and_exit_2(arguments, message, capsys, tmp_p
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def options_of(parser):
+    """Every option and argument of a parser and of the commands below it."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                yield from options_of(command)
+        else:
+            yield parser.prog, action
+
+
+def test_every_option_is_explained_in_a_short_line():
+    options = [*options_of(build_parser())]
+    assert {"python -m vdu compare", "python -m vdu bench memory", "python -m vdu pretrain"} <= {prog for prog, _ in options}
+    assert [(prog, action.dest) for prog, action in options if not 0 < len(action.help or "") <= 90] == []
 
 
 def test_a_full_folder_is_never_written_to(tmp_path, capsys):

@@ -47,9 +47,12 @@ def add_fields(command: argparse.ArgumentParser, names: Iterable[str], required:
     """Options for some of a recipe's fields; the recipe checks their values."""
     for name in names:
         field = FIELDS[name]
-        words = f"{field.help} One of {', '.join(field.options)}." if field.options else field.help
         command.add_argument(
-            flag(name), type=str if field.type is str else number, required=name in required, help=words.replace("%", "%%")
+            flag(name),
+            type=str if field.type is str else number,
+            required=name in required,
+            help=field.help.replace("%", "%%"),
+            metavar=f"{{{','.join(field.options)}}}" if field.options else None,
         )
 
 

@@ -2,4 +2,5 @@
 
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+INSTALLED, CHECKOUT = Path(__file__).resolve().parent / "_assets", Path(__file__).resolve().parents[1] / "assets"
+ASSETS = INSTALLED if INSTALLED.is_dir() else CHECKOUT  # an editable install uses the checkout's

@@ -145,12 +145,14 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 def run_compare(arguments: argparse.Namespace) -> None:
     """Run several methods on one recipe, and leave tables of what came of it."""
     methods = [name.strip() for name in arguments.methods.split(",") if name.strip()]
-    print(compare(recipe_of(arguments), methods, Path(arguments.out), Ticker().show))
+    ticker = Ticker()
+    print(compare(recipe_of(arguments), methods, Path(arguments.out), ticker.show, ticker.line))
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their arguments."""
     parser = Parser(prog="python -m vdu", description=__doc__)
+    parser.set_defaults(stopped="nothing was written")
     commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
 
     command = commands.add_parser("models", help="the catalog")
@@ -178,8 +180,8 @@ def build_parser() -> argparse.ArgumentParser:
     command = commands.add_parser("compare", help="run several methods on one recipe, side by side")
     add_fields(command, [name for name in FIELDS if name != "method"], required=("model", "forget"))
     command.add_argument("--methods", required=True, help=f"some of {', '.join(METHODS)}, with commas between")
-    command.add_argument("--out", required=True, help="folder for the tables; an unfinished one is gone on with")
-    command.set_defaults(run=run_compare)
+    command.add_argument("--out", required=True, help="folder for the tables; an unfinished comparison in it is continued")
+    command.set_defaults(run=run_compare, stopped="what is finished is kept; the same command goes on from there")
 
     add_bench(commands)
     add_pretrain(commands)
@@ -197,6 +199,6 @@ def main(argv: list[str] | None = None) -> int:
         print(f"vdu: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("vdu: stopped; nothing was written.", file=sys.stderr)
+        print(f"vdu: stopped; {arguments.stopped}.", file=sys.stderr)
         return 130
     return 0

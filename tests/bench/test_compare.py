@@ -2,24 +2,28 @@
 
 import csv
 import json
+import sys
 
 import pytest
 from conftest import QUICK
 
 from vdu.bench import compare as module
-from vdu.bench.compare import FILES, compare
+from vdu.bench.compare import FILES, compare, costs
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.recipe import Recipe
 
 RECIPE = Recipe.from_dict(QUICK)
+SILENT = (lambda event: None, lambda line: None)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A finished comparison of two methods."""
     target = tmp_path_factory.mktemp("compare") / "out"
-    assert compare(RECIPE, ["vdu-f", "neggrad"], target, lambda event: None) == target / "results.md"
+    said = []
+    assert compare(RECIPE, ["vdu-f", "neggrad"], target, SILENT[0], said.append) == target / "results.md"
+    assert [line.split(": The model drew a 3 in")[0] for line in said] == ["vdu-f", "neggrad"]
     return target
 
 
@@ -40,21 +44,51 @@ def test_every_file_has_a_row_per_method_of_the_same_seeds(folder):
 def test_it_goes_on_where_it_stopped_and_runs_nothing_twice(folder, monkeypatch):
     before = (folder / "results.jsonl").read_text()
     monkeypatch.setattr(module, "unlearn", lambda run: pytest.fail("it ran again"))
-    compare(RECIPE, ["neggrad", "vdu-f"], folder, lambda event: None)
-    assert (folder / "results.jsonl").read_text() == before
-    assert (folder / "results.md").read_text().splitlines()[3].startswith("| neggrad")
+    for asked in (["neggrad", "vdu-f"], ["neggrad"]):
+        compare(RECIPE, asked, folder, *SILENT)
+        assert (folder / "results.jsonl").read_text() == before
+        rows = [line.split(" | ")[0] for line in (folder / "results.md").read_text().splitlines()[3:]]
+        assert rows == ["| neggrad", "| vdu-f"], "what is there stays in the tables"
 
 
 @pytest.mark.parametrize(("name", "text"), [("mine.txt", "keep"), ("results.jsonl", "not a report"), ("results.md", "mine")])
 def test_a_folder_that_holds_something_else_is_refused(name, text, tmp_path):
     (tmp_path / name).write_text(text)
     with pytest.raises(UserError, match="choose another --out"):
-        compare(RECIPE, ["vdu-f"], tmp_path, lambda event: None)
+        compare(RECIPE, ["vdu-f"], tmp_path, *SILENT)
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, text)]
 
 
-def test_a_comparison_on_other_seeds_is_not_mixed_in(folder, capsys):
-    flags = [word for name, value in QUICK.items() for word in ("--" + name.replace("_", "-"), str(value))]
-    command = ["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "vdu-f", *flags, "--out", str(folder)]
-    assert main([*command, "--seed", "5"]) == 2
-    assert "another model, seed or number of samples" in capsys.readouterr().err
+@pytest.mark.parametrize("changes", [{"seed": 5}, {"forget": "8"}, {"steps": 5}, {"gamma": 0.5}], ids=str)
+def test_a_comparison_of_another_recipe_is_not_mixed_in(changes, folder):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="a comparison of another recipe; choose another --out"):
+        compare(Recipe.from_dict(QUICK | changes), ["vdu-f", "vdu"], folder, *SILENT)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def report(method, before, **after):
+    return {"method": method, "before": before, "after": {"forget_rate": 0.1, "retained_same_class": 0.5} | after}
+
+
+def test_the_picture_shows_the_best_cost_that_all_methods_have():
+    before = {"retain_fid": 2.0, "ira": 0.9}
+    fine, broken = report("a", before, retain_fid=3.0, ira=0.8), report("b", before, retain_fid=None, ira=0.25)
+    assert costs([fine]) == ("u-FID after ÷ before", {"a": (10.0, 1.5)})
+    label, points = costs([fine, broken])
+    assert "IRA" in label
+    assert points == {"a": (10.0, pytest.approx(20)), "b": (10.0, pytest.approx(75))}
+    no_pictures = {"retain_fid": None}
+    label, points = costs([report("a", no_pictures, retain_fid=None), report("b", no_pictures, retain_fid=1.0)])
+    assert label.startswith("kept seeds")
+    assert points == {"a": (10.0, 50.0), "b": (10.0, 50.0)}
+
+
+def test_without_matplotlib_it_says_so_before_anything_is_computed(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "vdu.charts", raising=False)
+    monkeypatch.delattr("vdu.charts", raising=False)
+    command = ["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "vdu-f", "--out", str(tmp_path / "new")]
+    assert main(command) == 2
+    assert capsys.readouterr().err == "vdu: Drawing needs matplotlib; install it with: pip install matplotlib\n"
+    assert not list(tmp_path.iterdir())

@@ -18,9 +18,14 @@ COUNT = whole(50, FIELDS["samples"].high)
 Options = dict[str, dict[str, Any]]  # option -> what argparse is told of it
 
 MODEL = {"--model": {"default": Recipe().model, "help": FIELDS["model"].help}}
-SEEDS = {"--seeds": {"nargs": "+", "type": SEED, "default": [0, 1, 2]}}
+SEEDS = {"--seeds": {"nargs": "+", "type": SEED, "default": [0, 1, 2], "help": "of the runs; each has its own samples"}}
 PLOTS = {"--plots": {"type": Path, "help": "PNG to draw"}}
 ROWS = "JSON to write, row by row"
+
+
+def samples(default: int) -> Options:
+    """The option --samples."""
+    return {"--samples": {"type": COUNT, "default": default, "help": FIELDS["samples"].help}}
 
 
 def run_quality(arguments: argparse.Namespace) -> None:
@@ -81,12 +86,12 @@ EXPERIMENTS: dict[str, tuple[str, Any, Options]] = {
                 "choices": [*SETTINGS, ALL],
                 "default": [*COMPARED],
                 "metavar": "SETTING",
-                "help": f"some of {', '.join(COMPARED)}; {ALL}: the paper's loss taken apart",
+                "help": f"{', '.join(COMPARED)}; or {ALL}: the paper's loss",
             },
             **MODEL,
             "--forget": {"nargs": "+", "help": "classes or words; all of the model's by default"},
             **SEEDS,
-            "--samples": {"type": COUNT, "default": 2000},
+            **samples(2000),
             "--plots": {"type": Path, "help": "PNG to draw: what forgetting costs in each setting"},
             "--out": {"default": "quality.json", "help": ROWS},
         },
@@ -97,10 +102,16 @@ EXPERIMENTS: dict[str, tuple[str, Any, Options]] = {
         {
             **MODEL,
             "--forget": {"default": Recipe().forget, "help": FIELDS["forget"].help},
-            "--methods": {"nargs": "+", "choices": METHODS, "default": ["vdu-f", "vdu"], "metavar": "METHOD"},
-            "--counts": {"nargs": "+", "type": whole(1, 500), "default": [1, 4, 16, 64, 256]},
+            "--methods": {
+                "nargs": "+",
+                "choices": METHODS,
+                "default": ["vdu-f", "vdu"],
+                "metavar": "METHOD",
+                "help": f"some of {', '.join(METHODS)}",
+            },
+            "--counts": {"nargs": "+", "type": whole(1, 500), "default": [1, 4, 16, 64, 256], "help": "how many pictures"},
             **SEEDS,
-            "--samples": {"type": COUNT, "default": 1000},
+            **samples(1000),
             **PLOTS,
             "--out": {"default": "pictures.json", "help": ROWS},
         },
@@ -111,7 +122,7 @@ EXPERIMENTS: dict[str, tuple[str, Any, Options]] = {
         {
             "--models": {"default": "retrained", "help": "folder that `pretrain retrained` left"},
             **SEEDS,
-            "--samples": {"type": COUNT, "default": 2000},
+            **samples(2000),
             "--out": {"default": "retrained.json", "help": ROWS},
         },
     ),
@@ -125,7 +136,7 @@ EXPERIMENTS: dict[str, tuple[str, Any, Options]] = {
                 flag(name): {"type": str if FIELDS[name].type is str else number, "help": FIELDS[name].help}
                 for name in ("method", "steps", "max_damage", "seed")
             },
-            "--samples": {"type": COUNT, "default": 1000},
+            **samples(1000),
             "--out": {"default": "continual.json", "help": ROWS},
         },
     ),
@@ -145,7 +156,7 @@ EXPERIMENTS: dict[str, tuple[str, Any, Options]] = {
         {
             "--model": {"help": "a folder of one; the architecture of SD v1 with random weights by default"},
             "--batch-size": {"nargs": "+", "type": whole(1, 64), "default": [1, 4], "help": "forget images per step"},
-            "--steps": {"type": whole(2, 1000), "default": 6},
+            "--steps": {"type": whole(2, 1000), "default": 6, "help": "steps to take; the first is not timed"},
             "--work": {"default": "random-sd", "help": "folder for the random weights, 4 GB"},
             "--out": {"default": "memory.json", "help": "JSON to write"},
         },

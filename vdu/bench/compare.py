@@ -6,22 +6,29 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from vdu import charts
-from vdu.bench.tables import save, table
+from vdu.bench.tables import load_charts, save, table
 from vdu.errors import UserError
 from vdu.events import Event
 from vdu.methods import METHODS
-from vdu.metrics import Metric, table_metrics
+from vdu.metrics import Figures, Metric, table_metrics
 from vdu.recipe import OPEN, Recipe, resolve
-from vdu.report import Report, report_of
+from vdu.report import Report, headline, report_of
 from vdu.run import Run
 from vdu.task import kind_of
 from vdu.unlearn import unlearn
 
 RESULTS, FILES = "results.jsonl", ("results.jsonl", "results.csv", "results.md", "pareto.png")
+# What forgetting may cost, best measure first: label -> the cost, from the figures before and after; None where not known.
+COSTS: dict[str, Callable[[Figures, Figures], float | None]] = {
+    "u-FID after ÷ before": lambda before, after: ratio(after.get("retain_fid"), before.get("retain_fid")),
+    "other prompts that go wrong (1 − IRA), %": lambda before, after: missing(after.get("ira")),
+    "kept seeds that draw another class, %": lambda before, after: missing(after.get("retained_same_class")),
+}
 
 
-def compare(recipe: Recipe, methods: list[str], folder: Path, show: Callable[[Event], None]) -> Path:
+def compare(
+    recipe: Recipe, methods: list[str], folder: Path, show: Callable[[Event], None], say: Callable[[str], None]
+) -> Path:
     """Run a recipe by each method in turn, and write what came of it; goes on where it stopped.
 
     Every method has its own defaults in the fields that the recipe leaves open; model, seeds and samples are the same.
@@ -31,20 +38,24 @@ def compare(recipe: Recipe, methods: list[str], folder: Path, show: Callable[[Ev
         methods: names in `METHODS`.
         folder: where results.jsonl (a report per line), results.csv, results.md and pareto.png are written.
         show: called with the events of every run.
+        say: called with a line per finished run.
 
     Returns:
         the path of results.md.
 
     Raises:
         UserError: before anything is computed, for a method that is unknown or does not fit the model, for a recipe that
-            cannot be run, or for a folder that holds anything else.
+            cannot be run, or for a folder that holds anything else, a comparison of another recipe included.
     """
+    load_charts()  # refuses at once what would be refused after hours
+    if not methods:
+        raise UserError(f"Name the methods to compare: some of {', '.join(METHODS)}, with commas between.")
     for method in methods:
         if method not in METHODS:
             raise UserError(f"There is no method '{method}'; choose some of {', '.join(METHODS)}.")
     kind = kind_of(recipe.model)
     recipes = [resolve(with_method(recipe, method), kind) for method in dict.fromkeys(methods)]
-    reports = read_reports(folder, recipes)
+    reports = read_reports(folder, recipe, kind)
     for chosen in recipes:
         if not any(is_of(report, chosen) for report in reports):
             Run(chosen)  # refuses what cannot be run before the first run begins
@@ -58,8 +69,9 @@ def compare(recipe: Recipe, methods: list[str], folder: Path, show: Callable[[Ev
         reports.append(report_of(run))
         with (folder / RESULTS).open("a") as file:
             file.write(json.dumps(reports[-1]) + "\n")
-    ordered = [next(report for report in reports if is_of(report, chosen)) for chosen in recipes]
-    return write_tables(ordered, folder)
+        say(f"{chosen.method}: {headline(reports[-1])}")
+    asked = [next(report for report in reports if is_of(report, chosen)) for chosen in recipes]
+    return write_tables(asked + [report for report in reports if report not in asked], folder)
 
 
 def with_method(recipe: Recipe, method: str) -> Recipe:
@@ -76,8 +88,13 @@ def is_of(report: Report, recipe: Recipe) -> bool:
     return report["recipe"] == mine | paths
 
 
-def read_reports(folder: Path, recipes: list[Recipe]) -> list[Report]:
-    """The reports of an unfinished comparison in a folder; none in a new one.
+def read_reports(folder: Path, recipe: Recipe, kind: str) -> list[Report]:
+    """The reports of an earlier comparison in a folder, by whatever methods; none in a new one.
+
+    Args:
+        folder: where they are.
+        recipe: what they must be of, but for the method.
+        kind: of the recipe's model.
 
     Raises:
         UserError: if the folder holds anything else.
@@ -93,11 +110,11 @@ def read_reports(folder: Path, recipes: list[Recipe]) -> list[Report]:
         return []
     try:
         reports = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
-        shared = [(report["model"], report["seed"], report["samples"]) for report in reports]
-    except (ValueError, TypeError, KeyError) as error:
+        same = [is_of(report, resolve(with_method(recipe, report["method"]), kind)) for report in reports]
+    except (ValueError, TypeError, KeyError, UserError) as error:
         raise refusal from error
-    if any(other != (recipes[0].model, recipes[0].seed, recipes[0].samples) for other in shared):
-        raise UserError(f"'{folder}' holds a comparison on another model, seed or number of samples; choose another --out.")
+    if not all(same):
+        raise UserError(f"'{folder}' holds a comparison of another recipe; choose another --out.")
     return reports
 
 
@@ -118,7 +135,7 @@ def write_tables(reports: list[Report], folder: Path) -> Path:
     path = folder / "results.md"
     path.write_text(table(["method", *(metric.label for metric in metrics), "unlearning"], [untouched, *lines]) + "\n")
     label, points = costs(reports)
-    save(charts.pareto(points, label), folder / "pareto.png")
+    save(load_charts().pareto(points, label), folder / "pareto.png")
     return path
 
 
@@ -127,7 +144,7 @@ def columns(metric: Metric) -> tuple[str, str, str]:
     return metric.key, f"{metric.key}_low", f"{metric.key}_high"
 
 
-def cells(metric: Metric, figures: dict[str, Any]) -> tuple[Any, Any, Any]:
+def cells(metric: Metric, figures: Figures) -> tuple[Any, Any, Any]:
     """A metric's value and the ends of its interval, "" for what is not known."""
     low, high = figures.get(f"{metric.key}_ci95") or ("", "")
     value = figures.get(metric.key)
@@ -135,20 +152,26 @@ def cells(metric: Metric, figures: dict[str, Any]) -> tuple[Any, Any, Any]:
 
 
 def costs(reports: list[Report]) -> tuple[str, dict[str, tuple[float, float]]]:
-    """What the plot has on its vertical axis, and for each method the forget rate and that cost.
+    """What the plot has on its vertical axis, and for each method the forget rate in percent and that cost.
 
-    1 - IRA where the model takes prompts, the ratio of the u-FIDs where there are real pictures, else the share of the kept
-    seeds whose image changed.
+    It is the first of `COSTS` that is known of the most methods; a method of which it is not known is left out.
     """
-    points = {}
-    label = "u-FID after ÷ before"
-    for report in reports:
-        before, after = report["before"], report["after"]
-        if "ira" in after:
-            label, cost = "other prompts that go wrong (1 − IRA), %", 100 * (1 - after["ira"])
-        elif before["retain_fid"] and after["retain_fid"] is not None:
-            cost = after["retain_fid"] / before["retain_fid"]
-        else:
-            label, cost = "kept seeds that draw another class, %", 100 * (1 - after["retained_same_class"])
-        points[report["method"]] = (100 * after["forget_rate"], cost)
-    return label, points
+    known = {}
+    for label, cost in COSTS.items():
+        found = {report["method"]: (report, cost(report["before"], report["after"])) for report in reports}
+        known[label] = {
+            method: (100 * report["after"]["forget_rate"], value)
+            for method, (report, value) in found.items()
+            if value is not None
+        }
+    return max(known.items(), key=lambda item: len(item[1]))
+
+
+def ratio(after: float | None, before: float | None) -> float | None:
+    """after / before; None where either is not known."""
+    return after / before if before and after is not None else None
+
+
+def missing(rate: float | None) -> float | None:
+    """What a rate lacks to 100 %, in percent; None where it is not known."""
+    return None if rate is None else 100 * (1 - rate)

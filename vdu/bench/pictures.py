@@ -4,9 +4,8 @@ import statistics
 from collections.abc import Callable
 from pathlib import Path
 
-from vdu import charts
 from vdu.bench.quality import row_for
-from vdu.bench.tables import mean_over_runs, pooled, pooled_rate, read_rows, save, table
+from vdu.bench.tables import load_charts, mean_over_runs, pooled, pooled_rate, read_rows, save, table
 from vdu.recipe import Recipe
 
 
@@ -27,8 +26,9 @@ def pictures(
     it was cut short; draws them in `plot`.
 
     Raises:
-        UserError: if `target` holds something else.
+        UserError: if `target` holds something else, or `plot` cannot be drawn.
     """
+    charts = load_charts() if plot else None
     known, tables = read_rows(target), {}
     for method in methods:
         for count in counts:
@@ -44,7 +44,7 @@ def pictures(
             f"{max(row['forget_rate'] for row in rows):.1%}", mean_over_runs(ratios), f"{max(ratios):.2f}",
         ])  # fmt: skip
     print(table(head, lines))
-    if plot:
+    if charts:
         points = {method: [(count, *pooled(tables[method, count]), statistics.fmean(row["u_fid_ratio"] for row in
                   tables[method, count])) for count in counts] for method in methods}  # fmt: skip
         save(charts.few_pictures(points, forget), plot)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from vdu import charts
-from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, save, span, table
+from vdu.bench.tables import Row, load_charts, mean_over_runs, pooled_rate, read_rows, save, span, table
 from vdu.errors import UserError
 from vdu.recipe import Recipe, resolve
 from vdu.report import report_of
@@ -164,8 +163,9 @@ def quality(
     long table can be made in parts.
 
     Raises:
-        UserError: if `target` holds something else.
+        UserError: if `target` holds something else, or `plots` cannot be drawn.
     """
+    charts = load_charts() if plots else None
     known = read_rows(target)
     tables: dict[str, list[Row]] = {}
     print(HEADER, flush=True)
@@ -176,7 +176,7 @@ def quality(
                 row = row_for(Recipe.from_dict(changes | SETTINGS[setting].changes), known, target, show)
                 tables.setdefault(setting, []).append(row)
                 print(line_of(setting, row) + "".join(f"  MISSES {name}" for name in misses(row)), flush=True)
-    if plots:
+    if charts:
         runs = {
             SETTINGS[key].words: [(row["forget_rate"], row["u_fid_ratio"]) for row in rows] for key, rows in tables.items()
         }

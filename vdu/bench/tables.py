@@ -3,15 +3,17 @@
 import json
 import statistics
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 from vdu.errors import UserError
 from vdu.intervals import Z95, wilson
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.unlearn import unlearn
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Row = dict[str, Any]
 
@@ -41,7 +43,20 @@ def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
     return rows
 
 
-def save(figure: Figure, path: Path) -> None:
+def load_charts() -> ModuleType:
+    """The module `vdu.charts`, which nothing but a drawing needs. Ask for it before anything is computed.
+
+    Raises:
+        UserError: if matplotlib is not installed.
+    """
+    try:
+        from vdu import charts
+    except ImportError as error:
+        raise UserError("Drawing needs matplotlib; install it with: pip install matplotlib") from error
+    return charts
+
+
+def save(figure: "Figure", path: Path) -> None:
     """Write a figure as a PNG on white."""
     figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
 

@@ -7,8 +7,7 @@ from pathlib import Path
 
 import torch
 
-from vdu import charts
-from vdu.bench.tables import read_rows, save
+from vdu.bench.tables import load_charts, read_rows, save
 from vdu.data.forget_set import real_images
 from vdu.intervals import wilson
 from vdu.models import from_uint8
@@ -30,6 +29,7 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
         show: called with a line a timestep.
         picture: PNG to draw.
     """
+    charts = load_charts() if picture else None
     read_rows(target, "same_class")  # refuses to write over something else
     task = open_task(Recipe(model=model, forget=classes_of(model)[0]))
     network, recipe, concept = task.model, task.recipe, task.concept
@@ -46,5 +46,5 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
         )
         show(f"t = {t:3d}: {same / len(clean):6.1%} of {len(clean)} images come back as the same class")
     target.write_text(json.dumps(rows, indent=1) + "\n")
-    if picture:
+    if charts:
         save(charts.class_memory(rows, (recipe.t_min, recipe.t_max)), picture)
