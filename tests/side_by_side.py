@@ -146,7 +146,7 @@ def ignored(path: tuple[object, ...]) -> bool:
 
 
 def differences(old: Any, new: Any, path: tuple[object, ...] = ()) -> Iterator[str]:
-    """Each value of the old tree that the new one lacks or has otherwise, in words; keys that only the new one has are fine."""
+    """Each value of the old tree that the new one lacks or has otherwise, in words; keys that only the new has are fine."""
     if ignored(path):
         return
     if isinstance(old, dict) and isinstance(new, dict):
