@@ -6,7 +6,6 @@ from itertools import islice
 import pytest
 import torch
 from conftest import carry_out
-from dummies import dummy_ddpm
 
 from vdu.events import Clock, Progress
 from vdu.methods import METHODS, NoisyImages
@@ -14,7 +13,7 @@ from vdu.methods.neggrad import plasticity_alone
 from vdu.run import Run
 from vdu.task import open_model
 
-UNBOUND = {"method": "neggrad", "max_damage": 1.0, "target": 0.0}
+UNBOUND = {"method": "neggrad", "max_damage": 1.0, "target": 0.0, "replay": 24, "sampler_steps": 2}
 ONE_STEP = {"optimizer": "one-step", "posterior": "isotropic", "gamma": 0.5}
 LOOKS = 3  # batches that the method of this test prepares with
 
@@ -23,16 +22,10 @@ def parameters(model) -> dict[str, torch.Tensor]:
     return {name: value.detach() for name, value in model.unet.named_parameters()}
 
 
-@pytest.fixture(scope="module")
-def untrained(tmp_path_factory):
-    """A small model of 28×28 grey images, whose judge is that of the digits: hooks do not depend on what is drawn."""
-    return str(dummy_ddpm(tmp_path_factory.mktemp("hooks") / "ddpm", size=28, channels=1))
-
-
 @pytest.fixture
-def start(untrained) -> dict[str, torch.Tensor]:
-    """Its weights."""
-    return parameters(open_model(untrained, "cpu")[0])
+def start() -> dict[str, torch.Tensor]:
+    """The weights that a run starts from."""
+    return parameters(open_model("mnist-ddpm", "cpu")[0])
 
 
 @pytest.fixture
@@ -55,7 +48,7 @@ def look_first(batches):
 
 
 @pytest.mark.parametrize("changes", [{}, ONE_STEP], ids=["steps", "one-step"])
-def test_what_it_prepares_reaches_its_loss_and_its_mask(changes, method, untrained, start):
+def test_what_it_prepares_reaches_its_loss_and_its_mask(changes, method, start):
     lost, masked = [], []
 
     def loss(batch, state):
@@ -67,7 +60,7 @@ def test_what_it_prepares_reaches_its_loss_and_its_mask(changes, method, untrain
         return {name: torch.ones(()) for name in start}
 
     method(prepare=look_first, loss=loss, mask=mask)
-    run, events = carry_out(model=untrained, **UNBOUND, **changes)
+    run, events = carry_out(**UNBOUND, **changes)
     progress = [event for event in events if isinstance(event, Progress) and event.phase == "prepare"]
     assert [(event.done, event.total) for event in progress] == [(done, LOOKS) for done in range(1, LOOKS + 1)]
     assert len(lost) == len(masked) == len(run.steps) == run.recipe.steps
@@ -79,27 +72,27 @@ def test_what_it_prepares_reaches_its_loss_and_its_mask(changes, method, untrain
 
 @pytest.mark.parametrize("changes", [{}, {"optimizer": "natural", "posterior": "isotropic"}, ONE_STEP],
                          ids=["adam", "natural", "one-step"])  # fmt: skip
-def test_what_a_mask_of_zeros_covers_stays_bit_for_bit(changes, method, untrained, start):
+def test_what_a_mask_of_zeros_covers_stays_bit_for_bit(changes, method, start):
     before = start
     fixed = {name for place, name in enumerate(before) if place % 2}
     method(mask=lambda state: {name: torch.full_like(value, float(name not in fixed)) for name, value in before.items()})
-    run, _ = carry_out(model=untrained, **UNBOUND, **changes)
+    run, _ = carry_out(**UNBOUND, **changes)
     moved = {name for name, value in parameters(run.model).items() if not torch.equal(value, before[name])}
     assert run.scale > 0
     assert moved
     assert not moved & fixed
 
 
-def test_a_mask_of_ones_changes_nothing(method, untrained, start):
-    unmasked, _ = carry_out(model=untrained, **UNBOUND)
+def test_a_mask_of_ones_changes_nothing(method, start, finished_run):
+    unmasked, _ = finished_run(**UNBOUND)
     method(mask=lambda state: {name: torch.ones_like(value) for name, value in start.items()})
-    run, _ = carry_out(model=untrained, **UNBOUND)
+    run, _ = carry_out(**UNBOUND)
     for name, value in parameters(run.model).items():
         assert torch.equal(value, parameters(unmasked.model)[name])
 
 
 @pytest.mark.parametrize("changes", [{}, ONE_STEP], ids=["steps", "one-step"])
-def test_it_may_choose_the_states_that_its_loss_sees(changes, method, untrained):
+def test_it_may_choose_the_states_that_its_loss_sees(changes, method):
     chosen, lost = [], []
 
     def choose(batch) -> NoisyImages:
@@ -112,13 +105,13 @@ def test_it_may_choose_the_states_that_its_loss_sees(changes, method, untrained)
         return plasticity_alone(batch)
 
     method(choose_states=choose, loss=loss)
-    run, _ = carry_out(model=untrained, **UNBOUND, **changes)
+    run, _ = carry_out(**UNBOUND, **changes)
     assert [id(images) for images in lost] == [id(images) for images in chosen]
     assert len(lost) == run.recipe.steps
     assert not torch.equal(lost[0].states, lost[1].states)
 
 
-def test_a_method_without_a_need_for_a_posterior_gets_none_unless_the_optimizer_needs_it(method, untrained):
+def test_a_method_without_a_need_for_a_posterior_gets_none_unless_the_optimizer_needs_it(method):
     given = []
 
     def loss(batch, state):
@@ -126,10 +119,10 @@ def test_a_method_without_a_need_for_a_posterior_gets_none_unless_the_optimizer_
         return plasticity_alone(batch)
 
     method(loss=loss)
-    carry_out(model=untrained, **UNBOUND)
+    carry_out(**UNBOUND)
     assert set(given) == {None}
     method(loss=loss, needs_posterior=True)
-    run = carry_out(model=untrained, **UNBOUND, posterior="isotropic").run
+    run = carry_out(**UNBOUND, posterior="isotropic").run
     assert isinstance(run, Run)
     assert given[-1] is run.posterior
     assert run.posterior.variance.keys() == run.model.trained.keys()
