@@ -10,16 +10,16 @@ from conftest import QUICK
 from diffusers import StableDiffusionPipeline
 from dummies import dummy_clip, dummy_stable_diffusion
 from PIL import Image
+from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, Words
+from vdu.measure import draw, figures_of
+from vdu.told import OTHERWISE, Told
 
 from vdu.catalog import CATALOG, open_model
 from vdu.cli import main
-from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, Words
 from vdu.errors import UserError
-from vdu.measure import draw, figures_of
 from vdu.recipe import Recipe
 from vdu.report import headline, report_of, write_run
 from vdu.sampling import HowToSample, drain, image_seeds
-from vdu.told import OTHERWISE, Told
 from vdu.unlearn import Run, unlearn
 
 

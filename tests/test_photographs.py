@@ -11,12 +11,12 @@ import pytest
 import torch
 from diffusers import DDPMPipeline
 from PIL import Image
-
-from vdu.catalog import CATALOG, open_model
 from vdu.classifier import Classifier
 from vdu.entries import Words
-from vdu.errors import UserError
 from vdu.measure import floor_of
+
+from vdu.catalog import CATALOG, open_model
+from vdu.errors import UserError
 from vdu.metrics import load_statistics
 from vdu.models import load_model
 from vdu.pretrain import photographs

@@ -10,12 +10,12 @@ import torch
 from conftest import QUICK, line_context
 from diffusers import DDPMScheduler, StableDiffusionPipeline
 from huggingface_hub import ModelCard
+from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED
+from vdu.measure import Samples, come_back, draw, figures_of, obedience
 
 from vdu.batches import batches, replaced
 from vdu.catalog import CATALOG, open_model
-from vdu.entries import EARLIER, INSTEAD, KEPT, MEASURED, PARAPHRASE, TARGET, UNPROMPTED
 from vdu.errors import UserError
-from vdu.measure import Samples, come_back, draw, figures_of, obedience
 from vdu.methods import METHODS, UNNAMED_ODDS
 from vdu.models import DDPM, Condition, load_model
 from vdu.recipe import Recipe
