@@ -19,6 +19,7 @@ from vdu.unlearn import unlearn
 torch.set_num_threads(1)  # with two, threads that wait for work slow everything else on a small machine
 
 QUICK = {"samples": 50, "replay": 48, "steps": 4, "preview_every": 2, "sampler_steps": 3, "batch_size": 4}
+QUICK_PROMPTS = QUICK | {"model": "tiny-sd", "replay": 36, "sampler_steps": 2}
 
 
 class Line(torch.nn.Module):

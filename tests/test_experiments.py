@@ -2,12 +2,10 @@
 
 import pytest
 import torch
-from conftest import carry_out
+from conftest import QUICK_PROMPTS, carry_out
 
 from vdu.experiments import TRIED, go_further, try_prompt
 from vdu.sampling import run_to_end
-
-TINY_SD = {"model": "tiny-sd", "samples": 60, "sampler_steps": 3}
 
 
 def weights(model) -> torch.Tensor:
@@ -35,7 +33,7 @@ def test_further_along_the_way_fewer_seeds_of_the_class_still_draw_it():
 
 @pytest.mark.parametrize("prompt", ["a photo of a red sneaker", ""])
 def test_any_prompt_is_drawn_by_both_models_from_the_same_seeds(prompt, finished_run):
-    run, _ = finished_run(**TINY_SD, forget="red", parameters="cross-attention")
+    run, _ = finished_run(**QUICK_PROMPTS, forget="red", parameters="cross-attention")
     kept = weights(run.model)
     before, after = run_to_end(try_prompt(run, prompt))
     for side in (before, after):
