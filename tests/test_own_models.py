@@ -9,8 +9,6 @@ from conftest import QUICK
 from diffusers import StableDiffusionPipeline
 from dummies import dummy_clip, dummy_stable_diffusion
 from PIL import Image
-from vdu.entries import EARLIER
-from vdu.measure import draw
 
 from vdu.cli import main
 from vdu.concepts.base import EARLIER

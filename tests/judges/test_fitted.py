@@ -54,10 +54,8 @@ def test_a_judge_of_sixteen_pictures_knows_others_of_the_kind(catalog, name):
 
 def test_drawn_images_of_the_class_among_the_rest_are_left_out():
     entry = CATALOG["mnist-ddpm"]
-    threes, others = (
-        entry.pictures.examples("3"),
-        torch.stack([entry.pictures.examples(other)[:13] for other in "012456789"], 1).flatten(0, 1),
-    )
+    threes = entry.pictures.examples("3")
+    others = torch.stack([entry.pictures.examples(other)[:13] for other in "012456789"], 1).flatten(0, 1)
     mixed = torch.cat([threes[32:56], others[:104]])
     kept, drawn = (PictureClassifier(threes[:32], mixed, drawn=mine) for mine in (False, True))
     sees = [(judge.regression(features_of(threes[100:300])[0]) > 0).double().mean() for judge in (kept, drawn)]
