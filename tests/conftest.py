@@ -1,17 +1,25 @@
 """What several tests need: a one-parameter model that can be worked out by hand, and a recipe that takes seconds."""
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from vdu.events import Event
 from vdu.losses import Posterior
 from vdu.methods import Batch, NoisyImages
 from vdu.models import DDPM, NO_CONDITION
+from vdu.recipe import Recipe
+from vdu.run import Run
 from vdu.sampling import HowToSample
+from vdu.unlearn import unlearn
 
-QUICK = {"samples": 50, "replay": 64, "steps": 4, "preview_every": 2, "sampler_steps": 4, "batch_size": 4}
+torch.set_num_threads(1)  # with two, threads that wait for work slow everything else on a small machine
+
+QUICK = {"samples": 50, "replay": 48, "steps": 4, "preview_every": 2, "sampler_steps": 3, "batch_size": 4}
+QUICK_PROMPTS = QUICK | {"model": "tiny-sd", "replay": 36, "sampler_steps": 2}
 
 
 class Line(torch.nn.Module):
@@ -64,3 +72,30 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VDU_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+class FinishedRun(NamedTuple):
+    """A run and all events of it, in order."""
+
+    run: Run
+    events: list[Event]
+
+
+def carry_out(**changes) -> FinishedRun:
+    """A quick run with some changes, from beginning to end."""
+    run = Run(Recipe.from_dict(QUICK | changes))
+    return FinishedRun(run, list(unlearn(run)))
+
+
+@pytest.fixture(scope="session")
+def finished_run(cache):
+    """Gives a finished run by its changes of the quick recipe. Tests share it, and so must not change it."""
+    finished: dict[Recipe, FinishedRun] = {}
+
+    def run_of(**changes) -> FinishedRun:
+        recipe = Recipe.from_dict(QUICK | changes)
+        if recipe not in finished:
+            finished[recipe] = carry_out(**changes)
+        return finished[recipe]
+
+    return run_of

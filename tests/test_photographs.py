@@ -1,132 +1,19 @@
-"""Models of photographs: how they are made, and unlearning by a user's own pictures."""
+"""Unlearning a model of photographs that ships, by a user's own pictures."""
 
-import io
-import json
-import tarfile
-from argparse import Namespace
-from unittest import mock
+from conftest import carry_out
+from pictures_of_ships import of_class, save
 
-import numpy as np
-import pytest
-import torch
-from diffusers import DDPMPipeline
-from PIL import Image
-
-from vdu.catalog import CATALOG, open_model
-from vdu.classifier import Classifier
-from vdu.entries import Words
-from vdu.errors import UserError
-from vdu.measure import floor_of
-from vdu.metrics import load_statistics
-from vdu.models import load_model
-from vdu.pretrain import photographs
-from vdu.pretrain.ddpm import TrainingConfig, steps_in
-from vdu.recipe import Recipe
-from vdu.unlearn import Run, unlearn
-
-ENTRY = CATALOG["cifar10-ddpm"]
+from vdu import posterior
 
 
-def archive_of(path, per_class, colours=("red", "green", "blue")):
-    """An archive of pictures, each class of another colour."""
-    random = np.random.default_rng(0)
-    with tarfile.open(path, "w") as archive:
-        for colour in colours:
-            for number in range(per_class):
-                noise = random.integers(0, 40, (32, 32, 3), dtype=np.uint8)
-                picture = Image.blend(Image.new("RGB", (32, 32), colour), Image.fromarray(noise), 0.3)
-                picture.save(packed := io.BytesIO(), "PNG")
-                member = tarfile.TarInfo(f"train/{colour}/{number:03d}.png")
-                member.size = len(packed.getvalue())
-                archive.addfile(member, io.BytesIO(packed.getvalue()))
-    return path
-
-
-def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
-    monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12, 16))
-    monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
-    monkeypatch.setattr(photographs, "MEASURED", 30)
-    rounds = {name: TrainingConfig(unet={}, steps=12, batch_size=4, warmup=2, flip=True) for name in ("first", "second")}
-    monkeypatch.setattr(photographs, "ROUNDS", rounds)
-    told = {"what": "cifar10", "work": tmp_path / "work", "out": tmp_path / "out", "steps": 10, "minutes": None}
-    photographs.pretrain(Namespace(data=archive_of(tmp_path / "a.tar", 32), **told))
-    out = tmp_path / "out"
-    assert DDPMPipeline.from_pretrained(out, use_safetensors=True).unet.config.sample_size == 32
-    assert load_model(out).image_shape == (3, 32, 32)
-    figures = json.loads((out / "figures.json").read_text())
-    assert figures["steps"] == {"first": 10, "second": 10}
-    assert figures["classifier_accuracy"] == 1  # colours are easy
-    assert set(load_statistics(out / "statistics.safetensors")) == {"red", "green", "blue"}
-    assert load_statistics(out / "statistics.safetensors")["red"].count == 4  # of the 32 pictures, the last are held out
-    assert (out / "drawn" / "red.png").is_file()
-    assert "| " not in (out / "README.md").read_text()
-    with pytest.raises(UserError, match="--data"):
-        photographs.pretrain(Namespace(data=None, **told))
-
-
-def test_a_judge_starts_from_another_one_whose_pictures_were_smaller(tmp_path):
-    torch.manual_seed(1)
-    first = Classifier(["a", "b"], channels=3, size=32, width=photographs.JUDGE_WIDTH, residual=True)
-    first.save(tmp_path)
-    kind = photographs.Kind(64, (), 0, 0, epochs=1, judge_batch=4, judge_starts=tmp_path)
-    images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    with mock.patch.object(photographs, "JUDGE_RATE", 1e-9):
-        judge = photographs.train_judge(images, torch.arange(4) % 3, ["x", "y", "z"], kind, "cpu")
-    torch.testing.assert_close(judge.features[0].weight, first.features[0].weight, atol=1e-3, rtol=0)
-    assert judge.head.out_features == 3
-
-
-def test_calibration_takes_the_doubt_away_that_the_pictures_do_not_give():
-    judge = Classifier(["a", "b"], channels=3, size=32, width=4, residual=True).eval()
-    images = torch.randint(0, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    before, _ = judge.judge(images)
-    labels = before.argmax(1)  # always right, so it cannot be too sure
-    after, _ = photographs.calibrate(judge, images, labels).judge(images)
-    torch.testing.assert_close(after.log().diff(dim=1), before.log().diff(dim=1) / min(photographs.TEMPERATURES))
-
-
-def test_a_residual_judge_comes_back_as_it_was_saved(tmp_path):
-    judge = Classifier(["a", "b"], channels=3, size=64, width=4, residual=True).eval()
-    judge.save(tmp_path)
-    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
-    torch.testing.assert_close(Classifier.load(tmp_path).judge(images)[0], judge.judge(images)[0], atol=2e-3, rtol=0)
-
-
-def test_as_many_steps_as_the_minutes_allow(monkeypatch):
-    network, now = torch.nn.Linear(1, 1), iter(range(100))
-    monkeypatch.setattr("vdu.pretrain.ddpm.time.monotonic", lambda: next(now))
-    losses = lambda random: (network(torch.ones(1, 1)).sum(),) * 2  # noqa: E731
-    weight = network.weight.clone()
-    assert steps_in(2, network, losses, "cpu", timed=10) == int(120 / (1.06 * 0.1))  # ten steps took a second
-    assert torch.equal(network.weight, weight)
-    assert network.weight.grad is None
-
-
-def test_no_photograph_is_shipped_but_what_real_ones_are_like_is_known():
-    assert ENTRY.forget_set("frog") is None
-    with pytest.raises(UserError, match="give a folder"):
-        ENTRY.forget_images("frog")
-    assert ENTRY.examples("frog").shape == (25, 3, 32, 32)
-    assert 0 < floor_of(ENTRY, "frog", 200) < floor_of(ENTRY, "frog", 50)
-
-
-@pytest.mark.parametrize(("model", "forget"), [("cifar10-ddpm", "frog"), ("mnist-ddpm", "8")])
-def test_pictures_of_a_users_own_take_the_place_of_those_in_the_box(model, forget, tmp_path):
-    for number in range(3):
-        Image.new("RGB", (50, 40), (80 * number,) * 3).save(tmp_path / f"{number}.png")
-    _, entry = open_model(model, "cpu", Words(forget, pictures=str(tmp_path)))
-    assert entry.forget_set(forget).images.float().mean((1, 2, 3)).tolist() == [0, 80, 160]
-    assert entry.real_features(entry.classes[0]).shape[0] > 100  # the measures go on with what ships
-
-
-def test_a_run_goes_by_a_users_own_pictures(tmp_path):
-    own = tmp_path / "own"
-    own.mkdir()
-    for number, image in enumerate(ENTRY.examples("ship")[:4]):
-        Image.fromarray(image.permute(1, 2, 0).numpy()).save(own / f"{number}.png")
-    quick = {"replay": 48, "samples": 50, "sampler_steps": 2, "steps": 2, "preview_every": 2, "batch_size": 2}
-    run = Run(Recipe.from_dict({"model": "cifar10-ddpm", "forget": "ship", "pictures": str(own)} | quick))
-    for _ in unlearn(run):
-        pass
+def test_a_run_goes_by_a_users_own_pictures(tmp_path, monkeypatch):
+    # The shipped settings take minutes of a small machine: 48 images of 15 steps, and 16 gradients of 8 images.
+    for name, less in (("LAYER_IMAGES", 4), ("LAYER_BATCHES", 2), ("LAYER_BATCH", 2)):
+        monkeypatch.setattr(posterior, name, less)
+    own = save(of_class("ship")[:4], tmp_path / "own")
+    quick = {"replay": 24, "samples": 50, "sampler_steps": 2, "steps": 2, "preview_every": 2, "batch_size": 2}
+    run, _ = carry_out(model="cifar10-ddpm", forget="ship", pictures=own, **quick)
     assert run.after is not None
     assert len(run.steps) == 2
+    assert (run.recipe.method, run.recipe.posterior) == ("vdu", "layers")
+    assert run.images_seen["forget_real"] == 4

@@ -5,8 +5,9 @@ import torch
 from conftest import Line
 from diffusers import DDPMScheduler
 
-from vdu.entries import ASSETS
+from vdu.assets import ASSETS
 from vdu.errors import UserError
+from vdu.losses import Posterior
 from vdu.models import DDPM
 from vdu.optimizers import NaturalGradient
 from vdu.posterior import (
@@ -15,14 +16,13 @@ from vdu.posterior import (
     POSTERIORS,
     SPREAD,
     VARIANCE_FLOOR,
-    Posterior,
     checkpoints,
     fisher,
     floored,
     from_checkpoints,
     isotropic,
 )
-from vdu.sampling import drain
+from vdu.sampling import run_to_end
 
 
 class Weighted(Line):
@@ -65,14 +65,14 @@ def test_variances_are_raised_to_the_floor_of_their_tensor():
 
 
 def test_isotropic_is_centred_on_the_model():
-    posterior = drain(isotropic(model_of(Line(0.3))))
+    posterior = run_to_end(isotropic(model_of(Line(0.3))))
     assert posterior.mean["theta"].item() == pytest.approx(0.3)
     assert posterior.variance["theta"].item() == pytest.approx((SPREAD * 0.3) ** 2, rel=1e-4)
 
 
 @pytest.mark.usefixtures("own_cache")
 def test_fisher_is_narrow_where_the_prediction_depends_on_a_parameter():
-    posterior = drain(fisher(model_of(Weighted(0.3))))
+    posterior = run_to_end(fisher(model_of(Weighted(0.3))))
     variance = posterior.variance["theta"]
     # F = (1, 9) E||x_t||^2 over a column; the damping is DAMPING times the mean of the two.
     expected = (9 + 5 * DAMPING) / (1 + 5 * DAMPING)
@@ -84,35 +84,35 @@ def test_fisher_is_narrow_where_the_prediction_depends_on_a_parameter():
 def test_an_estimate_is_kept_by_what_it_was_made_from_and_a_broken_file_is_made_anew(name, own_cache):
     estimate, _ = POSTERIORS[name]
     seen = []
-    first = drain(estimate(model_of(Weighted(0.3))), seen.append)
+    first = run_to_end(estimate(model_of(Weighted(0.3))), seen.append)
     assert seen
     assert all(event.phase == "posterior" for event in seen)
     (kept,) = own_cache.iterdir()
     assert kept.match(f"{name}-*.safetensors")
 
     seen.clear()
-    again = drain(estimate(model_of(Weighted(0.3))), seen.append)
+    again = run_to_end(estimate(model_of(Weighted(0.3))), seen.append)
     torch.testing.assert_close(again.variance, first.variance, rtol=0, atol=0)
     assert not seen
     whole = kept.read_bytes()
     for broken in (whole[:20], whole[:-4] + bytes([0, 0, 192, 127])):  # cut short; a NaN at the end
         kept.write_bytes(broken)
-        again = drain(estimate(model_of(Weighted(0.3))))
+        again = run_to_end(estimate(model_of(Weighted(0.3))))
         torch.testing.assert_close(again.variance, first.variance, rtol=0, atol=0)
         assert kept.read_bytes() == whole
 
-    drain(estimate(model_of(Weighted(0.4), digest="another")))
+    run_to_end(estimate(model_of(Weighted(0.4), digest="another")))
     assert len(list(own_cache.iterdir())) == 2
 
 
 def test_an_estimate_that_cannot_be_kept_is_made_all_the_same(own_cache):
     own_cache.write_text("a file where the folder should be")
-    assert drain(fisher(model_of(Weighted(0.3)))).variance["theta"].min() > 0
+    assert run_to_end(fisher(model_of(Weighted(0.3)))).variance["theta"].min() > 0
     assert own_cache.read_text() == "a file where the folder should be"
 
 
 def test_swag_keeps_the_mean_and_has_a_variance_everywhere():
-    posterior = drain(POSTERIORS["swag"][0](model_of(Weighted(0.3), "swag")))
+    posterior = run_to_end(POSTERIORS["swag"][0](model_of(Weighted(0.3), "swag")))
     torch.testing.assert_close(posterior.mean["theta"], torch.tensor([0.3, 0.3]))
     assert posterior.variance["theta"].min() > 0
 
@@ -149,7 +149,7 @@ class Layered(Line):
 
 @pytest.mark.usefixtures("own_cache")
 def test_layers_have_one_variance_a_tensor_and_none_without_end():
-    variance = drain(POSTERIORS["layers"][0](model_of(Layered(), "layered"))).variance
+    variance = run_to_end(POSTERIORS["layers"][0](model_of(Layered(), "layered"))).variance
     assert variance["theta"].unique().numel() == 1
     assert (variance["theta"][0] / variance["other"]).item() == pytest.approx(9, rel=0.01)
     assert (variance["idle"] / variance["theta"][0]).item() == pytest.approx(1 / LAYER_FLOOR, rel=0.01)

@@ -6,22 +6,23 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from vdu.catalog import open_model
 from vdu.models import DDPM, from_uint8
-from vdu.sampling import ALGORITHMS, HowToSample, drain, image_seeds, sample, timestep_grid
+from vdu.recipe import Recipe
+from vdu.sampling import ALGORITHMS, HowToSample, image_seeds, run_to_end, sample, timestep_grid
+from vdu.task import open_model, open_task
 
 
 @pytest.mark.parametrize("sampler", ALGORITHMS)
 def test_same_seeds_same_images_whatever_the_count(sampler):
-    model, _ = open_model("mnist-ddpm", "cpu")
-    few, again = (drain(sample(model, image_seeds(3, 4), HowToSample(3, sampler))) for _ in range(2))
+    model, _, _ = open_model("mnist-ddpm", "cpu")
+    few, again = (run_to_end(sample(model, image_seeds(3, 4), HowToSample(3, sampler))) for _ in range(2))
     assert torch.equal(few, again)
     assert few.dtype == torch.uint8
     assert few.shape == (4, 1, 28, 28)
-    many = drain(sample(model, image_seeds(3, 6), HowToSample(3, sampler)))
+    many = run_to_end(sample(model, image_seeds(3, 6), HowToSample(3, sampler)))
     # Another batch size may round bfloat16 sums differently; another seed is another picture altogether.
     assert (many[:4].int() - few.int()).abs().float().mean() < 2
-    other = drain(sample(model, image_seeds(4, 4), HowToSample(3, sampler)))
+    other = run_to_end(sample(model, image_seeds(4, 4), HowToSample(3, sampler)))
     assert (other.int() - few.int()).abs().float().mean() > 10
 
 
@@ -42,18 +43,18 @@ def test_the_grid_starts_at_the_end_falls_and_is_densest_in_the_middle(steps):
 
 
 def test_starting_from_an_image_at_low_noise_gives_that_image_back():
-    model, entry = open_model("mnist-ddpm", "cpu")
-    real = entry.forget_images("5")[:4]
+    task = open_task(Recipe(forget="5"))
+    model, real = task.model, task.forget_set().images[:4]
     seen = []
-    near = drain(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=13), seen.append)
+    near = run_to_end(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=13), seen.append)
     assert seen == [4, 8]  # two of the fifteen steps are left
-    far = drain(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=0))
+    far = run_to_end(sample(model, image_seeds(0, 4), HowToSample(15, "sde"), clean=from_uint8(real), skip=0))
     assert (near.int() - real.int()).abs().float().mean() < 8
     assert (far.int() - real.int()).abs().float().mean() > 20
 
 
 def test_a_network_that_predicts_v_draws_the_same():
-    model, _ = open_model("mnist-ddpm", "cpu")
+    model, _, _ = open_model("mnist-ddpm", "cpu")
 
     class Velocity(torch.nn.Module):
         """v = (epsilon - sigma_t x_t) / alpha_t, from a network that predicts epsilon."""
@@ -73,5 +74,5 @@ def test_a_network_that_predicts_v_draws_the_same():
     states, t = torch.randn(3, 1, 28, 28, generator=torch.Generator().manual_seed(0)), torch.tensor([5, 500, 999])
     with torch.no_grad():
         torch.testing.assert_close(other.predict_noise(states, t), model.predict_noise(states, t), atol=2e-2, rtol=0)
-    first, second = (drain(sample(each, image_seeds(0, 3), HowToSample(5))) for each in (model, other))
+    first, second = (run_to_end(sample(each, image_seeds(0, 3), HowToSample(5))) for each in (model, other))
     assert (first.int() - second.int()).abs().float().mean() < 2

@@ -2,12 +2,9 @@
 
 import pytest
 import torch
-from conftest import QUICK
 
 from vdu.methods.erasediff import multiplier
-from vdu.recipe import Recipe
-from vdu.run import SPENT, Run
-from vdu.unlearn import unlearn
+from vdu.run import SPENT
 
 
 def gradients(seed: int) -> list[torch.Tensor]:
@@ -35,10 +32,8 @@ def test_where_both_agree_the_constraint_weighs_nothing_and_where_they_oppose_it
     assert multiplier([-part for part in forget], forget, 0.5).item() == pytest.approx(1.5)
 
 
-def test_a_run_sees_real_forget_images_and_drawn_ones_of_the_rest():
-    run = Run(Recipe.from_dict(QUICK | {"method": "erasediff", "max_damage": 1.0, "target": 0.0}))
-    for _ in unlearn(run):
-        pass
+def test_a_run_sees_real_forget_images_and_drawn_ones_of_the_rest(finished_run):
+    run, _ = finished_run(method="erasediff", max_damage=1.0, target=0.0)
     assert run.reason == SPENT
     assert run.images_seen == {
         "forget_real": 500, "forget_drawn": 0, "neutral_drawn": 0, "retain_drawn": int(run.replay.kept.sum())

@@ -114,7 +114,7 @@ def memory(
             "peak_gib": peak(device),
         }
         started = time.monotonic()
-        run_to_end(sample(run.model, image_seeds(0, 1), HowToSample(2, "ode", recipe.guidance), ["a dog"]))
+        run_to_end(sample(run.model, image_seeds(0, 1), HowToSample(2, "ode", run.recipe.guidance), ["a dog"]))
         row |= {"seconds_an_evaluation": (time.monotonic() - started) / 2, "peak_gib_with_drawing": peak(device)}
         rows.append(row)
         target.write_text(json.dumps(rows, indent=1) + "\n")

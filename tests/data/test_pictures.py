@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from vdu import data
-from vdu.data import MOST_PICTURES, read_picture, read_pictures
+from vdu.data import pictures
+from vdu.data.pictures import MOST_PICTURES, read_each, read_picture, read_pictures
 from vdu.errors import UserError
 
 SHAPE = (3, 8, 8)
@@ -79,7 +79,7 @@ def test_a_zip_is_a_folder_of_pictures(tmp_path, monkeypatch):
         archive.write(tmp_path / "0.png", "../../a.png")  # a name, not a place: nothing is written anywhere
         archive.write(tmp_path / "large.png", "large.png")
         archive.writestr("__MACOSX/._a.png", "no picture")
-    monkeypatch.setattr(data, "LARGEST_FILE", 4000)
+    monkeypatch.setattr(pictures, "LARGEST_FILE", 4000)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         images = read_pictures(packed, SHAPE)
@@ -98,8 +98,8 @@ def test_a_damaged_zip_and_odd_names_in_one_are_told_apart(tmp_path):
         archive.writestr(zipfile.ZipInfo("/rooted.png"), (tmp_path / "whole.png").read_bytes())
     packed = (tmp_path / "odd.zip").read_bytes()
     (tmp_path / "damaged.zip").write_bytes(packed.replace(b"PK\x01\x02", b"PK\x09\x09"))
-    pictures, left_out = data.read_each([tmp_path / "odd.zip", tmp_path / "damaged.zip"], SHAPE)
-    assert [tmp_path / "odd.zip" in path.parents for path in pictures] == [True]
+    read, left_out = read_each([tmp_path / "odd.zip", tmp_path / "damaged.zip"], SHAPE)
+    assert [tmp_path / "odd.zip" in path.parents for path in read] == [True]
     assert len(left_out) == 1
     assert left_out[0].startswith("'damaged.zip' is left out")
 
@@ -110,5 +110,5 @@ def test_whatever_pillow_raises_leaves_one_picture_out(tmp_path, monkeypatch):
     def fail(*_):
         raise TypeError("bad operand type for abs(): 'str'")
 
-    monkeypatch.setattr(data, "read_picture", fail)
-    assert data.read_each([tmp_path / "whole.png"], SHAPE) == ({}, ["'whole.png' is left out: it is broken"])
+    monkeypatch.setattr(pictures, "read_picture", fail)
+    assert read_each([tmp_path / "whole.png"], SHAPE) == ({}, ["'whole.png' is left out: it is broken"])

@@ -8,12 +8,13 @@ import torch
 from huggingface_hub import errors
 from PIL import Image
 
-from vdu import labelled
-from vdu.catalog import TINY_IMAGENET, open_model
+from vdu.catalog import TINY_IMAGENET
 from vdu.cli import main
-from vdu.entries import Words
+from vdu.data import hub_dataset
 from vdu.errors import UserError
 from vdu.page.settings import Settings
+from vdu.recipe import Recipe
+from vdu.task import open_task
 
 DIGITS = ["0 - zero", "1 - one", "2 - two", "3 - three", "4", "5", "6", "7", "8", "9"]
 SHAPE = (3, 8, 8)
@@ -38,8 +39,8 @@ def hub_has(monkeypatch):
         monkeypatch.setattr(datasets, "load_dataset", load)
         return asked
 
-    monkeypatch.setattr(labelled, "snapshot_download", lambda *_, **__: None)
-    labelled.streamed.cache_clear()
+    monkeypatch.setattr(hub_dataset, "snapshot_download", lambda *_, **__: None)
+    hub_dataset.streamed.cache_clear()
     return put
 
 
@@ -62,11 +63,11 @@ def levels(images):
 )
 def test_the_pictures_of_a_class_are_picked_by_its_name(name, columns, names, wanted, hub_has):
     asked = hub_has([grey(10), grey(20), grey(30), grey(40), grey(50, mode="RGBA")], [0, 3, 1, 3, 3], names, **columns)
-    images = labelled.pictures(name, (wanted,), SHAPE)
+    images = hub_dataset.pictures(name, (wanted,), SHAPE)
     assert images.shape == (3, *SHAPE)
     assert images.dtype == torch.uint8
     assert levels(images) == [20, 40, 50]
-    assert labelled.pictures(name, (wanted,), SHAPE) is images
+    assert hub_dataset.pictures(name, (wanted,), SHAPE) is images
     assert asked == [(name, {"split": "train", "streaming": True})]
 
 
@@ -75,25 +76,25 @@ def test_pictures_are_seen_as_those_in_a_folder_are(hub_has, tmp_path):
     wide.paste((200, 0, 0, 255), (4, 0, 12, 8))
     wide.save(tmp_path / "wide.png")
     hub_has([wide], [0], ["cat"])
-    assert torch.equal(labelled.pictures("a/b", ("cat",), SHAPE), labelled.pictures(str(tmp_path), ("cat",), SHAPE))
-    assert labelled.streamed("a/b", ("cat",), (1, 4, 4)).shape == (1, 1, 4, 4)
+    assert torch.equal(hub_dataset.pictures("a/b", ("cat",), SHAPE), hub_dataset.pictures(str(tmp_path), ("cat",), SHAPE))
+    assert hub_dataset.streamed("a/b", ("cat",), (1, 4, 4)).shape == (1, 1, 4, 4)
 
 
 def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, monkeypatch):
-    monkeypatch.setattr(labelled, "MOST_PICTURES", 4)
+    monkeypatch.setattr(hub_dataset, "MOST_PICTURES", 4)
     broken = {"bytes": b"no picture", "path": None}  # is not looked at: it comes after, or is of another class
     pictures = [grey(10), grey(20), broken, grey(30), grey(40), grey(50), broken]
     hub_has(pictures, [3, 3, 0, 3, 8, 8, 3], DIGITS)
-    assert levels(labelled.streamed("a/b", ("3", "8"), SHAPE)) == [10, 40, 20, 50]
+    assert levels(hub_dataset.streamed("a/b", ("3", "8"), SHAPE)) == [10, 40, 20, 50]
     hub_has(pictures[:-2], [3, 3, 0, 3, 8], DIGITS)
-    assert levels(labelled.streamed("a/few", ("3", "8"), SHAPE)) == [10, 40]
+    assert levels(hub_dataset.streamed("a/few", ("3", "8"), SHAPE)) == [10, 40]
 
 
-def test_several_classes_are_asked_for_by_what_the_entry_knows(hub_has):
+def test_several_classes_are_asked_for_by_what_the_concept_knows(hub_has):
     hub_has([grey(10), grey(20)], [8, 3], DIGITS)
-    entry = open_model("mnist-ddpm", "cpu", Words("3 or 8", pictures="ylecun/mnist"))[1]
-    assert levels(entry.forget_set("3 or 8").images) == [20, 10]
-    assert set(labelled.WORDNET.values()) == set(TINY_IMAGENET)
+    task = open_task(Recipe(forget="3 or 8", pictures="ylecun/mnist"))
+    assert levels(task.forget_set().images) == [20, 10]
+    assert set(hub_dataset.WORDNET.values()) == set(TINY_IMAGENET)
 
 
 @pytest.mark.parametrize(
@@ -107,14 +108,14 @@ def test_several_classes_are_asked_for_by_what_the_entry_knows(hub_has):
 def test_what_a_data_set_does_not_have_is_said(labels, names, message, hub_has):
     hub_has([grey(10)], labels, names)
     with pytest.raises(UserError, match=message):
-        labelled.pictures("a/b", ("3",), SHAPE)
+        hub_dataset.pictures("a/b", ("3",), SHAPE)
 
 
 def test_a_data_set_without_pictures_or_classes_is_refused(monkeypatch, hub_has):
     rows = datasets.Dataset.from_dict({"text": ["x"], "label": [0]})
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows.to_iterable_dataset())
     with pytest.raises(UserError, match=r"no column of pictures \(Image\) beside one of their classes \(ClassLabel\)"):
-        labelled.pictures("a/b", ("3",), SHAPE)
+        hub_dataset.pictures("a/b", ("3",), SHAPE)
 
 
 def fail(error):
@@ -127,18 +128,18 @@ def fail(error):
 def test_what_cannot_be_read_is_one_sentence(monkeypatch, hub_has):
     hub_has([{"bytes": b"no picture", "path": None}], [3], DIGITS)
     with pytest.raises(UserError, match="could not be read as a data set of pictures: cannot identify"):
-        labelled.pictures("a/b", ("3",), SHAPE)
+        hub_dataset.pictures("a/b", ("3",), SHAPE)
     for error in (RuntimeError("Dataset scripts are no longer supported\nbut"), ValueError("Bad split: train."),
                   datasets.exceptions.DatasetNotFoundError("gated"), ConnectionError("lost")):  # fmt: skip
         monkeypatch.setattr(datasets, "load_dataset", fail(error))
         with pytest.raises(UserError, match="could not be read as a data set of pictures") as caught:
-            labelled.pictures("a/b", ("3",), SHAPE)
+            hub_dataset.pictures("a/b", ("3",), SHAPE)
         assert "\n" not in str(caught.value)
 
 
 def test_without_the_package_or_a_network_there_is_one_clear_sentence(monkeypatch, hub_has, capsys):
     given = ["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--pictures", "ylecun/mnist"]
-    monkeypatch.setattr(labelled, "snapshot_download", fail(errors.LocalEntryNotFoundError("offline")))
+    monkeypatch.setattr(hub_dataset, "snapshot_download", fail(errors.LocalEntryNotFoundError("offline")))
     assert main(given) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1

@@ -1,0 +1,88 @@
+"""How models of photographs are made: from an archive of pictures, with a judge that knows how sure it may be."""
+
+import io
+import json
+import tarfile
+from argparse import Namespace
+from unittest import mock
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDPMPipeline
+from PIL import Image
+
+from vdu.errors import UserError
+from vdu.judges.classifier import Classifier
+from vdu.metrics import load_statistics
+from vdu.models import load_model
+from vdu.pretrain import photographs
+from vdu.pretrain.ddpm import TrainingConfig, steps_in
+
+
+def archive_of(path, per_class, colours=("red", "green", "blue")):
+    """An archive of pictures, each class of another colour."""
+    random = np.random.default_rng(0)
+    with tarfile.open(path, "w") as archive:
+        for colour in colours:
+            for number in range(per_class):
+                noise = random.integers(0, 40, (32, 32, 3), dtype=np.uint8)
+                picture = Image.blend(Image.new("RGB", (32, 32), colour), Image.fromarray(noise), 0.3)
+                picture.save(packed := io.BytesIO(), "PNG")
+                member = tarfile.TarInfo(f"train/{colour}/{number:03d}.png")
+                member.size = len(packed.getvalue())
+                archive.addfile(member, io.BytesIO(packed.getvalue()))
+    return path
+
+
+def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
+    monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12, 16))
+    monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
+    monkeypatch.setattr(photographs, "MEASURED", 30)
+    rounds = {name: TrainingConfig(unet={}, steps=12, batch_size=4, warmup=2, flip=True) for name in ("first", "second")}
+    monkeypatch.setattr(photographs, "ROUNDS", rounds)
+    told = {"what": "cifar10", "work": tmp_path / "work", "out": tmp_path / "out", "steps": 10, "minutes": None}
+    photographs.pretrain(Namespace(data=archive_of(tmp_path / "a.tar", 32), **told))
+    out = tmp_path / "out"
+    assert DDPMPipeline.from_pretrained(out, use_safetensors=True).unet.config.sample_size == 32
+    assert load_model(out).image_shape == (3, 32, 32)
+    figures = json.loads((out / "figures.json").read_text())
+    assert figures["steps"] == {"first": 10, "second": 10}
+    assert figures["classifier_accuracy"] == 1  # colours are easy
+    assert set(load_statistics(out / "statistics.safetensors")) == {"red", "green", "blue"}
+    assert load_statistics(out / "statistics.safetensors")["red"].count == 4  # of the 32 pictures, the last are held out
+    assert (out / "drawn" / "red.png").is_file()
+    assert "| " not in (out / "README.md").read_text()
+    with pytest.raises(UserError, match="--data"):
+        photographs.pretrain(Namespace(data=None, **told))
+
+
+def test_a_judge_starts_from_another_one_whose_pictures_were_smaller(tmp_path):
+    torch.manual_seed(1)
+    first = Classifier(["a", "b"], channels=3, size=32, width=photographs.JUDGE_WIDTH, residual=True)
+    first.save(tmp_path)
+    kind = photographs.Kind(64, (), 0, 0, epochs=1, judge_batch=4, judge_starts=tmp_path)
+    images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with mock.patch.object(photographs, "JUDGE_RATE", 1e-9):
+        judge = photographs.train_judge(images, torch.arange(4) % 3, ["x", "y", "z"], kind, "cpu")
+    torch.testing.assert_close(judge.features[0].weight, first.features[0].weight, atol=1e-3, rtol=0)
+    assert judge.head.out_features == 3
+
+
+def test_calibration_takes_the_doubt_away_that_the_pictures_do_not_give():
+    judge = Classifier(["a", "b"], channels=3, size=32, width=4, residual=True).eval()
+    images = torch.randint(0, 256, (64, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    before, _ = judge.judge(images)
+    labels = before.argmax(1)  # always right, so it cannot be too sure
+    after, _ = photographs.calibrate(judge, images, labels).judge(images)
+    torch.testing.assert_close(after.log().diff(dim=1), before.log().diff(dim=1) / min(photographs.TEMPERATURES))
+
+
+def test_as_many_steps_as_the_minutes_allow(monkeypatch):
+    network, now = torch.nn.Linear(1, 1), iter(range(100))
+    monkeypatch.setattr("vdu.pretrain.ddpm.time.monotonic", lambda: next(now))
+    losses = lambda random: (network(torch.ones(1, 1)).sum(),) * 2  # noqa: E731
+    weight = network.weight.clone()
+    assert steps_in(2, network, losses, "cpu", timed=10) == int(120 / (1.06 * 0.1))  # ten steps took a second
+    assert torch.equal(network.weight, weight)
+    assert network.weight.grad is None

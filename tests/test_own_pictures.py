@@ -1,0 +1,116 @@
+"""A model that nothing is known about, unlearned by a user's pictures with a judge fitted on them, the whole way."""
+
+import json
+
+import gradio as gr
+import pytest
+from conftest import QUICK, carry_out
+from diffusers import DDPMPipeline
+from dummies import dummy_ddpm, dummy_stable_diffusion
+from pictures_of_ships import write_all
+
+from vdu.cli import main
+from vdu.concepts.base import ConceptRequest
+from vdu.errors import UserError
+from vdu.export import write_run
+from vdu.judges.fitted import DRAWN
+from vdu.page.controls import Controls, recipe_of
+from vdu.page.panels.results import table_html
+from vdu.page.settings import Settings
+from vdu.recipe import Recipe
+from vdu.report import headline
+from vdu.task import open_task, shape_of
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model of 24×24 grey images, pictures of ships, and of other things."""
+    return write_all(tmp_path_factory.mktemp("own-pictures"))
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_run_forgets_what_only_pictures_show(keep, folder, tmp_path, capsys):
+    told = {"model": str(folder / "ddpm"), "forget": "my ship", "pictures": str(folder / "ships")}
+    told |= {"keep": str(folder / "others")} if keep else {}
+    report = write_run(carry_out(**told).run, tmp_path / "run")
+    assert json.loads(json.dumps(report)) == json.loads((tmp_path / "run" / "report.json").read_text())
+    judge, after = report["judge"], report["after"]
+    assert (judge["pictures"], judge["kept"], judge["drawn"]) == ((25, 60, 0) if keep else (25, 0, DRAWN))
+    assert judge["sensitivity_ci95"][0] <= judge["sensitivity"] <= judge["sensitivity_ci95"][1]
+    assert "The model drew “my ship” in" in headline(report)
+    assert "fitted on 25 pictures" in headline(report)
+    assert after["class_shares"].keys() == {"my ship", "something else"}
+    assert "corrected" in table_html(report)
+    if keep:
+        low, high = after["forget_rate_corrected_ci95"]
+        assert low <= after["forget_rate_corrected"] <= high
+    else:
+        assert after["forget_rate_corrected"] is None
+    DDPMPipeline.from_pretrained(tmp_path / "run" / "unlearned", use_safetensors=True)
+
+    flags = [word for name, value in (told | {"model": str(tmp_path / "run")}).items() for word in (f"--{name}", value)]
+    assert main(["evaluate", *flags, "--samples", str(QUICK["samples"]), "--sampler-steps", str(QUICK["sampler_steps"])]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    if keep:  # then the judge is the same
+        assert figures["forget_rate"] == after["forget_rate"]
+        assert figures["judge"] == json.loads(json.dumps(judge))
+        sheet = str(tmp_path / "sheet.png")
+        assert main(["sample", "--model", str(tmp_path / "run"), "--n", "2", "--sampler-steps", "2", "--out", sheet]) == 0
+
+
+def test_whichever_judge_fits(folder, tmp_path):
+    """Of images as large as tinyImageNet's the judge that ships is asked, but not about what it has never heard of."""
+    dummy_ddpm(tmp_path, size=64, channels=3)
+    recipe = {"model": str(tmp_path), "pictures": str(folder / "ships")}
+    lemon, ship = (open_task(Recipe(**recipe, forget=forget)) for forget in ("lemon", "my ship"))
+    assert lemon.judge.digest == "tiny-imagenet-ddpm"
+    assert ship.concept.classes[:2] == ("my ship", "something else")
+    assert lemon.forget_set().images.shape == (25, 3, 64, 64)
+    (classifier,) = lemon.judge.classifiers
+    assert classifier.classes == list(lemon.concept.classes)
+    assert lemon.reference.real_features("lemon").shape == (400, 64)
+    assert set(lemon.reference.statistics) == set(classifier.classes)
+
+
+def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path):
+    settings, model = Settings(any_model=True), str(folder / "ddpm")
+    with gr.Blocks():
+        controls = Controls(settings, Recipe())
+    shown = controls.for_model(model, None)
+    assert [shown[controls.fields[name]]["visible"] for name in ("pictures", "others", "keep", "guidance")] == [
+        True, True, False, False,
+    ]  # fmt: skip
+    assert shape_of(model) == (1, 24, 24)  # which the preview has
+    assert shape_of(str(folder / "ships")) is None
+    ships, others = ([str(path) for path in sorted((folder / name).iterdir())] for name in ("ships", "others"))
+    given = {"forget": None, "typed": "my ship", "keep": "", "pictures": ships, "others": others, "judge": ""}
+    values = Recipe(model=model, forget="my ship").to_dict() | given
+    recipe = recipe_of(values, settings, tmp_path)
+    assert recipe.request == ConceptRequest("my ship", (str(tmp_path / "others"),), str(tmp_path / "pictures"))
+    assert len(list((tmp_path / "others").iterdir())) == len(others)
+    dummy_stable_diffusion(folder / "sd")
+    with pytest.raises(UserError, match="takes words; write prompts to keep"):
+        recipe_of(values | {"model": str(folder / "sd")}, settings)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "give pictures of what to forget"),
+        ({"pictures": "few"}, "There are 7 pictures of what to forget"),
+        ({"pictures": "nowhere"}, "no folder of pictures"),
+        ({"pictures": "ships", "keep": "few"}, "There are 7 pictures of what to keep"),
+        ({"pictures": "ships", "keep": "others;few"}, "keep takes one folder"),
+        ({"pictures": "noise", "keep": "more-noise"}, "no better than chance"),
+        ({"pictures": "ships", "forget": "something else"}, "give what to forget another name"),
+    ],
+)
+def test_what_cannot_be_fitted_is_one_sentence_of_every_command(given, message, folder, capsys):
+    paths = {name: ";".join(str(folder / part) for part in value.split(";")) if name != "forget" else value
+             for name, value in given.items()}  # fmt: skip
+    flags = [word for name, value in ({"forget": "my ship"} | paths).items() for word in (f"--{name}", value)]
+    for command in ("unlearn", "evaluate"):
+        assert main([command, "--model", str(folder / "ddpm"), *flags, "--samples", "50", "--sampler-steps", "4"]) == 2
+        said = capsys.readouterr().err
+        assert message in said.splitlines()[-1]
+        assert len([line for line in said.splitlines() if line.startswith("vdu:")]) == 1
