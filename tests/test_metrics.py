@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from vdu import metrics
-from vdu.accuracy import Accuracy, least_rate
-from vdu.entries import EARLIER, INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, Ask
+from vdu.concepts.base import EARLIER, INSTEAD, KEPT, PARAPHRASE, TARGET, UNPROMPTED, PromptSpec
 from vdu.export import model_card
-from vdu.measure import Samples
+from vdu.intervals import least_rate
+from vdu.judges.error_rates import ErrorRates
 from vdu.metrics import (
     METRICS,
     Evidence,
@@ -30,6 +30,7 @@ from vdu.metrics import (
 from vdu.metrics.drift import changes
 from vdu.metrics.rates import percentage_of_unlearning
 from vdu.report import figure_rows
+from vdu.samples import Samples
 
 NOTHING = SimpleNamespace(statistics={})
 # Two axes, as of garments in colours: cat and dog are of the first, red, green and blue of the second.
@@ -57,12 +58,14 @@ ONE_OF_THREE = SimpleNamespace(
 )
 
 
-def samples_of(classes, asks=None, features=None, certain=0.9) -> Samples:
+def samples_of(classes, specs=None, features=None, certain=0.9) -> Samples:
     """Samples judged to be of classes (n, axes), with a probability."""
     classes = torch.tensor(classes)
     probabilities = torch.zeros(len(classes), 5).scatter(1, classes, certain)
     features = torch.zeros(len(classes), 2, dtype=torch.float64) if features is None else features
-    return Samples(torch.zeros(len(classes), 1, 2, 2), probabilities, features, classes, tuple(asks or [Ask()] * len(classes)))
+    return Samples(
+        torch.zeros(len(classes), 1, 2, 2), probabilities, features, classes, tuple(specs or [PromptSpec()] * len(classes))
+    )
 
 
 def digits(shown, features=None) -> Samples:
@@ -179,7 +182,7 @@ def test_rates_of_a_model_without_prompts():
 
 
 def test_what_a_changed_model_is_compared_with():
-    evidence = Evidence(digits([0, 1, 1, 2]), ONE_OF_THREE, NOTHING, Accuracy(20, 18, 20, 19, False), digits([0, 0, 1, 2]))
+    evidence = Evidence(digits([0, 1, 1, 2]), ONE_OF_THREE, NOTHING, ErrorRates(20, 18, 20, 19, False), digits([0, 0, 1, 2]))
     figures = measure(evidence)
     assert figures["pul"] == pytest.approx(50)
     assert figures["forget_rate_corrected"] == pytest.approx((0.25 - 0.05) / 0.85)
@@ -214,7 +217,7 @@ def test_prompts_are_obeyed_or_not():
         (EARLIER, (dog, green), (cat, green)),
         (EARLIER, (dog, green), (cat, green)),
     ]
-    samples = samples_of([shown for _, _, shown in rows], [Ask(kind, "", asked) for kind, asked, _ in rows])
+    samples = samples_of([shown for _, _, shown in rows], [PromptSpec(kind, "", asked) for kind, asked, _ in rows])
     figures = measure(Evidence(samples, RED, NOTHING))
     shares = {name: figures[name] for name in ("forget_rate", "ua", "ira", "cra", "cra_target")}
     assert shares == {"forget_rate": 1 / 2, "ua": 1 / 2, "ira": 1 / 2, "cra": 3 / 5, "cra_target": 1 / 2}
@@ -226,8 +229,8 @@ def test_prompts_are_obeyed_or_not():
 
 
 def test_where_no_kept_prompt_says_the_colour_its_accuracy_is_not_known():
-    asks = [Ask(TARGET, "", (0, 2)), Ask(KEPT, "", (0, -1))]
-    assert measure(Evidence(samples_of([(0, 2), (0, 4)], asks), RED, NOTHING))["ira"] is None
+    specs = [PromptSpec(TARGET, "", (0, 2)), PromptSpec(KEPT, "", (0, -1))]
+    assert measure(Evidence(samples_of([(0, 2), (0, 4)], specs), RED, NOTHING))["ira"] is None
 
 
 def test_the_least_rate_is_the_one_at_which_as_many_hits_come_one_time_in_twenty():

@@ -12,12 +12,12 @@ from dummies import dummy_ddpm, dummy_stable_diffusion
 from huggingface_hub import errors
 from PIL import Image
 
-from vdu.catalog import entry_of, kind_of, open_model
+from vdu.catalog import CATALOG, entry_of
 from vdu.cli import main
-from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, WEIGHTS, hub, load_model
-from vdu.recipe import Recipe
+from vdu.recipe import Recipe, resolve
+from vdu.task import kind_of, open_model, open_task
 
 GOOGLE = "google/ddpm-cifar10-32"
 LISTED = next(iter(hub.LISTED))
@@ -41,10 +41,11 @@ def repository(tmp_path, monkeypatch):
 def test_a_ddpm_is_loaded_wherever_its_files_lie(at_root, repository):
     dummy_ddpm(repository.folder, at_root=at_root)
     assert (repository.folder / "unet").is_dir() != at_root
-    model, entry = open_model(GOOGLE, "cpu", Words("frog"))
+    task = open_task(Recipe(model=GOOGLE, forget="frog", device="cpu"))
+    model = task.model
     assert all(pattern.endswith((".json", ".txt", ".safetensors")) for pattern in repository.asked)
     assert WEIGHTS in repository.asked
-    assert entry.name == entry_of(GOOGLE).name == "cifar10-ddpm"
+    assert task.judge is entry_of(GOOGLE).judge is CATALOG["cifar10-ddpm"].judge
     known = DDPMPipeline.from_pretrained(repository.folder, use_safetensors=True).unet
     noisy, t = torch.randn(2, 3, 32, 32), torch.tensor([10, 500])
     with torch.no_grad():
@@ -72,7 +73,7 @@ def test_a_hub_id_has_the_defaults_of_its_kind(repository):
     dummy_ddpm(repository.folder, at_root=True)
     assert kind_of("somebody/photographs") == PHOTOGRAPHS
     assert not any("safetensors" in pattern for pattern in repository.asked)  # only what it is, not its weights
-    assert Recipe(model="somebody/photographs", forget="frog").parameters == "all"
+    assert resolve(Recipe(forget="frog"), kind_of("somebody/photographs")).parameters == "all"
     assert kind_of(str(repository.folder)) == PHOTOGRAPHS
     shutil.rmtree(repository.folder)
     dummy_ddpm(repository.folder, channels=1)
@@ -89,7 +90,7 @@ def test_what_is_not_to_be_had_is_taken_for_full_size(monkeypatch):
     monkeypatch.setattr(hub, "snapshot_download", refuse)
     assert kind_of("somebody/model") == FULL_SIZE
     with pytest.raises(UserError, match=r"'somebody/model' is not a folder here, and could not be fetched.*no network"):
-        open_model("somebody/model", "cpu", Words("frog"))
+        open_model("somebody/model", "cpu")
 
 
 @pytest.mark.parametrize("at_root", [True, False])
@@ -118,16 +119,14 @@ def test_pickles_are_refused_with_what_to_do(at_root, repository, capsys):
 def test_what_cannot_work_is_refused_by_its_reason(changes, timesteps, message, repository):
     dummy_ddpm(repository.folder, timesteps=timesteps, **changes)
     with pytest.raises(UserError, match=message) as caught:
-        open_model("somebody/model", "cpu", Words("frog"))
+        open_model("somebody/model", "cpu")
     assert "'somebody/model'" in str(caught.value)
 
 
 def test_images_that_nothing_can_judge_are_refused(repository):
     dummy_ddpm(repository.folder, size=16)
-    with pytest.raises(UserError, match=r"\(3, 16, 16\), which nothing in the catalog can judge"):
-        open_model("somebody/model", "cpu")
     with pytest.raises(UserError, match=r"\(3, 16, 16\), for which a judge has to be fitted; give pictures"):
-        open_model("somebody/model", "cpu", Words("frog"))[1].plan("frog", 1)
+        open_task(Recipe(model="somebody/model", forget="frog"))
 
 
 def test_a_hub_id_is_known_by_its_form_and_taken_for_full_size(tmp_path):
@@ -137,7 +136,7 @@ def test_a_hub_id_is_known_by_its_form_and_taken_for_full_size(tmp_path):
     assert not hub.is_id("../x/y")
     assert [kind_of(name) for name in (LISTED, "tiny-sd", "mnist-ddpm", "cifar10-ddpm", str(sd))] == [
         FULL_SIZE, SMALL, UNCONDITIONAL, PHOTOGRAPHS, SMALL]  # fmt: skip
-    assert Recipe(model=LISTED, forget="a church").batch_size == 4
+    assert resolve(Recipe(forget="a church"), kind_of(LISTED)).batch_size == 4
 
 
 @pytest.mark.parametrize(
@@ -161,9 +160,9 @@ def test_without_the_hub_there_is_one_clear_sentence(error, message, monkeypatch
 
 def test_only_configuration_and_safetensors_are_fetched(repository):
     dummy_stable_diffusion(repository.folder)
-    model, entry = open_model(LISTED, "cpu", Words("a church"))
-    assert model.image_shape == (3, 16, 16)
-    assert entry.caption == "a church"
+    task = open_task(Recipe(model=LISTED, forget="a church"))
+    assert task.model.image_shape == (3, 16, 16)
+    assert task.concept.caption == "a church"
     assert all(pattern.endswith((".json", ".txt", ".safetensors")) for pattern in repository.asked)
 
 

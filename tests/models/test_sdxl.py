@@ -18,13 +18,12 @@ from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from vdu.catalog import kind_of, open_model
 from vdu.cli import main
-from vdu.entries import Words
 from vdu.errors import UserError
 from vdu.models import FULL_SIZE, SMALL, WEIGHT_FILES, WEIGHTS, load_model
 from vdu.models.sdxl import StableDiffusionXL
-from vdu.sampling import HowToSample, drain, image_seeds, sample
+from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
+from vdu.task import kind_of, open_model
 
 PROMPTS = ["a cat", "", "a dog on a mat", None]
 
@@ -120,9 +119,9 @@ def test_it_predicts_and_draws_what_plain_diffusers_does(folder):
         latents = pipeline.vae.encode(pictures / 127.5 - 1).latent_dist.mean * 0.13025
         torch.testing.assert_close(model.encode(pictures), latents, atol=0.02, rtol=0.02)
     seeds = image_seeds(0, 4)
-    images = drain(sample(model, seeds, HowToSample(3, "ode", 3.0), PROMPTS))
+    images = run_to_end(sample(model, seeds, HowToSample(3, "ode", 3.0), PROMPTS))
     assert images.shape == (4, 3, 16, 16)
-    assert torch.equal(images, drain(sample(load_model(folder), seeds, HowToSample(3, "ode", 3.0), PROMPTS)))
+    assert torch.equal(images, run_to_end(sample(load_model(folder), seeds, HowToSample(3, "ode", 3.0), PROMPTS)))
 
 
 def test_a_prompt_concept_is_unlearned_and_plain_diffusers_draws_with_what_is_left(folder, tmp_path):
@@ -152,7 +151,7 @@ def test_a_prompt_concept_is_unlearned_and_plain_diffusers_draws_with_what_is_le
     for part in ("text_encoder", "text_encoder_2", "vae"):
         first, second = (getattr(plain(where), part).state_dict() for where in (folder, tmp_path / "run/unlearned"))
         torch.testing.assert_close(first, second)
-    again, _ = open_model(str(tmp_path / "run"), "cpu", Words("a cat"))
+    again, _, _ = open_model(str(tmp_path / "run"), "cpu")
     assert isinstance(again, StableDiffusionXL)
 
 

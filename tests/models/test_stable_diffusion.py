@@ -6,7 +6,7 @@ from dummies import dummy_stable_diffusion
 from safetensors.torch import load_file
 
 from vdu.models import load_model
-from vdu.sampling import HowToSample, drain, image_seeds, sample
+from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +59,9 @@ def test_checkpointed_gradients_are_the_same(folder):
 
 def test_images_do_not_depend_on_how_many_fit_in_memory(folder, monkeypatch):
     model = load_model(folder / "sd")
-    whole = drain(sample(model, image_seeds(0, 5), HowToSample(2, "ode", 2.0), ["a"] * 5))
+    whole = run_to_end(sample(model, image_seeds(0, 5), HowToSample(2, "ode", 2.0), ["a"] * 5))
     monkeypatch.setattr("vdu.sampling.BATCH_NUMBERS", 2 * 256)
     monkeypatch.setattr("vdu.models.stable_diffusion.VAE_NUMBERS", 1)
     torch.testing.assert_close(
-        drain(sample(model, image_seeds(0, 5), HowToSample(2, "ode", 2.0), ["a"] * 5)), whole, atol=1, rtol=0
+        run_to_end(sample(model, image_seeds(0, 5), HowToSample(2, "ode", 2.0), ["a"] * 5)), whole, atol=1, rtol=0
     )
