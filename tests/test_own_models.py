@@ -130,17 +130,3 @@ def test_what_cannot_be_used_is_refused_in_one_sentence(changes, message, folder
     with pytest.raises(UserError, match=message) as caught:
         run_to_end(unlearn(Run(own(folder, **changes))))
     assert "\n" not in str(caught.value)
-
-
-def test_what_steps_cost_is_measured_on_the_real_loop(folder, tmp_path, capsys):
-    given = ["--model", str(folder / "sd"), "--batch-size", "1", "2", "--steps", "3", "--out", str(tmp_path / "memory.json")]
-    assert main(["bench", "memory", *given]) == 0
-    rows = json.loads((tmp_path / "memory.json").read_text())
-    assert [row["batch_size"] for row in rows] == [1, 2]
-    assert capsys.readouterr().out.count("s a step, peak") == 2
-    for row in rows:
-        assert 0 < row["trained"] < row["parameters"]
-        assert row["seconds_a_step"] > 0
-        assert row["peak_gib"] <= row["peak_gib_with_drawing"]
-    assert main(["bench", "memory", "--model", "assets/mnist-ddpm", "--out", str(tmp_path / "none.json")]) == 2
-    assert not (tmp_path / "none.json").exists()

@@ -2,24 +2,19 @@
 
 import json
 
-import gradio as gr
 import pytest
 from conftest import QUICK, carry_out
 from diffusers import DDPMPipeline
-from dummies import dummy_ddpm, dummy_stable_diffusion
+from dummies import dummy_ddpm
 from pictures_of_ships import write_all
 
 from vdu.cli import main
-from vdu.concepts.base import ConceptRequest
-from vdu.errors import UserError
 from vdu.export import write_run
 from vdu.judges.fitted import DRAWN
-from vdu.page.controls import Controls, recipe_of
 from vdu.page.panels.results import table_html
-from vdu.page.settings import Settings
 from vdu.recipe import Recipe
 from vdu.report import headline
-from vdu.task import open_task, shape_of
+from vdu.task import open_task
 
 
 @pytest.fixture(scope="module")
@@ -70,27 +65,6 @@ def test_whichever_judge_fits(folder, tmp_path):
     assert classifier.classes == list(lemon.concept.classes)
     assert lemon.reference.real_features("lemon").shape == (400, 64)
     assert set(lemon.reference.statistics) == set(classifier.classes)
-
-
-def test_the_page_takes_pictures_of_what_to_keep(folder, tmp_path):
-    settings, model = Settings(any_model=True), str(folder / "ddpm")
-    with gr.Blocks():
-        controls = Controls(settings, Recipe())
-    shown = controls.for_model(model, None)
-    assert [shown[controls.fields[name]]["visible"] for name in ("pictures", "others", "keep", "guidance")] == [
-        True, True, False, False,
-    ]  # fmt: skip
-    assert shape_of(model) == (1, 24, 24)  # which the preview has
-    assert shape_of(str(folder / "ships")) is None
-    ships, others = ([str(path) for path in sorted((folder / name).iterdir())] for name in ("ships", "others"))
-    given = {"forget": None, "typed": "my ship", "keep": "", "pictures": ships, "others": others, "judge": ""}
-    values = Recipe(model=model, forget="my ship").to_dict() | given
-    recipe = recipe_of(values, settings, tmp_path)
-    assert recipe.request == ConceptRequest("my ship", (str(tmp_path / "others"),), str(tmp_path / "pictures"))
-    assert len(list((tmp_path / "others").iterdir())) == len(others)
-    dummy_stable_diffusion(folder / "sd")
-    with pytest.raises(UserError, match="takes words; write prompts to keep"):
-        recipe_of(values | {"model": str(folder / "sd")}, settings)
 
 
 @pytest.mark.parametrize(

@@ -176,6 +176,7 @@ def test_the_kind_of_a_model_is_known_without_its_weights(name, kind, folder):
 def test_shape_classes_and_prompts_of_a_model(folder):
     assert shape_of("tiny-sd") == COLOUR
     assert shape_of(str(folder / "grey")) == (1, 24, 24)
+    assert shape_of(str(folder)) is None  # which holds no model
     assert shape_of(str(folder / "sd")) is None  # its shape is that of its decoder's images
     assert classes_of(str(folder / "digits")) == classes_of("mnist-ddpm") == tuple("0123456789")
     with pytest.raises(UserError, match="no classes that are known here"):
