@@ -25,6 +25,7 @@ from vdu.task import open_model
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMAND = [sys.executable, "-m", "vdu"]
+STEPS = str(QUICK["sampler_steps"])
 FLAGS = [word for name, value in QUICK.items() for word in ("--" + name.replace("_", "-"), str(value))]
 
 
@@ -63,7 +64,7 @@ def test_sample_and_evaluate_an_unlearned_folder(folder, tmp_path, capsys):
     assert images.dtype == np.uint8
     assert images.shape == (5, 28, 28, 1)
     capsys.readouterr()
-    assert main(["evaluate", "--model", str(folder), "--forget", "3", "--samples", "50", "--sampler-steps", "4"]) == 0
+    assert main(["evaluate", "--model", str(folder), "--forget", "3", "--samples", "50", "--sampler-steps", STEPS]) == 0
     report = json.loads((folder / "report.json").read_text())
     figures = json.loads(capsys.readouterr().out)
     assert figures["forget_rate"] == pytest.approx(report["after"]["forget_rate"], abs=0.021)
