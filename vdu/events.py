@@ -94,7 +94,7 @@ class Measured:
 
     Attributes:
         side: "before" or "after".
-        figures: what `metrics.figures_of` found, as in the report.
+        figures: what `metrics.measure` found, as in the report.
     """
 
     side: str

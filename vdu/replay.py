@@ -96,7 +96,7 @@ class Replay:
 
         The rows that drew the class before are most of what still draws it, and many enough for an estimate. The others are
         most of the samples, and so few that a single image would count for points: of these only the rate enters that they
-        prove, `accuracy.least_rate`.
+        prove, `intervals.least_rate`.
         """
         of_class, forgotten = self.of_class[rows], drawn.showing(self.concept.class_sets)
         newly = forgotten[~of_class]

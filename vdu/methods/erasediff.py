@@ -54,7 +54,7 @@ METHOD = Method(
     uses_retain_set=True,
     experimental=True,
     defaults={
-        UNCONDITIONAL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 2e-4, "steps": 60},
+        UNCONDITIONAL: {"gamma": 0.9, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
         PHOTOGRAPHS: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40},
         SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60},
         FULL_SIZE: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
