@@ -58,7 +58,7 @@ METHOD = Method(
     choose_states=states_on_the_way,
     experimental=True,
     defaults={
-        SMALL: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
+        SMALL: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 3e-4, "steps": 60, "batch_size": 12},
         FULL_SIZE: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200, "batch_size": 1},
     },
 )
