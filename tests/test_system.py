@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import psutil
 import torch
 
 from vdu import system
@@ -11,9 +12,10 @@ from vdu.system import package_versions, peak_memory_mib
 
 def test_peak_memory_counts_what_was_freed_again():
     before = peak_memory_mib("cpu")
-    block = torch.ones(300 * 2**18)  # 300 MiB
+    below_peak = before - psutil.Process().memory_info().rss / 2**20  # what other tests have used and freed
+    block = torch.ones((300 + int(below_peak)) * 2**18)  # MiB of float32
     del block
-    assert before + 200 < peak_memory_mib("cpu") < 64 * 1024
+    assert before + 200 < peak_memory_mib("cpu") < before + 1000
 
 
 def test_versions_of_what_is_not_installed_are_left_out(monkeypatch):
