@@ -1,0 +1,72 @@
+"""The recipes of docs/extending.md work as they are written there: each in its own file of a copy of the package."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+ROOT = Path(__file__).resolve().parents[1]
+FILE = re.compile(r"^```python\n# (vdu/\S+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+USE = """
+from pathlib import Path
+
+import torch
+from diffusers import DDIMScheduler, LDMPipeline, UNet2DModel, VQModel
+
+from vdu.methods import METHODS
+from vdu.metrics import METRICS
+from vdu.models import load_model
+from vdu.page.panel import make_panels
+from vdu.posterior import POSTERIORS
+from vdu.recipe import Recipe
+from vdu.report import report_of
+from vdu.run import Run
+from vdu.unlearn import unlearn
+
+assert "noise-target" in METHODS and "magnitude" in POSTERIORS and "brightness" in {metric.key for metric in METRICS}
+assert "Time" in {type(panel).__name__ for panel in make_panels()}
+
+quick = {"samples": 50, "replay": 48, "steps": 2, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
+run = Run(Recipe.from_dict(quick | {"method": "noise-target", "posterior": "magnitude", "optimizer": "natural"}))
+assert [type(event).__name__ for event in unlearn(run)][-1] == "Finished"
+before = report_of(run)["before"]
+low, high = before["brightness_ci95"]
+assert 0 <= low < before["brightness"] < high <= 255
+assert all((value >= 0).all() for value in run.posterior.variance.values())
+
+blocks = {"block_out_channels": (8, 8), "norm_num_groups": 4}
+network = UNet2DModel(
+    8, 3, 3, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, layers_per_block=1, **blocks
+)
+autoencoder = VQModel(
+    down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, num_vq_embeddings=16, **blocks
+)
+LDMPipeline(autoencoder, network, DDIMScheduler()).save_pretrained("latent")
+model = load_model(Path("latent"))
+states = torch.randn(2, *model.shape)
+with torch.no_grad():
+    expected = autoencoder.eval().decode(states / autoencoder.config.scaling_factor).sample
+images = model.decode(states)
+assert images.shape == (2, *model.image_shape) == (2, 3, 16, 16)
+assert (images.float() - (expected.clamp(-1, 1) + 1) * 127.5).abs().max() <= 1
+assert model.encode(images).shape == states.shape
+model.save(Path("saved"))
+assert isinstance(LDMPipeline.from_pretrained("saved", use_safetensors=True), LDMPipeline)
+"""
+
+
+def test_every_recipe_works_as_written(tmp_path):
+    shutil.copytree(ROOT / "vdu", tmp_path / "vdu", ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "assets").symlink_to(ROOT / "assets", target_is_directory=True)
+    files = FILE.findall((ROOT / "docs" / "extending.md").read_text())
+    assert len(files) == 5
+    for name, code in files:
+        path = tmp_path / name
+        path.write_text(path.read_text() + "\n\n" + code if path.exists() else code)
+    used = subprocess.run(
+        [sys.executable, "-c", USE], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert used.returncode == 0, used.stderr

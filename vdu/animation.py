@@ -1,0 +1,84 @@
+"""A moving picture of finished runs: their picture sheets from the first preview to the last, side by side.
+
+    python -m vdu animate runs/three runs/red --out forgetting.webp
+"""
+
+import json
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from vdu.errors import UserError
+from vdu.export import PAPER
+from vdu.report import Report, percent
+
+HEIGHT, BAR, INK = 300, 30, (235, 235, 235)  # pixels: of a sheet and of the caption above it; colour of the caption
+FIRST, STEP, LAST = 1800, 160, 3500  # milliseconds for which the first frame, one between and the last one stand
+MOST = 24  # frames
+FORMATS = {".webp": {"quality": 70, "method": 6}, ".gif": {"optimize": True}}  # how Pillow is to write each
+
+
+def read_run(folder: Path) -> tuple[Report, list[Path]]:
+    """A run's report and its preview sheets in the order of their steps.
+
+    Raises:
+        UserError: if the folder does not hold a run that was measured before and after.
+    """
+    try:
+        report = json.loads((folder / "report.json").read_text())
+        sheets = [folder / "previews" / f"step-{preview['step']:04d}.png" for preview in report["previews"]]
+        whole = len(sheets) > 1 and report["before"] and report["after"] and all(path.is_file() for path in sheets)
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"'{folder}' does not hold a finished run; give a folder that `vdu unlearn` left.")
+    return report, sheets
+
+
+def caption(report: Report, number: int) -> str:
+    """What is known of the forget rate at a preview: measured at both ends of a run, estimated in between."""
+    preview, last = report["previews"][number], len(report["previews"]) - 1
+    subject = f"{report['model']}, forget “{report['forget']}”"
+    if number not in (0, last):
+        return f"{subject}: step {preview['step']}, about {percent(preview['forget_rate'])} %"
+    name = "before" if number == 0 else "after"
+    low, high = (percent(end) for end in report[name]["forget_rate_ci95"])
+    return f"{subject}: {name}, {percent(report[name]['forget_rate'])} % [{low} to {high}]"  # the font has no dash
+
+
+def draw_panel(report: Report, sheet: Path, number: int) -> Image.Image:
+    """A sheet of `HEIGHT` pixels under its caption."""
+    with Image.open(sheet) as opened:
+        picture = opened.convert("RGB")
+    picture = picture.resize((round(picture.width * HEIGHT / picture.height), HEIGHT), Image.Resampling.LANCZOS)
+    panel = Image.new("RGB", (picture.width, HEIGHT + BAR), PAPER)
+    panel.paste(picture, (0, BAR))
+    ImageDraw.Draw(panel).text((4, BAR / 2), caption(report, number), INK, ImageFont.load_default(15), anchor="lm")
+    return panel
+
+
+def animate(folders: list[Path], out: Path) -> Path:
+    """Write the moving picture of some runs, which repeats. Longer runs skip previews, so that all end together.
+
+    Raises:
+        UserError: if a folder holds no finished run, or the name `out` ends in none of `FORMATS`.
+    """
+    if out.suffix not in FORMATS:
+        raise UserError(f"'{out}' must end in {' or '.join(FORMATS)} (out).")
+    runs = [read_run(folder) for folder in folders]
+    count = min(MOST, max(len(sheets) for _, sheets in runs))
+    frames = []
+    for frame in range(count):
+        numbers = [round(frame * (len(sheets) - 1) / (count - 1)) for _, sheets in runs]
+        panels = [draw_panel(report, sheets[at], at) for (report, sheets), at in zip(runs, numbers, strict=True)]
+        gap = BAR // 3
+        page = Image.new("RGB", (sum(panel.width + gap for panel in panels) - gap, HEIGHT + BAR), PAPER)
+        left = 0
+        for panel in panels:
+            page.paste(panel, (left, 0))
+            left += panel.width + gap
+        frames.append(page)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    durations = [FIRST, *[STEP] * (count - 2), LAST]
+    frames[0].save(out, save_all=True, append_images=frames[1:], duration=durations, loop=0, **FORMATS[out.suffix])
+    return out
