@@ -4,7 +4,7 @@ import torch
 
 from vdu import losses
 from vdu.methods.base import Batch, Method, Terms
-from vdu.models import KINDS
+from vdu.models import KINDS, SMALL
 
 
 def plasticity_alone(batch: Batch, state: None = None) -> Terms:
@@ -18,5 +18,6 @@ METHOD = Method(
     title="NegGrad: ascent on the forget images alone",
     paper="",
     loss=plasticity_alone,
-    defaults={kind: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40} for kind in KINDS},
+    defaults={kind: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 40} for kind in KINDS}
+    | {SMALL: {"gamma": 0.0, "reach": 1.0, "optimizer": "adam", "step_size": 5e-4, "steps": 40}},
 )
