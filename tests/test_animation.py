@@ -1,0 +1,52 @@
+"""The moving picture: its frames are the previews, and the captions say what the report says."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from vdu.animation import FIRST, HEIGHT, LAST, MOST, animate, caption, read_run
+from vdu.assets import ASSETS
+from vdu.errors import UserError
+
+RUN = ASSETS / "mnist-ddpm" / "example"
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".gif"])
+def test_it_goes_from_the_first_preview_to_the_last_and_repeats(tmp_path, suffix):
+    written = animate([RUN, ASSETS / "tiny-sd" / "example"], tmp_path / "new" / f"moving{suffix}")
+    with Image.open(written) as moving:
+        assert moving.n_frames == min(
+            MOST, max(len(read_run(ASSETS / name / "example")[1]) for name in ("mnist-ddpm", "tiny-sd"))
+        )
+        durations = []
+        for frame in range(moving.n_frames):
+            moving.seek(frame)
+            moving.load()
+            durations.append(moving.info["duration"])
+        assert moving.height > HEIGHT and moving.width > 2 * HEIGHT
+        assert (durations[0], durations[-1]) == (FIRST, LAST) and max(durations[1:-1]) < FIRST
+        assert moving.info["loop"] == 0
+
+
+def test_the_ends_are_measured_and_what_lies_between_is_estimated():
+    report, sheets = read_run(RUN)
+    first, last = (report[side]["forget_rate"] for side in ("before", "after"))
+    assert f"before, {100 * first:.1f} % [" in caption(report, 0)
+    assert f"after, {100 * last:.1f} % [" in caption(report, len(sheets) - 1)
+    assert f"step {report['previews'][1]['step']}, about {100 * report['previews'][1]['forget_rate']:.1f} %" in caption(
+        report, 1
+    )
+
+
+def test_what_is_no_finished_run_is_refused_and_nothing_is_written(tmp_path):
+    stopped = shutil.copytree(RUN, tmp_path / "stopped")
+    report = json.loads((stopped / "report.json").read_text())
+    (stopped / "report.json").write_text(json.dumps(report | {"after": None}))
+    for folder in (tmp_path / "nothing", stopped):
+        with pytest.raises(UserError, match="does not hold a finished run"):
+            animate([folder], tmp_path / "out" / "moving.gif")
+    with pytest.raises(UserError, match=r"must end in \.webp or \.gif"):
+        animate([RUN], tmp_path / "out" / "moving.mp4")
+    assert not (tmp_path / "out").exists()
