@@ -89,8 +89,7 @@ def test_a_rate_of_nothing_is_not_known():
 
 
 def test_percentage_of_unlearning():
-    assert percentage_of_unlearning(0.2, 0.05) == pytest.approx(75)
-    assert percentage_of_unlearning(0.0, 0.0) is None
+    assert percentage_of_unlearning((40, 200), (10, 200))["pul"] == pytest.approx(75)
 
 
 def test_moments_of_the_union_are_those_of_the_parts_pooled():

@@ -1,6 +1,6 @@
 """A moving picture of finished runs: their picture sheets from the first preview to the last, side by side.
 
-    python -m vdu animate runs/three runs/red --out forgetting.webp
+python -m vdu animate runs/three runs/red --out forgetting.webp
 """
 
 import json

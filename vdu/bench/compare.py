@@ -17,7 +17,8 @@ from vdu.run import Run
 from vdu.task import kind_of
 from vdu.unlearn import unlearn
 
-RESULTS, FILES = "results.jsonl", ("results.jsonl", "results.csv", "results.md", "pareto.png")
+RESULTS, UNFINISHED = "results.jsonl", "results.jsonl.part"
+FILES = (RESULTS, "results.csv", "results.md", "pareto.png")
 # What forgetting may cost, best measure first: label -> the cost, from the figures before and after; None where not known.
 COSTS: dict[str, Callable[[Figures, Figures], float | None]] = {
     "u-FID after ÷ before": lambda before, after: ratio(after.get("retain_fid"), before.get("retain_fid")),
@@ -67,8 +68,8 @@ def compare(
         for event in unlearn(run):
             show(event)
         reports.append(report_of(run))
-        with (folder / RESULTS).open("a") as file:
-            file.write(json.dumps(reports[-1]) + "\n")
+        (folder / UNFINISHED).write_text("".join(json.dumps(report) + "\n" for report in reports))
+        (folder / UNFINISHED).replace(folder / RESULTS)  # a line is there whole or not at all, however the command ends
         say(f"{chosen.method}: {headline(reports[-1])}")
     asked = [next(report for report in reports if is_of(report, chosen)) for chosen in recipes]
     return write_tables(asked + [report for report in reports if report not in asked], folder)
@@ -102,10 +103,10 @@ def read_reports(folder: Path, recipe: Recipe, kind: str) -> list[Report]:
     if not folder.exists():
         return []
     refusal = UserError(f"'{folder}' already holds something else; choose another --out.")
-    if not folder.is_dir() or any(path.name not in FILES for path in folder.iterdir()):
+    if not folder.is_dir() or any(path.name not in (*FILES, UNFINISHED) for path in folder.iterdir()):
         raise refusal
     if not (folder / RESULTS).exists():
-        if any(folder.iterdir()):
+        if any(path.name != UNFINISHED for path in folder.iterdir()):
             raise refusal
         return []
     try:

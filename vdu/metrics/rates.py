@@ -3,6 +3,7 @@
 UA, IRA and CRA are the unlearning accuracy, in-domain and cross-domain retain accuracy of UnlearnCanvas (Zhang et al. 2024).
 """
 
+import math
 from collections.abc import Callable
 from functools import partial
 
@@ -11,14 +12,34 @@ from torch import Tensor
 
 from vdu.concepts.base import EARLIER, INSTEAD, KEPT, PARAPHRASE, UNPROMPTED
 from vdu.intervals import wilson
-from vdu.metrics.base import Evidence, Figures, Group, Metric, rate
+from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, rate
 
 CONFIDENT = 0.8  # probability from which an image counts as clearly of a class
 
 
-def percentage_of_unlearning(before: float, after: float) -> float | None:
-    """PUL = 100 (before - after) / before of two forget rates; None where the model never drew the class."""
-    return None if before == 0 else 100 * (before - after) / before
+def percentage_of_unlearning(before: tuple[int, int], after: tuple[int, int]) -> Figures:
+    """PUL = 100 (before - after) / before of two forget rates, with its 95 % interval.
+
+    The interval is that of a ratio of independent rates, from the Wilson interval of each (MOVER-R: Donner & Zou 2012). Both
+    rates are of the same seeds, which makes it rather too wide.
+
+    Args:
+        before, after: (hits, count) of each forget rate.
+
+    Returns:
+        pul and pul_ci95, in percent, at most 100; both None where the model never drew the class.
+    """
+    if before[0] == 0:
+        return estimate("pul", None, None)
+    (was, (was_low, was_high)), (now, (now_low, now_high)) = ((hits / n, wilson(hits, n)) for hits, n in (before, after))
+    product = was * now
+    high = (product + math.sqrt(product**2 - now_high * (2 * now - now_high) * was_low * (2 * was - was_low))) / (
+        was_low * (2 * was - was_low)
+    )
+    low = (product - math.sqrt(product**2 - now_low * (2 * now - now_low) * was_high * (2 * was - was_high))) / (
+        was_high * (2 * was - was_high)
+    )
+    return estimate("pul", 100 * (1 - now / was), (100 * (1 - high), 100 * (1 - low)))
 
 
 def forget_rate(evidence: Evidence) -> Figures:
@@ -41,10 +62,9 @@ def corrected(evidence: Evidence) -> Figures:
 
 
 def pul(evidence: Evidence) -> Figures:
-    """Percentage of unlearning, without an interval; None where the model never drew the class."""
-    before = evidence.before
-    was = rate("rate", before.at(before.targets).showing(evidence.concept.class_sets))["rate"]
-    return {"pul": percentage_of_unlearning(was, rate("rate", evidence.forgotten_shown)["rate"])}
+    """Percentage of unlearning; None where the model never drew the class."""
+    shown_before = evidence.before.at(evidence.before.targets).showing(evidence.concept.class_sets)
+    return percentage_of_unlearning(*((int(shown.sum()), len(shown)) for shown in (shown_before, evidence.forgotten_shown)))
 
 
 def target_samples(evidence: Evidence) -> Figures:
