@@ -1,0 +1,63 @@
+"""The reference of a recipe's fields, made from `recipe.FIELDS`: `python -m vdu.fields > docs/recipe.md`."""
+
+from typing import Any, get_args
+
+from vdu.methods import METHODS
+from vdu.models import KINDS
+from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, FIELDS, OPEN, Field, Group
+
+HEAD = """# The fields of a recipe
+
+Every field is an option of `vdu unlearn` (`--step-size` for `step_size`), a key of the API and of report.json, and an
+input of the page. This page is made by `python -m vdu.fields > docs/recipe.md`.
+"""
+KIND_WORDS = {
+    "unconditional": "DDPM, one channel",
+    "photographs": "DDPM, in colour",
+    "small": "text-to-image, small",
+    "full-size": "text-to-image, full size",
+}
+
+
+def row(*cells: Any) -> str:
+    """A row of a Markdown table."""
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def values(field: Field) -> str:
+    """What a field may hold."""
+    if field.options:
+        return ", ".join(f"`{name}`" for name in field.options)
+    return "text" if field.type is str else " … ".join(f"{end:,}" for end in (field.low, field.high))
+
+
+def default(name: str) -> str:
+    """The default of a field; empty where the model or the method decides."""
+    return "" if DEFAULTS[name] in (OPEN, "") else f"`{DEFAULTS[name]}`"
+
+
+def reference() -> str:
+    """The page: all fields by group, the defaults by kind of model, and those by method."""
+    lines = [HEAD]
+    for group in get_args(Group):
+        lines += [f"## {group.capitalize()}", "", row("field", "meaning", "values", "default"), row(*["---"] * 4)]
+        chosen = {name: field for name, field in FIELDS.items() if field.group == group}
+        lines += [row(f"`{name}`", field.help, values(field), default(name)) for name, field in chosen.items()]
+        lines.append("")
+    lines += ["## Defaults by kind of model", "", row("field", *(KIND_WORDS[kind] for kind in KINDS)), row(*["---"] * 5)]
+    lines += [
+        row(f"`{name}`", *(BY_KIND[kind][name] for kind in KINDS))
+        for name in FIELDS
+        if all(name in BY_KIND[kind] for kind in KINDS)
+    ]
+    lines += ["", "## Defaults by method", "", row("method", "kind of model", *(f"`{name}`" for name in BY_METHOD))]
+    lines.append(row(*["---"] * (2 + len(BY_METHOD))))
+    for name, method in METHODS.items():
+        for kind in KINDS:
+            if kind in method.defaults:
+                lines.append(row(f"`{name}`", KIND_WORDS[kind], *(method.defaults[kind][field] for field in BY_METHOD)))
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(reference())
