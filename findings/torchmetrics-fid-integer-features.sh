@@ -6,9 +6,9 @@
 #   the same pixels as floats, because the metric adds up in float64.
 # Happens: the sum is right, but compute() casts the result to the dtype of the
 #   features, so a distance of about 50000 comes back as a uint8 below 256.
-# Matters: a pixel-space FID (feature=torch.nn.Flatten()) on uint8 images is a common
-#   cheap check for MNIST-like data, and uint8 is what the metric asks for with its own
-#   network. The wrapped figure looks plausible.
+# Matters: a pixel-space FID, with a feature module that flattens, is a cheap check for
+#   MNIST-like data, and uint8 is what the metric asks for with its own network. The
+#   wrapped figure looks plausible.
 # Instead: have the feature module return floats, for example x.flatten(1).float().
 #
 # Output seen when this was written:

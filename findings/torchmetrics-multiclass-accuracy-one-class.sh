@@ -10,13 +10,13 @@
 # Matters: unlearning is measured as a judge's accuracy on images of the forgotten class
 #   alone. The default makes forgetting look six times better than it is, and depends on
 #   how the mistakes spread.
-# Instead: pass average="micro" always.
+# Instead: always pass average="micro".
 #
 # Output seen when this was written:
 #   torch 2.13.0+cpu torchmetrics 1.9.0
-#   90 right, mistakes in 1 other classes: MulticlassAccuracy 0.45,
+#   90 right, mistakes in 1 classes: MulticlassAccuracy 0.45,
 #     multiclass_accuracy 0.45, accuracy(task=...) 0.90, micro 0.90
-#   90 right, mistakes in 5 other classes: MulticlassAccuracy 0.15,
+#   90 right, mistakes in 5 classes: MulticlassAccuracy 0.15,
 #     multiclass_accuracy 0.15, accuracy(task=...) 0.90, micro 0.90
 set -euo pipefail
 work=$(mktemp -d)
@@ -42,7 +42,7 @@ for mistakes, figure in ([4] * 10, 0.45), ([0, 1, 2, 4, 5] * 2, 0.15):
     function = multiclass_accuracy(said, labels, num_classes=10).item()
     task = accuracy(said, labels, task="multiclass", num_classes=10).item()
     micro = MulticlassAccuracy(num_classes=10, average="micro")(said, labels).item()
-    print(f"90 right, mistakes in {len(set(mistakes))} other classes: MulticlassAccuracy {default:.2f},")
+    print(f"90 right, mistakes in {len(set(mistakes))} classes: MulticlassAccuracy {default:.2f},")
     print(f"  multiclass_accuracy {function:.2f}, accuracy(task=...) {task:.2f}, micro {micro:.2f}")
     assert abs(default - figure) < 1e-6
     assert abs(function - figure) < 1e-6

@@ -4,7 +4,7 @@
 #
 # Expected: SSIM with reduction="none" gives each pair the figure it would have alone.
 # Happens: data_range defaults to the largest spread found in the whole batch. A pale
-#   pair scores about 0.4 alone and about 0.95 once a full-range pair stands beside it.
+#   pair scores about 0.38 alone and about 0.90 once a full-range pair stands beside it.
 # Matters: SSIM between images before and after unlearning tells how much the rest of
 #   the model was kept. The figure moves with the batch size and with the order of the
 #   images.
