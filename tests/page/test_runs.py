@@ -10,6 +10,7 @@ from diffusers import DDPMPipeline
 from playwright.sync_api import Page, expect
 from visitor import LONG, choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
 
+from vdu.page.panels.who_pays import MOST_PAIRS
 from vdu.report import with_article
 
 pytest_plugins = ["browser"]
@@ -153,3 +154,17 @@ def test_two_visitors_do_not_see_each_others_runs(browser, address):
     assert source(first, "after") != source(second, "after")
     for page in (first, second):
         page.context.close()
+
+
+def test_a_click_on_a_number_shows_that_many_pairs(browser, address):
+    page = visit(browser, address, 390, **QUICK)
+    expect(page.locator("#who-pays")).to_contain_text("The example keeps no samples")
+    press_unlearn(page)
+    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#who-pays")).to_contain_text(re.compile(r"\d+ of \d+ kept seeds changed their digit"))
+    number = page.locator("#who-pays button.stays").first
+    number.click()
+    expect(page.locator("#pairs img")).to_have_count(min(MOST_PAIRS, int(number.inner_text())))
+    expect(number).to_have_attribute("aria-pressed", "true")
+    assert fits(page, 390)
+    page.context.close()
