@@ -10,14 +10,25 @@ if TYPE_CHECKING:
     from vdu.events import Event
     from vdu.run import Run
 
-# Read when torch is first imported, here or in what a test starts: threads that wait for work take the cores from the others.
-for name, value in (("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive")):
+# Read by what is imported later, here and in the processes that tests start. Threads that wait for work would take the cores
+# from the other processes, and no test may ask the network.
+for name, value in (
+    ("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("HF_HUB_OFFLINE", "1"), ("GRADIO_ANALYTICS_ENABLED", "False")
+):  # fmt: skip
     os.environ.setdefault(name, value)
 
 QUICK = {"samples": 50, "replay": 48, "steps": 4, "preview_every": 2, "sampler_steps": 3, "batch_size": 4}
 QUICK_PROMPTS = QUICK | {"model": "tiny-sd", "replay": 36, "sampler_steps": 2}
 MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
-BROWSER_FILES = ("test_page_runs", "test_page_visit", "test_page_who_pays")  # share a server and a browser
+TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
+    "browser": ("page/test_runs.py", "page/test_visit.py"),
+    "runs": ("test_unlearn.py", "test_text_to_image.py", "test_run.py", "test_experiments.py", "methods/test_salun.py",
+             "methods/test_erasediff.py"),
+}  # fmt: skip
+# What takes longest comes first, so that no process is left alone with it at the end.
+FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "test_processes.py", "test_scale.py", "test_photographs.py",
+         "models/test_sdxl.py", "test_cli.py", "pretrain/test_photographs.py", "methods/test_hooks.py", "test_house.py",
+         "models/test_hub.py", "methods/test_esd.py", "test_own_models.py", "test_own_pictures.py")  # fmt: skip
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -29,15 +40,23 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """A file goes to one process, in the order in which they are collected."""
+    """The tests of a file run in one process, as do those of files that belong together."""
     from xdist.scheduler import LoadFileScheduling
 
-    class FilesAndBrowser(LoadFileScheduling):
+    groups = {f"tests/{file}": name for name, files in TOGETHER.items() for file in files}
+
+    class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid):
             file = super()._split_scope(nodeid)
-            return "browser" if Path(file).stem in BROWSER_FILES else file
+            return groups.get(file, file)
 
-    return FilesAndBrowser(config, log)
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first, see `FIRST`."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture
@@ -53,6 +72,15 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VDU_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def quick_layers(monkeypatch):
+    """The posterior "layers" from 2 images of 15 steps and one gradient, in place of 48 and 16 of 8 images."""
+    from vdu import posterior
+
+    for name, less in (("LAYER_IMAGES", 2), ("LAYER_BATCHES", 1), ("LAYER_BATCH", 2)):
+        monkeypatch.setattr(posterior, name, less)
 
 
 class FinishedRun(NamedTuple):
