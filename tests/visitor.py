@@ -2,17 +2,18 @@
 
 from playwright.sync_api import Page, expect
 
-LONG = 180_000  # ms a run may take on a slow and busy machine
+LONG = 180_000  # ms that anything may take, a run too, on a slow and busy machine
 SETTLED = 400  # ms for which the fields must hold what was typed
 ACCORDIONS = ("Method settings", "Sampling", "Expert")
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=LONG)
 
 
 def visit(browser, address, width=1600, **recipe) -> Page:
     """A new visitor's page, with some fields of the recipe filled in."""
     page = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True).new_page()
+    page.set_default_timeout(LONG)
     page.goto(address)
-    expect(page.locator("#headline")).to_contain_text("The model drew a", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("The model drew a")
     if recipe:
         fill_recipe(page, recipe)
     return page
