@@ -1,6 +1,5 @@
 """Pytest plugin: the page on a server of its own, and a browser to visit it with."""
 
-import os
 import shutil
 import socket
 import subprocess
@@ -16,6 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
          "--disable-background-networking", "--disable-component-update")  # fmt: skip
+LONGEST_START = 300  # seconds, on a busy machine
 
 
 @pytest.fixture(scope="session")
@@ -24,22 +24,29 @@ def address():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = os.environ | {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1"}
-    server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT, env=environment)
-    url = f"http://127.0.0.1:{port}"
-    for _ in range(240):
-        try:
-            urllib.request.urlopen(url, timeout=5).close()
-            break
-        except OSError:
+    server = subprocess.Popen([sys.executable, "app.py", "--port", str(port)], cwd=ROOT)
+    url, deadline = f"http://127.0.0.1:{port}", time.monotonic() + LONGEST_START
+    try:
+        while not answers(url):
             assert server.poll() is None, "the app did not start"
-            time.sleep(0.25)
-    yield url
-    server.terminate()
-    server.wait(timeout=20)
+            assert time.monotonic() < deadline, "the app does not answer"
+            time.sleep(0.1)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
 
 
-@pytest.fixture(scope="module")
+def answers(url: str) -> bool:
+    """Whether a server is there."""
+    try:
+        urllib.request.urlopen(url, timeout=30).close()
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
 def browser():
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(FLAGS))

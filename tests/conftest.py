@@ -1,68 +1,68 @@
-"""What several tests need: a one-parameter model that can be worked out by hand, and a recipe that takes seconds."""
+"""What several tests need, and how they are shared out among processes. It imports little: every process starts with it."""
 
-from types import SimpleNamespace
-from typing import NamedTuple
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-import torch
-from diffusers import DDPMScheduler
 
-from vdu.events import Event
-from vdu.losses import Posterior
-from vdu.methods import Batch, NoisyImages
-from vdu.models import DDPM, NO_CONDITION
-from vdu.recipe import Recipe
-from vdu.run import Run
-from vdu.sampling import HowToSample
-from vdu.unlearn import unlearn
+if TYPE_CHECKING:
+    from vdu.events import Event
+    from vdu.run import Run
 
-torch.set_num_threads(1)  # with two, threads that wait for work slow everything else on a small machine
+# Read by what is imported later, here and in the processes that tests start. Threads that wait for work would take the cores
+# from the other processes, and no test may ask the network.
+for name, value in (
+    ("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("HF_HUB_OFFLINE", "1"), ("GRADIO_ANALYTICS_ENABLED", "False")
+):  # fmt: skip
+    os.environ.setdefault(name, value)
 
 QUICK = {"samples": 50, "replay": 48, "steps": 4, "preview_every": 2, "sampler_steps": 3, "batch_size": 4}
 QUICK_PROMPTS = QUICK | {"model": "tiny-sd", "replay": 36, "sampler_steps": 2}
+MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
+TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
+    "browser": ("page/test_runs.py", "page/test_visit.py"),
+    "runs": ("test_unlearn.py", "test_text_to_image.py", "test_run.py", "test_experiments.py", "methods/test_salun.py",
+             "methods/test_erasediff.py"),
+}  # fmt: skip
+# What takes longest comes first, so that no process is left alone with it at the end.
+FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "test_processes.py", "test_scale.py", "test_photographs.py",
+         "models/test_sdxl.py", "test_cli.py", "pretrain/test_photographs.py", "methods/test_hooks.py", "test_house.py",
+         "models/test_hub.py", "methods/test_esd.py", "test_own_models.py", "test_own_pictures.py")  # fmt: skip
 
 
-class Line(torch.nn.Module):
-    """epsilon_theta(x_t, t) = theta x_t."""
-
-    def __init__(self, theta: float) -> None:
-        super().__init__()
-        self.theta = torch.nn.Parameter(torch.tensor(theta))
-        self.config = SimpleNamespace(sample_size=2, in_channels=1)
-
-    def forward(self, noisy, t):
-        return SimpleNamespace(sample=self.theta * noisy)
+def pytest_xdist_auto_num_workers(config):
+    """One process per core; none beside this one for a single file or on a single core."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    files = {argument.split("::")[0] for argument in config.args}
+    alone = cores == 1 or (len(files) == 1 and Path(*files).is_file())
+    return 0 if alone else min(cores, MOST_PROCESSES)
 
 
-def line_batch(theta=0.7, mu=0.5, variance=0.04, gamma=0.6) -> Batch:
-    """One batch for `Line`, with unequal weights C_t."""
-    random = torch.Generator().manual_seed(0)
+def pytest_xdist_make_scheduler(config, log):
+    """The tests of a file run in one process, as do those of files that belong together."""
+    from xdist.scheduler import LoadFileScheduling
 
-    def noised() -> NoisyImages:
-        states, noise = torch.randn((2, 3, 1, 2, 2), generator=random)
-        return NoisyImages(states, torch.tensor([10, 400, 900]), noise, NO_CONDITION)
+    groups = {f"tests/{file}": name for name, files in TOGETHER.items() for file in files}
 
-    model = DDPM(Line(theta), DDPMScheduler(), "cpu", "line")
-    return Batch(
-        model=model,
-        frozen=DDPM(Line(mu), DDPMScheduler(), "cpu", "line"),
-        parameters=model.trained,
-        posterior=Posterior({"theta": torch.tensor(mu)}, {"theta": torch.tensor(variance)}),
-        forget=noised(),
-        weight=torch.tensor([0.5, 1.0, 1.5]),
-        replay=noised(),
-        forget_set=torch.randn((5, 1, 2, 2), generator=random),
-        kept_set=torch.randn((6, 1, 2, 2), generator=random),
-        gamma=gamma,
-        reach=1.0,
-        window=(0, 999),
-        how=HowToSample(),
-        random=random,
-    )
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid):
+            file = super()._split_scope(nodeid)
+            return groups.get(file, file)
+
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes longest comes first, see `FIRST`."""
+    places = {Path(__file__).parent / name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 @pytest.fixture
-def batch() -> Batch:
+def batch():
+    from line import line_batch
+
     return line_batch()
 
 
@@ -74,15 +74,28 @@ def cache(tmp_path_factory):
         yield
 
 
+@pytest.fixture
+def quick_layers(monkeypatch):
+    """The posterior "layers" from 2 images of 15 steps and one gradient, in place of 48 and 16 of 8 images."""
+    from vdu import posterior
+
+    for name, less in (("LAYER_IMAGES", 2), ("LAYER_BATCHES", 1), ("LAYER_BATCH", 2)):
+        monkeypatch.setattr(posterior, name, less)
+
+
 class FinishedRun(NamedTuple):
     """A run and all events of it, in order."""
 
-    run: Run
-    events: list[Event]
+    run: "Run"
+    events: "list[Event]"
 
 
 def carry_out(**changes) -> FinishedRun:
     """A quick run with some changes, from beginning to end."""
+    from vdu.recipe import Recipe
+    from vdu.run import Run
+    from vdu.unlearn import unlearn
+
     run = Run(Recipe.from_dict(QUICK | changes))
     return FinishedRun(run, list(unlearn(run)))
 
@@ -90,12 +103,12 @@ def carry_out(**changes) -> FinishedRun:
 @pytest.fixture(scope="session")
 def finished_run(cache):
     """Gives a finished run by its changes of the quick recipe. Tests share it, and so must not change it."""
-    finished: dict[Recipe, FinishedRun] = {}
+    finished = {}
 
     def run_of(**changes) -> FinishedRun:
-        recipe = Recipe.from_dict(QUICK | changes)
-        if recipe not in finished:
-            finished[recipe] = carry_out(**changes)
-        return finished[recipe]
+        key = tuple(sorted((QUICK | changes).items()))
+        if key not in finished:
+            finished[key] = carry_out(**changes)
+        return finished[key]
 
     return run_of

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes an environment, installs everything including a browser, lints, and runs every test.
+# Makes an environment, installs everything including a browser, lints, and runs every test but the slow ones.
+# Arguments go to pytest: "-k word" for some tests, "-m slow" for those that take minutes, "-n 0" for a single process.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ -x .venv/bin/python ] || python3 -m venv .venv

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import line_batch
+from line import line_batch
 
 from vdu import losses
 

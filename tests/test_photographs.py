@@ -3,13 +3,8 @@
 from conftest import carry_out
 from pictures_of_ships import of_class, save
 
-from vdu import posterior
 
-
-def test_a_run_goes_by_a_users_own_pictures(tmp_path, monkeypatch):
-    # The shipped settings take minutes of a small machine: 48 images of 15 steps, and 16 gradients of 8 images.
-    for name, less in (("LAYER_IMAGES", 4), ("LAYER_BATCHES", 2), ("LAYER_BATCH", 2)):
-        monkeypatch.setattr(posterior, name, less)
+def test_a_run_goes_by_a_users_own_pictures(tmp_path, quick_layers):
     own = save(of_class("ship")[:4], tmp_path / "own")
     quick = {"replay": 24, "samples": 50, "sampler_steps": 2, "steps": 2, "preview_every": 2, "batch_size": 2}
     run, _ = carry_out(model="cifar10-ddpm", forget="ship", pictures=own, **quick)

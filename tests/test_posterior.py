@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from conftest import Line
 from diffusers import DDPMScheduler
+from line import Line
 
 from vdu.assets import ASSETS
 from vdu.errors import UserError

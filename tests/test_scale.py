@@ -60,6 +60,7 @@ def test_it_goes_as_far_as_it_may_for_a_target_out_of_reach(finished_run):
 
 def test_a_length_that_was_only_guessed_may_be_many_times_too_short_or_too_long(finished_run):
     guessed = {"method": "vdu", "optimizer": "one-step", "posterior": "isotropic", "gamma": 0.9999, "max_damage": 1.0}
+    guessed |= {"replay": 24, "sampler_steps": 2}
     assert finished_run(**guessed, target=0.0).run.scale == max(LARGE_SCALES)
     assert finished_run(**guessed, target=1.0).run.scale == min(SMALL_SCALES)
 

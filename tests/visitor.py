@@ -2,39 +2,38 @@
 
 from playwright.sync_api import Page, expect
 
-LONG = 180_000  # ms a run may take on a slow and busy machine
-SETTLED = 400  # ms for which a field must hold what was typed
+LONG = 180_000  # ms that anything may take, a run too, on a slow and busy machine
+SETTLED = 400  # ms for which the fields must hold what was typed
 ACCORDIONS = ("Method settings", "Sampling", "Expert")
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=LONG)
 
 
 def visit(browser, address, width=1600, **recipe) -> Page:
     """A new visitor's page, with some fields of the recipe filled in."""
     page = browser.new_context(viewport={"width": width, "height": 1000}, accept_downloads=True).new_page()
+    page.set_default_timeout(LONG)
     page.goto(address)
-    expect(page.locator("#headline")).to_contain_text("The model drew a", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("The model drew a")
     if recipe:
         fill_recipe(page, recipe)
     return page
 
 
 def fill_recipe(page: Page, recipe) -> None:
-    """Open all accordions of the recipe, and fill in fields."""
+    """Open all accordions of the recipe, and fill in fields, again if they are set back, as happens while these open."""
     for title in ACCORDIONS:
         page.locator("button.label-wrap", has_text=title).click()
-    for name, value in recipe.items():
-        fill(page, page.locator(f"#recipe-{name} input"), value)
-
-
-def fill(page: Page, field, value) -> None:
-    """Fill in a field, again if it is set back, as happens while its accordion opens."""
+    wanted = {name: str(value) for name, value in recipe.items()}
+    fields = {name: page.locator(f"#recipe-{name} input") for name in wanted}
     for _ in range(20):
-        field.fill(str(value))
-        field.press("Tab")
+        for name, value in wanted.items():
+            if fields[name].input_value() != value:
+                fields[name].fill(value)
+                fields[name].press("Tab")
         page.wait_for_timeout(SETTLED)
-        if field.input_value() == str(value):
+        if all(fields[name].input_value() == value for name, value in wanted.items()):
             return
-    raise AssertionError(f"the field does not keep {value!r}")
+    raise AssertionError(f"the fields do not keep {wanted}")
 
 
 def choose(page: Page, name: str) -> None:

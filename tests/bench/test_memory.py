@@ -4,6 +4,7 @@ import json
 
 from dummies import dummy_stable_diffusion
 
+from vdu.assets import ASSETS
 from vdu.cli import main
 
 
@@ -27,5 +28,5 @@ def test_what_steps_cost_is_measured_on_the_real_loop(tmp_path, capsys):
         assert 0 < row["trained"] < row["parameters"]
         assert row["seconds_a_step"] > 0
         assert row["peak_gib"] <= row["peak_gib_with_drawing"]
-    assert main(["bench", "memory", "--model", "assets/mnist-ddpm", "--out", str(tmp_path / "none.json")]) == 2
+    assert main(["bench", "memory", "--model", str(ASSETS / "mnist-ddpm"), "--out", str(tmp_path / "none.json")]) == 2
     assert not (tmp_path / "none.json").exists()

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from conftest import line_batch
 from diffusers import DDPMScheduler
+from line import line_batch
 
 from vdu.losses import clean_image_weights
 from vdu.methods import METHODS

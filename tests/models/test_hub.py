@@ -53,7 +53,7 @@ def test_a_ddpm_is_loaded_wherever_its_files_lie(at_root, repository):
     assert load_model(repository.folder).digest == model.digest
 
 
-def test_a_listed_one_goes_through_the_command(repository, tmp_path):
+def test_a_listed_one_goes_through_the_command(repository, tmp_path, quick_layers):
     dummy_ddpm(repository.folder, at_root=True)
     (tmp_path / "own").mkdir()
     Image.new("RGB", (40, 30), "green").save(tmp_path / "own" / "frog.png")

@@ -11,6 +11,7 @@ import torch
 from dummies import dummy_ddpm, dummy_stable_diffusion
 from safetensors.torch import load_file, save_file
 
+from vdu.assets import ASSETS
 from vdu.errors import UserError
 from vdu.models import FAMILIES, KINDS, WEIGHT_FILES, WEIGHTS, kind_in, load_model
 
@@ -44,7 +45,7 @@ def test_a_model_of_another_kind_is_refused_by_its_reason(tmp_path):
         ),
         ("model_index.json", {"scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"]}, "noise schedule is not DDPM's"),
     ):
-        copy = shutil.copytree("assets/mnist-ddpm", tmp_path / Path(part).stem)
+        copy = shutil.copytree(ASSETS / "mnist-ddpm", tmp_path / Path(part).stem)
         (copy / part).write_text(json.dumps(json.loads((copy / part).read_text()) | change))
         with pytest.raises(UserError, match=message):
             load_model(copy)

@@ -1,19 +1,15 @@
-"""Who pays: the table of classes before and after, against what is counted by hand; and a click on it."""
+"""Who pays: the table of classes before and after, against what is counted by hand."""
 
 import dataclasses
-import re
 
 import pytest
 import torch
-from conftest import QUICK
-from playwright.sync_api import expect
-from visitor import LONG, fits, press_unlearn, visit
 
 from vdu.metrics import wilson
 from vdu.page.panels.who_pays import MOST_PAIRS, cell, cost, pairs_html, row_titles, table_html
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, RunView, SamplePairs, example_of
 
-pytest_plugins = ["browser"]
+pytest_plugins = ["page_states"]
 
 BEFORE, AFTER = [0, 0, 1, 1, 1, 2], [1, 2, 1, 1, 2, 2]
 
@@ -94,15 +90,8 @@ def test_names_of_classes_are_escaped_and_cut_over_columns():
     assert "upright" in html.split("</style>")[1]
 
 
-def test_a_click_on_a_number_shows_that_many_pairs(browser, address):
-    page = visit(browser, address, 390, **QUICK)
-    expect(page.locator("#who-pays")).to_contain_text("The example keeps no samples")
-    press_unlearn(page)
-    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
-    expect(page.locator("#who-pays")).to_contain_text(re.compile(r"\d+ of \d+ kept seeds changed their digit"))
-    number = page.locator("#who-pays button.stays").first
-    number.click()
-    expect(page.locator("#pairs img")).to_have_count(min(MOST_PAIRS, int(number.inner_text())))
-    expect(number).to_have_attribute("aria-pressed", "true")
-    assert fits(page, 390)
-    page.context.close()
+def test_another_run_clears_the_pairs(panels):
+    panel = panels["WhoPays"]
+    rendered = panel.render(RunView("cat", finished=True, pairs=pairs()))
+    assert "1 of 4 kept seeds changed" in rendered[panel.table]
+    assert rendered[panel.pairs] == ""

@@ -8,8 +8,9 @@ from pathlib import Path
 from conftest import QUICK
 from diffusers import DDPMPipeline
 from playwright.sync_api import Page, expect
-from visitor import LONG, choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
+from visitor import choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
 
+from vdu.page.panels.who_pays import MOST_PAIRS
 from vdu.report import with_article
 
 pytest_plugins = ["browser"]
@@ -22,12 +23,24 @@ def download(page: Page, name: str) -> tuple[str, Path]:
     return waiting.value.suggested_filename, Path(waiting.value.path())
 
 
+def click_a_number(page: Page) -> None:
+    """Click on a number of who pays: it shows as many pairs, on a narrow screen too."""
+    page.set_viewport_size({"width": 390, "height": 1000})
+    expect(page.locator("#who-pays")).to_contain_text(re.compile(r"\d+ of \d+ kept seeds changed their digit"))
+    number = page.locator("#who-pays button.stays").first
+    number.click()
+    expect(page.locator("#pairs img")).to_have_count(min(MOST_PAIRS, int(number.inner_text())))
+    expect(number).to_have_attribute("aria-pressed", "true")
+    assert fits(page, 390)
+
+
 def test_a_run_from_click_to_downloads(browser, address):
     page = visit(browser, address, **QUICK)
+    expect(page.locator("#who-pays")).to_contain_text("The example keeps no samples")
     choose(page, "7")
     example = source(page, "after")
     press_unlearn(page)
-    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#headline")).to_contain_text("The model drew a 7")
     expect(page.locator("#headline")).not_to_contain_text("example")
     final = source(page, "after")
@@ -46,7 +59,7 @@ def test_a_run_from_click_to_downloads(browser, address):
     distance = page.locator("#distance input[type=number]")
     distance.fill("0")
     distance.press("Enter")
-    expect(page.locator("#when")).to_contain_text("0.0 × as far", timeout=LONG)
+    expect(page.locator("#when")).to_contain_text("0.0 × as far")
     assert source(page, "after") == source(page, "before")
 
     report = json.loads(download(page, "Report")[1].read_text())
@@ -58,6 +71,7 @@ def test_a_run_from_click_to_downloads(browser, address):
     with zipfile.ZipFile(model) as archive:
         archive.extractall(unpacked)
     DDPMPipeline.from_pretrained(next(unpacked.iterdir()), use_safetensors=True)
+    click_a_number(page)
     page.context.close()
 
 
@@ -66,15 +80,15 @@ def test_one_digit_after_another_and_two_at_once(browser, address):
     go_on = page.locator("#go-on input")
     expect(go_on).to_be_hidden()
     press_unlearn(page)
-    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#status")).to_contain_text("Done")
     first = source(page, "after")
     page.get_by_text("Several at once").click()
     typed(page).fill("8, 9")
     go_on.check()
     press_unlearn(page)
-    expect(page.locator("#headline")).to_contain_text("The model drew an 8 or 9", timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text("The model drew an 8 or 9")
     expect(page.locator("#headline")).to_contain_text("Forgotten before: 3, now in")
-    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#status")).to_contain_text("Done")
     assert source(page, "before") != first  # other seeds come first: those that drew an 8 or a 9
     assert download(page, "Unlearned model")[0] == "mnist-ddpm-without-3-8-or-9.zip"
     report = json.loads(download(page, "Report")[1].read_text())
@@ -87,10 +101,10 @@ def test_one_digit_after_another_and_two_at_once(browser, address):
 
 
 def test_how_many_pictures_it_takes(browser, address):
-    page = visit(browser, address, **QUICK)
+    page = visit(browser, address, **QUICK | {"steps": 1, "preview_every": 1, "sampler_steps": 2, "replay": 24})
     page.get_by_text("How many pictures does it take?").click()
     page.get_by_role("button", name="Try 1, 4, 16").click()
-    expect(page.locator("#counts .vdu-strip")).to_have_count(6, timeout=LONG)
+    expect(page.locator("#counts .vdu-strip")).to_have_count(6)
     expect(page.locator("#counts svg")).to_be_visible()
     expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#headline")).to_contain_text("example")
@@ -110,13 +124,13 @@ def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
     typed(page).fill("a crimson trainer")
     page.locator("#keep textarea").fill("a blue sneaker\na red bag")
     press_unlearn(page)
-    expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#headline")).to_contain_text("Asked for “red sneaker”")
     expect(page.locator("#table")).to_contain_text("IRA")
     prompt = page.locator("#prompt textarea")
     prompt.fill("crimson trainer")
     prompt.press("Enter")
-    expect(page.locator("#answer")).to_contain_text("crimson trainer", timeout=LONG)
+    expect(page.locator("#answer")).to_contain_text("crimson trainer")
     expect(page.locator("#answer img")).to_have_count(2)
     assert fits(page, 390)
     page.context.close()
@@ -125,9 +139,9 @@ def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
 def test_stop_keeps_what_there_is(browser, address):
     page = visit(browser, address, **QUICK | {"steps": 2000})
     press_unlearn(page)
-    expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"), timeout=LONG)
+    expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"))
     page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#status")).to_contain_text("Stopped", timeout=LONG)
+    expect(page.locator("#status")).to_contain_text("Stopped")
     expect(page.locator("#headline")).to_contain_text("Stopped at step")
     report = json.loads(download(page, "Report")[1].read_text())
     assert report["stopped_because"] == "stopped by the user"
@@ -142,14 +156,14 @@ def test_two_visitors_do_not_see_each_others_runs(browser, address):
     choose(first, digits[0])
     press_unlearn(first)
     choose(second, digits[1])
-    expect(first.locator("#status")).to_contain_text("Done", timeout=LONG)
+    expect(first.locator("#status")).to_contain_text("Done")
     assert source(second, "after") == untouched
     expect(second.locator("#headline")).to_contain_text("example")
     for page in (first, second):
         press_unlearn(page)
     for page, digit in zip((first, second), digits, strict=True):
-        expect(page.locator("#status")).to_contain_text("Done", timeout=LONG)
-        expect(page.locator("#headline")).to_contain_text(f"The model drew {with_article(digit)} in", timeout=LONG)
+        expect(page.locator("#status")).to_contain_text("Done")
+        expect(page.locator("#headline")).to_contain_text(f"The model drew {with_article(digit)} in")
     assert source(first, "after") != source(second, "after")
     for page in (first, second):
         page.context.close()

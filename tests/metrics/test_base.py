@@ -1,0 +1,80 @@
+"""What all metrics share: each has a test of its own, and finds its way into a report."""
+
+import ast
+from pathlib import Path
+
+import pytest
+import torch
+from evidence import NOTHING, ONE_OF_THREE, digits
+
+from vdu import metrics
+from vdu.export import model_card
+from vdu.metrics import METRICS, Evidence, Metric, measure, rate, table_metrics, wilson
+from vdu.registry import collect
+from vdu.report import figure_rows
+
+
+def test_a_rate_of_nothing_is_not_known():
+    assert rate("share", torch.tensor([True, False])) == {"share": 0.5, "share_ci95": wilson(1, 2)}
+    assert rate("share", torch.tensor([])) == {"share": None, "share_ci95": None}
+
+
+def test_rows_can_be_shown():
+    assert len({metric.key for metric in METRICS}) == len(METRICS)
+    for metric in table_metrics():
+        assert metric.meaning
+        assert len(metric.meaning) <= 90
+        assert metric.text({metric.key: None}) == metric.text(None) == "–"
+        assert metric.text({metric.key: 0.5, f"{metric.key}_ci95": (0.25, 0.75)}).count(" – ") == 1
+
+
+def strings_of_tests(path: Path) -> set[str]:
+    """The strings in the test functions of a file."""
+    tests = [node for node in ast.parse(path.read_text()).body if getattr(node, "name", "").startswith("test_")]
+    return {node.value for test in tests for node in ast.walk(test) if isinstance(getattr(node, "value", None), str)}
+
+
+@pytest.mark.parametrize("module", dict(collect(metrics, "METRICS")))
+def test_every_metric_has_a_test_in_the_file_of_its_module(module):
+    keys = {metric.key for metric in getattr(metrics, module).METRICS}
+    assert keys - strings_of_tests(Path(__file__).with_name(f"test_{module}.py")) == set()
+
+
+NEW = '''
+"""A metric that nobody has heard of."""
+from vdu.metrics import Metric
+METRICS = (Metric("brightness", lambda evidence: {"brightness": evidence.samples.images.mean().item()}, "Brightness",
+                  "mean of the pixels", "{:.1f}"),)
+'''
+
+
+@pytest.fixture
+def brightness(tmp_path, monkeypatch):
+    """A metric in a file of its own."""
+    (tmp_path / "brightness_of_a_test.py").write_text(NEW)
+    monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
+    metrics._collected.cache_clear()
+    yield
+    metrics._collected.cache_clear()
+
+
+def test_a_new_file_is_a_new_row_of_report_table_and_card(brightness):
+    figures = measure(Evidence(digits([0, 1, 2]), ONE_OF_THREE, NOTHING))
+    assert figures["brightness"] == 0
+    assert ("Brightness", "mean of the pixels", "0.0", "–") in figure_rows(figures, None)
+    report = {
+        "model": "mnist-ddpm", "forget": "0", "forgotten": ["0"], "method": "vdu", "earlier": [], "seed": 0, "samples": 3,
+        "before": figures, "after": figures | {"brightness": 1.5}, "steps_taken": 1, "scale": 1.0, "stopped_because": "done",
+    }  # fmt: skip
+    assert "- Brightness: 0.0 → 1.5\n" in model_card(report)
+
+
+def test_a_table_leaves_out_what_neither_side_has():
+    rows = figure_rows({"forget_rate": 0.5, "forget_rate_ci95": (0.25, 0.75)}, {"forget_rate": 0.0, "retained_drift": 0.3})
+    assert [row[0] for row in rows] == ["Forget rate", "Drift"]
+    assert rows[0][2:] == ("50.0% [25.0% – 75.0%]", "0.0%")
+    assert rows[1][2:] == ("–", "0.30")
+
+
+def test_a_value_without_an_interval_is_written_alone():
+    assert Metric("key", lambda _: {}, format="{:.2f}").text({"key": 1}) == "1.00"

@@ -1,0 +1,37 @@
+"""How far the retained images moved, on a few points in the plane."""
+
+import pytest
+import torch
+from evidence import NOTHING, ONE_OF_THREE, digits
+
+from vdu.metrics import Evidence, rate, relative_drift, total_variation
+from vdu.metrics.drift import changes
+
+
+def test_total_variation():
+    assert total_variation([2, 2], [30, 10]) == pytest.approx(0.25)
+    assert total_variation([1, 0], [0, 5]) == 1
+    assert total_variation([3, 1], [6, 2]) == 0
+    assert total_variation([0, 0], [1, 1]) == 1
+
+
+def test_relative_drift():
+    before = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
+    assert relative_drift(before, before) == 0
+    assert relative_drift(before, before + torch.tensor([0.0, 1.0])) == pytest.approx(1 / 4)
+    assert relative_drift(torch.zeros(2, 2), torch.ones(2, 2)) == 0
+
+
+def test_changes_are_counted_over_the_seeds_that_drew_the_rest():
+    moved = torch.tensor([[9.0, 9.0], [0.0, 0.0], [2.0, 0.0], [0.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
+    after = digits([1, 1, 1, 1, 0], moved + torch.tensor([0.0, 1.0]))
+    before = digits([0, 1, 1, 2, 2], moved)
+    assert changes(Evidence(after, ONE_OF_THREE, NOTHING, None, before)) == {
+        "retained_drift": pytest.approx(0.5),  # one unit up, where unrelated seeds are two apart
+        **rate("retained_same_class", torch.tensor([True, True, False, False])),
+        "retained_share_tv": pytest.approx(0.5),  # from half and half to all and nothing
+        "least_retained_ratio": 0.0,
+        "least_retained_class": "2",
+    }
+    assert changes(Evidence(after, ONE_OF_THREE, NOTHING, None, digits([0] * 5))) == {}
+    assert changes(Evidence(after, ONE_OF_THREE, NOTHING)) == {}
