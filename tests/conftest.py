@@ -28,7 +28,8 @@ TOGETHER = {  # files whose tests share what takes long: a server and a browser,
 # What takes longest comes first, so that no process is left alone with it at the end.
 FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "test_processes.py", "test_scale.py", "test_photographs.py",
          "models/test_sdxl.py", "test_cli.py", "pretrain/test_photographs.py", "methods/test_hooks.py", "test_house.py",
-         "models/test_hub.py", "test_extending.py", "methods/test_esd.py", "test_own_models.py", "test_own_pictures.py")  # fmt: skip
+         "models/test_hub.py", "test_extending.py", "methods/test_esd.py", "test_own_models.py",
+         "test_own_pictures.py")  # fmt: skip
 
 
 def pytest_xdist_auto_num_workers(config):

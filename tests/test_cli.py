@@ -1,6 +1,5 @@
 """The real command, end to end on a recipe that takes seconds, and every kind of bad argument."""
 
-import argparse
 import io
 import json
 import os
@@ -10,14 +9,16 @@ import sys
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
+from PIL import Image
 
 from vdu.catalog import CATALOG
-from vdu.cli import build_parser, main
+from vdu.cli import commands, main
 from vdu.posterior import checkpoints
 from vdu.sampling import run_to_end
 from vdu.task import open_model
@@ -105,9 +106,18 @@ BAD = [
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-images", "0"], "from 1 to 500"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--seed", "-1"], "Seed must be"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "1000000"], "from 1 to 2,000"),
-    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "ten"], "--steps"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "ten"], "from 1 to 2,000, not 'ten'"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--gamma", "nan"], "gamma must be"),
     (["unlearn", "--model", "mnist-ddpm"], "--forget"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "--samples", "50"], "--forget"),
+    (["unlearn", "--modle", "mnist-ddpm", "--forget", "3"], "--model"),
+    (["unlearn", "mnist-ddpm", "--model", "mnist-ddpm", "--forget", "3"], "extra argument (mnist-ddpm)"),
+    ([], "command"),
+    (["bench"], "command"),
+    (["bench", "quality", "--seeds", "0", "-1"], "not '-1'"),
+    (["animate", "--out", "moving.gif"], "RUN"),
+    (["animate", "nothing", "--out", "moving.gif"], "does not hold a finished run"),
+    (["modles"], "models"),
     (["sample", "--model", "mnist-ddpm", "--n", "0"], "whole number from 1"),
     (["evaluate", "--model", "mnist-ddpm", "--forget", "11"], "no class '11'"),
     (["bench", "quality", "--settings", "magic"], "magic"),
@@ -131,31 +141,60 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD, ids=[" ".join(arguments) for arguments, _ in BAD])
 def test_a_bad_argument_is_one_line_and_exit_2(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    try:
-        status = main(arguments)
-    except SystemExit as left:
-        status = left.code
-    error = capsys.readouterr().err
-    assert status == 2
+    assert main(arguments) == 2
+    out, error = capsys.readouterr()
+    assert out == ""
+    assert error.startswith("vdu: ")
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
 
 
-def options_of(parser):
-    """Every option and argument of a parser and of the commands below it."""
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for command in action.choices.values():
-                yield from options_of(command)
-        else:
-            yield parser.prog, action
+def walk(command, words=()):
+    """A command and those below it, each with the words that call it."""
+    yield words, command
+    for name, below in getattr(command, "commands", {}).items():
+        yield from walk(below, (*words, name))
+
+
+ALL = dict(walk(commands))
 
 
 def test_every_option_is_explained_in_a_short_line():
-    options = [*options_of(build_parser())]
-    assert {"python -m vdu compare", "python -m vdu bench memory", "python -m vdu pretrain"} <= {prog for prog, _ in options}
-    assert [(prog, action.dest) for prog, action in options if not 0 < len(action.help or "") <= 90] == []
+    assert {("compare",), ("animate",), ("bench", "memory"), ("pretrain",)} <= set(ALL)
+    options = [(words, option) for words, command in ALL.items() for option in command.params]
+    assert [(words, option.name) for words, option in options if not 0 < len(option.help or "") <= 90] == []
+    for words, command in ALL.items():
+        names = [name for option in command.params for name in option.opts]
+        assert len(names) == len(set(names)), words
+
+
+@pytest.mark.parametrize("words", ALL, ids=" ".join)
+def test_the_help_fits_a_terminal_and_leaves_out_nothing(words, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main([*words, "--help"]) == 0
+    page = capsys.readouterr().out
+    assert max(map(len, page.splitlines())) <= 80
+    options = [option for option in ALL[words].params if isinstance(option, click.Option)]
+    assert [option.name for option in options if f"{option.opts[0]} " not in page] == []
+    assert "..." not in page.partition("Commands:")[2]  # no command's line is cut short
+
+
+def test_animate_writes_the_picture_and_prints_its_path(folder, tmp_path, capsys):
+    out = tmp_path / "moving.gif"
+    assert main(["animate", str(folder), str(folder), "--out", str(out)]) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    with Image.open(out) as moving:
+        assert moving.n_frames > 1
+
+
+def test_a_reader_that_has_gone_ends_a_command_quietly():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as pipe:
+        done = subprocess.run([*COMMAND, "models"], cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == ""
 
 
 def test_a_full_folder_is_never_written_to(tmp_path, capsys):
@@ -192,5 +231,6 @@ def test_interrupting_leaves_nothing(tmp_path):
         if line.startswith("step 0"):
             break
     process.send_signal(signal.SIGINT)
+    assert process.stderr.read().splitlines()[-1] == "vdu: stopped; nothing was written."
     assert process.wait(timeout=120) == 130
     assert not list(tmp_path.iterdir())

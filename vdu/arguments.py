@@ -1,61 +1,158 @@
-"""What the command line's parsers share: one-line errors, numbers with bounds, and options made from a recipe's fields."""
+"""What the commands share: options made from a recipe's fields, options of several values, numbers with bounds."""
 
-import argparse
-from collections.abc import Callable, Iterable
-from typing import Any
+import sys
+from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, get_args
 
-from vdu.recipe import FIELDS, Recipe
+import click
+
+from vdu.recipe import DEFAULTS, FIELDS, OPEN, Group, Recipe
+
+GOES_ON = "what is finished is kept; the same command goes on from there"
+NOTHING_WRITTEN = "nothing was written"
+PATH = click.Path(path_type=Path)
 
 
-class Parser(argparse.ArgumentParser):
-    """Reports a bad argument as one line and exits with 2."""
+class Whole(click.IntRange):
+    """A whole number with bounds."""
 
-    def error(self, message: str) -> Any:
-        """Print the message without the usage."""
-        self.exit(2, f"vdu: {message}\n")
+    name = "number"
 
-
-def whole(low: int, high: int) -> Callable[[str], int]:
-    """An argparse type: a whole number from low to high."""
-
-    def parse(text: str) -> int:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number, or a refusal that names both bounds."""
         try:
-            value = int(text)
-        except ValueError:
-            value = low - 1
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"must be a whole number from {low:,} to {high:,}, not '{text}'")
-        return value
-
-    return parse
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"must be a whole number from {self.min:,} to {self.max:,}, not '{value}'.", param, ctx)
 
 
-def number(text: str) -> int | float:
-    """A number as JSON reads it, so that 1e6 steps are refused by the recipe with its bounds and not here."""
-    try:
-        return int(text)
-    except ValueError:
-        return float(text)
+def number(text: str) -> int | float | str:
+    """A number; what is none stays a text, so that the recipe refuses it in its own sentence, with the bounds."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
-def flag(name: str) -> str:
-    """The option of a recipe's field."""
-    return "--" + name.replace("_", "-")
+class FieldOption(click.Option):
+    """The option of a recipe's field; the recipe checks its value.
 
+    Args:
+        name: of the field.
+        required: whether it must be given; otherwise what is left out gets the recipe's default.
+    """
 
-def add_fields(command: argparse.ArgumentParser, names: Iterable[str], required: Iterable[str] = ()) -> None:
-    """Options for some of a recipe's fields; the recipe checks their values."""
-    for name in names:
-        field = FIELDS[name]
-        command.add_argument(
-            flag(name),
-            type=str if field.type is str else number,
-            required=name in required,
-            help=field.help.replace("%", "%%"),
-            metavar=f"{{{','.join(field.options)}}}" if field.options else None,
+    def __init__(self, name: str, required: bool = False) -> None:
+        self.field = FIELDS[name]
+        # To click a default of None is one too, with which nothing is missing.
+        default = {} if required or DEFAULTS[name] in (OPEN, "") else {"default": DEFAULTS[name]}
+        super().__init__(
+            ["--" + name.replace("_", "-")],
+            type=str if self.field.type is str else number,
+            required=required,
+            help=self.field.help,
+            metavar=f"[{'|'.join(self.field.options)}]" if self.field.options else None,
+            **default,
         )
 
+    def get_help_extra(self, ctx: click.Context) -> Any:
+        """What the help says in brackets: also the bounds of a number."""
+        bounds = {} if self.field.low is None else {"range": f"{self.field.low}<=x<={self.field.high}"}
+        return super().get_help_extra(ctx) | bounds
 
-def recipe_of(arguments: argparse.Namespace) -> Recipe:
-    """The recipe that a command's arguments are part of; what suits the model elsewhere."""
-    return Recipe.from_dict({name: value for name, value in vars(arguments).items() if name in FIELDS and value is not None})
+
+class Several(click.Option):
+    """An option with one or more values after one flag, `--seeds 0 1 2`; a `Command` reads it."""
+
+    def __init__(self, *declarations: Any, **settings: Any) -> None:
+        super().__init__(*declarations, multiple=True, **settings)
+
+    def make_metavar(self, ctx: click.Context) -> str:
+        """How the help writes its values."""
+        return super().make_metavar(ctx) + "..."
+
+
+class Command(click.Command):
+    """A command that reads options of several values, and groups the options of a recipe in its help.
+
+    Args:
+        stopped: what an interrupted command leaves, for its last line.
+    """
+
+    def __init__(self, *args: Any, stopped: str = NOTHING_WRITTEN, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self.stopped = stopped
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write `--seeds 0 1` as click reads it, `--seeds=0 --seeds=1`. Of a repeated option the last counts.
+
+        Raises:
+            click.BadOptionUsage: for an option without a value; click would take the next option for the value.
+        """
+        options = {flag: param for param in self.get_params(ctx) if isinstance(param, click.Option) for flag in param.opts}
+        for flag, following in pairwise([*args, "--"]):
+            if flag in options and not options[flag].is_flag and following.partition("=")[0] in {*options, "--"}:
+                raise click.BadOptionUsage(flag, f"Option '{flag}' requires an argument.", ctx)
+        several: dict[str, list[str]] = {}
+        rest, taking = [], None
+        for word in args:
+            flag, equals, value = word.partition("=")
+            if isinstance(options.get(flag), Several):
+                taking = several[flag] = [value] if equals else []
+            elif taking is not None and (not word.startswith("-") or word[1:2].isdigit()):
+                taking.append(word)
+            else:
+                taking = None
+                rest.append(word)
+        return super().parse_args(ctx, [f"{flag}={value}" for flag, values in several.items() for value in values] + rest)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options under the headings of their groups."""
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for param in self.get_params(ctx):
+            if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
+                heading = param.field.group.capitalize() if isinstance(param, FieldOption) else "Options"
+                headings.setdefault(heading, []).append(record)
+        for heading, records in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl(records)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command.
+
+        Raises:
+            click.Abort: when interrupted; it says what is left.
+        """
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()  # where click still ends quietly if nobody reads it
+        except KeyboardInterrupt as stop:
+            raise click.Abort(self.stopped) from stop
+        return result
+
+
+class Commands(click.Group):
+    """Commands, listed in the order in which they are declared; to name none is an error."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, no_args_is_help=False, **settings)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Their names."""
+        return [*self.commands]
+
+
+def recipe_options(names: Iterable[str], required: Collection[str] = ()) -> list[click.Parameter]:
+    """Options for some of a recipe's fields, group by group."""
+    by_group = sorted(names, key=lambda name: get_args(Group).index(FIELDS[name].group))
+    return [FieldOption(name, name in required) for name in by_group]
+
+
+def recipe_of(values: Mapping[str, Any]) -> Recipe:
+    """The recipe that a command's values are part of; what suits the model elsewhere."""
+    return Recipe.from_dict({name: value for name, value in values.items() if name in FIELDS and value is not None})

@@ -1,18 +1,20 @@
-"""The command line: `python -m vdu models | unlearn | sample | evaluate | compare | bench | pretrain`."""
+"""The command line: `python -m vdu models | unlearn | sample | evaluate | compare | animate | bench | pretrain`."""
 
-import argparse
 import json
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from vdu.arguments import Parser, add_fields, number, recipe_of, whole
-from vdu.bench.commands import add_bench
+from vdu.animation import animate
+from vdu.arguments import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Whole, number, recipe_of, recipe_options
+from vdu.bench.commands import bench
 from vdu.bench.compare import compare
 from vdu.catalog import CATALOG, ENTRIES, TRAIN_FIRST, Entry
 from vdu.errors import UserError
@@ -20,7 +22,7 @@ from vdu.events import Clock
 from vdu.export import sheet, write_run
 from vdu.methods import METHODS
 from vdu.models import hub, pick_device
-from vdu.pretrain.commands import add_pretrain
+from vdu.pretrain.commands import pretrain
 from vdu.recipe import FIELDS, resolve
 from vdu.report import headline
 from vdu.run import Run
@@ -31,11 +33,17 @@ from vdu.ticker import Ticker
 from vdu.unlearn import unlearn
 
 DRAWING = ("seed", "sampler_steps", "sampler", "guidance", "device")  # fields that every command that samples takes
+JUDGED = ("model", "forget", "keep", "pictures", "judge", *DRAWING)
+
+commands = Commands(
+    "vdu",
+    help="Make a pretrained diffusion model forget, and measure it.",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+)
 
 
-def new_folder(text: str) -> Path:
+def new_folder(folder: Path) -> Path:
     """A folder to write to: one that does not exist yet or is empty."""
-    folder = Path(text)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' already exists and is not an empty folder; choose another --out.")
     return folder
@@ -67,8 +75,10 @@ def measured(entry: Entry) -> str:
     return f"{words}. Example: {headline(json.loads(example.read_text()))}" if example.is_file() else f"{words}."
 
 
-def run_models(arguments: argparse.Namespace) -> None:
-    """Print the catalog: what can be picked, and what was measured on it or is missing."""
+@commands.command("models")
+@click.option("--json", "for_tools", is_flag=True, help="For tools.")
+def run_models(for_tools: bool) -> None:
+    """List the models, and what was measured on them."""
     rows = [
         {
             "name": entry.name,
@@ -80,7 +90,7 @@ def run_models(arguments: argparse.Namespace) -> None:
         }
         for entry in CATALOG.values()
     ]
-    if arguments.json:
+    if for_tools:
         print(json.dumps(rows, indent=1))
         return
     for row in rows:
@@ -93,112 +103,113 @@ def run_models(arguments: argparse.Namespace) -> None:
         print(f"{name}: {title}, from the hub\n  measured: nothing on these weights\n")
 
 
-def run_unlearn(arguments: argparse.Namespace) -> None:
-    """Run a recipe and leave its folder."""
-    recipe = recipe_of(arguments)
+@commands.command("unlearn", params=recipe_options(FIELDS, required=("model", "forget")))
+@click.option("--out", type=PATH, help="Folder to leave the run in; a new one under runs/ by default.")
+def run_unlearn(out: Path | None, **values: Any) -> None:
+    """Make a model forget, and measure it. What is left out is decided by the model and the method."""
+    recipe = recipe_of(values)
     recipe = resolve(recipe, kind_of(recipe.model))
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{recipe.model[-60:]}-{recipe.forget[:60]}-{recipe.method}-seed{recipe.seed}")
-    folder = new_folder(arguments.out or f"runs/{name}")
-    ticker = Ticker()
-    run = Run(recipe)
-    for event in unlearn(run):
-        ticker.show(event)
-    report = write_run(run, folder)
-    ticker.line(headline(report))
+    folder = new_folder(out or Path("runs", name))
+    with Ticker() as ticker:
+        run = Run(recipe)
+        for event in unlearn(run):
+            ticker.show(event)
+        report = write_run(run, folder)
+        ticker.line(headline(report))
     print(folder / "report.json")
 
 
-def run_sample(arguments: argparse.Namespace) -> None:
-    """Write a sheet of samples, and the samples themselves if asked."""
-    recipe = recipe_of(arguments)
+@commands.command("sample", params=recipe_options(("model", *DRAWING), required=("model",)))
+@click.option("--n", type=Whole(1, 20000), default=64, help="How many images.")
+@click.option("--prompt", help="For models that take prompts; varied prompts in turn by default.")
+@click.option("--out", type=PATH, default="sheet.png", help="PNG to write.")
+@click.option("--npz", type=PATH, help="Also write images uint8 (n, height, width, channels).")
+def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values: Any) -> None:
+    """Draw a sheet of images."""
+    recipe = recipe_of(values)
     recipe = resolve(recipe, kind_of(recipe.model))
     model, _, _ = open_model(recipe.model, pick_device(recipe.device))
-    if arguments.prompt is not None and not model.takes_prompts:
+    if prompt is not None and not model.takes_prompts:
         raise UserError(f"'{recipe.model}' draws without words; leave --prompt out.")
-    prompts = [arguments.prompt] if arguments.prompt is not None else sample_prompts(recipe.model, model)
-    prompts = [prompts[number % len(prompts)] for number in range(arguments.n)]
-    ticker, clock = Ticker(), Clock("sample", arguments.n * recipe.sampler_steps)
-    stream = sample(model, image_seeds(recipe.seed, arguments.n), recipe.how, prompts)
-    images = run_to_end(clock.follow(stream), ticker.show)
-    for path in filter(None, (arguments.out, arguments.npz)):
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-    sheet(images, torch.zeros(arguments.n, dtype=torch.bool)).save(arguments.out)
-    if arguments.npz:
-        np.savez_compressed(arguments.npz, images=images.permute(0, 2, 3, 1).numpy())
-    print(arguments.out)
+    prompts = [prompt] if prompt is not None else sample_prompts(recipe.model, model)
+    prompts = [prompts[number % len(prompts)] for number in range(n)]
+    with Ticker() as ticker:
+        stream = sample(model, image_seeds(recipe.seed, n), recipe.how, prompts)
+        images = run_to_end(Clock("sample", n * recipe.sampler_steps).follow(stream), ticker.show)
+    for path in filter(None, (out, npz)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    sheet(images, torch.zeros(n, dtype=torch.bool)).save(out)
+    if npz:
+        np.savez_compressed(npz, images=images.permute(0, 2, 3, 1).numpy())
+    print(out)
 
 
-def run_evaluate(arguments: argparse.Namespace) -> None:
-    """Print a model's figures as JSON."""
-    task = open_task(recipe_of(arguments))
-    recipe, concept, judge, ticker = task.recipe, task.concept, task.judge, Ticker()
+@commands.command("evaluate", params=recipe_options(JUDGED, required=("model", "forget")))
+@click.option("--samples", type=number, default=1000, help=FIELDS["samples"].help)
+def run_evaluate(**values: Any) -> None:
+    """Measure any model folder; prints the figures as JSON."""
+    task = open_task(recipe_of(values))
+    recipe, concept, judge = task.recipe, task.concept, task.judge
     specs = concept.plan(recipe.samples, concept.prompt_kinds)
-    run_to_end(judge.fit(task.model, recipe.how), ticker.show)
-    seeds = image_seeds(recipe.seed, recipe.samples)
-    samples = run_to_end(draw("sample", task.model, judge, seeds, recipe.how, specs), ticker.show)
-    ticker.line("")
+    with Ticker() as ticker:
+        run_to_end(judge.fit(task.model, recipe.how), ticker.show)
+        seeds = image_seeds(recipe.seed, recipe.samples)
+        samples = run_to_end(draw("sample", task.model, judge, seeds, recipe.how, specs), ticker.show)
     facts = {"model": recipe.model, "forget": concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
     rates = {"judge": judge.error_rates.to_dict()} if judge.error_rates else {}
     print(json.dumps({**facts, **task.measure(samples), **rates}, indent=1))
 
 
-def run_compare(arguments: argparse.Namespace) -> None:
-    """Run several methods on one recipe, and leave tables of what came of it."""
-    methods = [name.strip() for name in arguments.methods.split(",") if name.strip()]
-    ticker = Ticker()
-    print(compare(recipe_of(arguments), methods, Path(arguments.out), ticker.show, ticker.line))
+@commands.command(
+    "compare", params=recipe_options([name for name in FIELDS if name != "method"], ("model", "forget")), stopped=GOES_ON
+)
+@click.option("--methods", required=True, help=f"Some of {', '.join(METHODS)}, with commas between.")
+@click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
+def run_compare(methods: str, out: Path, **values: Any) -> None:
+    """Run several methods on one recipe, side by side."""
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    with Ticker() as ticker:
+        table = compare(recipe_of(values), names, out, ticker.show, ticker.line)
+    print(table)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The commands and their arguments."""
-    parser = Parser(prog="python -m vdu", description=__doc__)
-    parser.set_defaults(stopped="nothing was written")
-    commands = parser.add_subparsers(dest="command", required=True, parser_class=Parser)
+@commands.command("animate")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="Folders that `unlearn` left.")
+@click.option("--out", required=True, type=PATH, help="Picture to write, .webp or .gif.")
+def run_animate(runs: tuple[Path, ...], out: Path) -> None:
+    """Make a moving picture of finished runs, side by side."""
+    print(animate([*runs], out))
 
-    command = commands.add_parser("models", help="the catalog")
-    command.add_argument("--json", action="store_true", help="for tools")
-    command.set_defaults(run=run_models)
 
-    command = commands.add_parser("unlearn", help="make a model forget, and measure it")
-    add_fields(command, FIELDS, required=("model", "forget"))
-    command.add_argument("--out", help="folder to leave the run in; a new one under runs/ by default")
-    command.set_defaults(run=run_unlearn)
-
-    command = commands.add_parser("sample", help="draw a sheet of images")
-    add_fields(command, ("model", *DRAWING), required=("model",))
-    command.add_argument("--n", type=whole(1, 20000), default=64, help="how many images")
-    command.add_argument("--prompt", help="for models that take prompts; varied prompts in turn by default")
-    command.add_argument("--out", default="sheet.png", help="PNG to write")
-    command.add_argument("--npz", help="also write images uint8 (n, height, width, channels)")
-    command.set_defaults(run=run_sample)
-
-    command = commands.add_parser("evaluate", help="measure any model folder")
-    add_fields(command, ("model", "forget", "keep", "pictures", "judge", *DRAWING), required=("model", "forget"))
-    command.add_argument("--samples", type=number, default=1000, help=FIELDS["samples"].help)
-    command.set_defaults(run=run_evaluate)
-
-    command = commands.add_parser("compare", help="run several methods on one recipe, side by side")
-    add_fields(command, [name for name in FIELDS if name != "method"], required=("model", "forget"))
-    command.add_argument("--methods", required=True, help=f"some of {', '.join(METHODS)}, with commas between")
-    command.add_argument("--out", required=True, help="folder for the tables; an unfinished comparison in it is continued")
-    command.set_defaults(run=run_compare, stopped="what is finished is kept; the same command goes on from there")
-
-    add_bench(commands)
-    add_pretrain(commands)
-    return parser
+commands.add_command(bench)
+commands.add_command(pretrain)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command; returns the exit status: 0, 2 for input that cannot be used, 130 when interrupted."""
+    """Run a command.
+
+    Returns:
+        the exit status: 0, 2 for input that cannot be used, 130 when interrupted.
+
+    Raises:
+        SystemExit: with status 1, when nobody reads what is printed.
+    """
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    arguments = build_parser().parse_args(argv)
     try:
-        arguments.run(arguments)
+        return commands.main(argv, "python -m vdu", standalone_mode=False) or 0
+    except click.UsageError as error:
+        message = error.format_message()
+        stop = "" if message.endswith((".", "?", "?)")) else "."
+        return refuse(2, f"{message}{stop} See {error.ctx.command_path} --help.")
     except UserError as error:
-        print(f"vdu: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(f"vdu: stopped; {arguments.stopped}.", file=sys.stderr)
-        return 130
-    return 0
+        return refuse(2, str(error))
+    except click.Abort as stop:
+        return refuse(130, f"stopped; {stop.args[0] if stop.args else NOTHING_WRITTEN}.")
+
+
+def refuse(status: int, message: str) -> int:
+    """Print one line on stderr; returns the exit status."""
+    print(f"vdu: {' '.join(message.split())}", file=sys.stderr)
+    return status

@@ -6,13 +6,13 @@ A wide teacher is trained on the data and sharpened by autoguidance. The network
 outer levels, which makes it two to three times as fast, and is distilled from the teacher.
 """
 
-import argparse
 import json
 import shutil
 import subprocess
 import tarfile
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -92,7 +92,7 @@ def fetch(work: Path) -> Path:
     return folder
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
+def pretrain(arguments: SimpleNamespace) -> None:
     """Train what is not trained yet and write the asset folder."""
     work = Path(arguments.work)
     given = load_model(Path(arguments.teacher)) if arguments.teacher else None

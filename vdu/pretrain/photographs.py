@@ -7,13 +7,13 @@ test. The judge comes first, and is of use before there is a model. The network 
 the second starts from the average of the first.
 """
 
-import argparse
 import io
 import json
 import tarfile
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -90,7 +90,7 @@ REAL = 500  # real pictures of a class whose features are kept, to say how far r
 Pictures = tuple[list[str], Tensor, Tensor, Tensor, Tensor]
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
+def pretrain(arguments: SimpleNamespace) -> None:
     """Train what is not trained yet and write the asset folder.
 
     Raises:

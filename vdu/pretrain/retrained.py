@@ -7,9 +7,9 @@ So these models draw less clearly than the one that ships, and it is with `with-
 digits, that a `without-…` is to be compared. Each folder is a plain diffusers folder with its own posterior/.
 """
 
-import argparse
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 from diffusers import DDPMScheduler
 from torch import Tensor
@@ -26,7 +26,7 @@ WITHOUT_BY_DEFAULT = ("3", "9")
 CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
 
 
-def retrain(arguments: argparse.Namespace) -> None:
+def retrain(arguments: SimpleNamespace) -> None:
     """Train the models that are not there yet.
 
     Raises:

@@ -6,12 +6,12 @@ All parts of a `StableDiffusionPipeline`, only small, trained on Fashion-MNIST's
 autoencoder, then the U-Net and the text encoder together on its latents.
 """
 
-import argparse
 import json
 import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
@@ -76,7 +76,7 @@ def paintings(folder: Path, part: str, times: int) -> fashion.Pictures:
                             hold_out=part == "train")  # fmt: skip
 
 
-def pretrain(arguments: argparse.Namespace) -> None:
+def pretrain(arguments: SimpleNamespace) -> None:
     """Train what is not trained yet and write the asset folder."""
     work, device = Path(arguments.work), pick_device("auto")
     out = Path(arguments.out) if arguments.out else ASSETS / NAME
