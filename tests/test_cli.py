@@ -192,7 +192,9 @@ def test_a_reader_that_has_gone_ends_a_command_quietly():
     reading, writing = os.pipe()
     os.close(reading)
     with os.fdopen(writing, "w") as pipe:
-        done = subprocess.run([*COMMAND, "models"], cwd=ROOT, stdout=pipe, stderr=subprocess.PIPE, text=True, timeout=120)
+        buffered = os.environ | {"PYTHONUNBUFFERED": ""}  # what is printed stays in the buffer until the end
+        streams = {"stdout": pipe, "stderr": subprocess.PIPE, "text": True}
+        done = subprocess.run([*COMMAND, "models"], cwd=ROOT, env=buffered, timeout=120, **streams)
     assert done.returncode == 1
     assert done.stderr == ""
 
