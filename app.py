@@ -7,17 +7,17 @@ import argparse
 
 from vdu.page import Settings, build, launch_options
 
-demo = build(Settings())  # where a Space and Gradio's reload mode look for it
+demo = build(Settings())  # a Space and Gradio's reload mode look for the name `demo`
 
 
 def read_flags() -> argparse.Namespace:
-    """The command line."""
+    """The flags of the command line."""
     parser = argparse.ArgumentParser(prog="python app.py", description="The page of VDU Studio.")
     parser.add_argument(
-        "--any-model", action="store_true", help="for trusted use: let visitors name any model of hub or machine"
+        "--any-model", action="store_true", help="for trusted visitors: allow any model from the hub or this machine"
     )
-    parser.add_argument("--host", help="address to listen on; 0.0.0.0 for other machines too; this machine alone by default")
-    parser.add_argument("--port", type=int, help="7860 by default, or the next free one")
+    parser.add_argument("--host", help="address to listen on; 0.0.0.0 admits other machines (default: this machine only)")
+    parser.add_argument("--port", type=int, help="port to listen on (default: 7860, or the next free port)")
     return parser.parse_args()
 
 

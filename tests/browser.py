@@ -1,4 +1,4 @@
-"""Pytest plugin: the page on a server of its own, and a browser to visit it with."""
+"""Pytest plugin: the page on its own server, and a browser to visit it."""
 
 import shutil
 import socket
@@ -20,7 +20,7 @@ LONGEST_START = 300  # seconds, on a busy machine
 
 @pytest.fixture(scope="session")
 def address():
-    """The app, started as the README says."""
+    """The app, started as in the README."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -69,7 +69,7 @@ def batch():
 
 @pytest.fixture(autouse=True, scope="session")
 def cache(tmp_path_factory):
-    """Estimates are kept in a folder of the tests' own."""
+    """Cache estimates in a folder of the tests."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VDU_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
@@ -85,7 +85,7 @@ def quick_layers(monkeypatch):
 
 
 class FinishedRun(NamedTuple):
-    """A run and all events of it, in order."""
+    """A run and all its events, in order."""
 
     run: "Run"
     events: "list[Event]"

@@ -1,4 +1,4 @@
-"""A Stable Diffusion, a CLIP and a DDPM with random weights, in all their parts, small enough to be made in a second."""
+"""A complete Stable Diffusion, CLIP and DDPM with random weights, small enough to be made in a second."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path
 
 
 def dummy_clip(folder: Path) -> Path:
-    """Write the folder of a CLIP that sees 16×16 pixels in patches of 8."""
+    """Write the folder of a CLIP for 16×16 pixels in patches of 8."""
     torch.manual_seed(0)
     tokenizer = dummy_tokenizer(folder)
     seen = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -82,7 +82,7 @@ def dummy_clip(folder: Path) -> Path:
 
 
 def dummy_ddpm(folder: Path, size: int = 32, channels: int = 3, at_root: bool = False, timesteps: int = 1000, **also) -> Path:
-    """Write the diffusers folder of an unconditional DDPM, in folders of its parts or all at its root."""
+    """Write the diffusers folder of an unconditional DDPM, with a folder per part or all files at its root."""
     torch.manual_seed(0)
     config = {
         "sample_size": size,

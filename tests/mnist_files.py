@@ -1,4 +1,4 @@
-"""The shipped forget images as MNIST's own files."""
+"""The shipped forget images in the file format of MNIST."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A model of 24×24 grey images that nothing is known about, and folders of pictures for a judge of it to be fitted on."""
+"""A model of 24×24 grey images without a judge, and folders of pictures to fit a judge on."""
 
 from pathlib import Path
 
@@ -19,12 +19,12 @@ def of_class(name: str) -> Tensor:
 
 
 def of_others(name: str) -> Tensor:
-    """Pictures of all other classes, in an order that mixes them."""
+    """Pictures of all other classes, in mixed order."""
     return torch.stack([of_class(other) for other in PHOTOGRAPHS.classes if other != name], dim=1).flatten(0, 1)
 
 
 def save(images: Tensor, folder: Path) -> str:
-    """Write pictures as files of a new folder."""
+    """Write pictures as files into a new folder."""
     folder.mkdir(parents=True)
     for number, pixels in enumerate(images):
         as_picture(pixels).save(folder / f"{number:03d}.png")

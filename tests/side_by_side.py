@@ -1,4 +1,4 @@
-"""Compare what two checkouts compute: the same small runs through the command line of both, figure by figure.
+"""Compare the results of two checkouts: run the same small cases with the command line of both, and compare every figure.
 
     python tests/side_by_side.py OLD_ROOT NEW_ROOT [--only NAME ...] [--work DIR]
 
@@ -89,7 +89,7 @@ def make_foreign(folder: Path) -> None:
 
 
 def commit_of(root: Path) -> str:
-    """The commit that a checkout stands at, or "" if a file there differs from it."""
+    """The commit of a checkout, or "" if a file differs from it."""
 
     def git(*arguments: str) -> str:
         return subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
@@ -98,13 +98,13 @@ def commit_of(root: Path) -> str:
 
 
 class Side:
-    """One checkout and the runs it leaves in a folder, one per case; runs that are there already are not repeated."""
+    """One checkout and the folder of its runs, one per case; existing runs are not repeated."""
 
     def __init__(self, root: Path, folder: Path, work: Path) -> None:
         self.root, self.folder, self.work = root, folder, work
 
     def run(self, name: str) -> tuple[Path, float]:
-        """The run's folder and the seconds it took, 0 if it was there; RuntimeError with the last output if it fails."""
+        """The folder of a run and its seconds, 0 if it already existed; RuntimeError with the last output if it fails."""
         case, out = CASES[name], self.place(name)
         if out.exists():
             return out, 0.0
@@ -119,14 +119,14 @@ class Side:
         return out, time.monotonic() - started
 
     def place(self, name: str) -> Path:
-        """Where a case's run lies; other flags give another folder."""
+        """The folder of a case's run; other flags give another folder."""
         case, flags = CASES[name], []
         while case:
             flags, case = [*flags, case.flags], CASES.get(case.needs)
         return self.folder / f"{name}-{hashlib.sha256(json.dumps(flags).encode()).hexdigest()[:8]}"
 
     def result(self, name: str) -> tuple[dict[str, Any], float]:
-        """What a run left, as one tree of plain values, and the seconds it took."""
+        """The results of a run, as one tree of plain values, and its seconds."""
         out, seconds = self.run(name)
         report = json.loads((out / "report.json").read_text().replace(str(self.folder), "SIDE"))
         pixels = {name: Image.open(out / name).tobytes() for name in ("before.png", "after.png")}
@@ -146,7 +146,7 @@ def ignored(path: tuple[object, ...]) -> bool:
 
 
 def differences(old: Any, new: Any, path: tuple[object, ...] = ()) -> Iterator[str]:
-    """Each value of the old tree that the new one lacks or has otherwise, in words; keys that only the new has are fine."""
+    """A sentence for each value of the old tree that is missing or different in the new one; new keys are fine."""
     if ignored(path):
         return
     if isinstance(old, dict) and isinstance(new, dict):
@@ -161,7 +161,7 @@ def differences(old: Any, new: Any, path: tuple[object, ...] = ()) -> Iterator[s
 
 
 def compare(name: str, sides: tuple[Side, Side]) -> bool:
-    """Run a case on both sides and print a line; whether nothing differs."""
+    """Run a case on both sides and print a line; returns whether nothing differs."""
     try:
         (old, old_seconds), (new, new_seconds) = (side.result(name) for side in sides)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The moving picture: its frames are the previews, and the captions say what the report says."""
+"""The animation: its frames are the previews, and its captions agree with the report."""
 
 import json
 import shutil

@@ -1,10 +1,10 @@
-"""What the steps look at: both sets, noised as the recipe says."""
+"""Batches: both sets, noised as in the recipe."""
 
 import pytest
 import torch
 from conftest import QUICK
 
-from vdu.batches import BatchStream, forget_images, replaced_images, timestep_weights
+from vdu.batches import BatchStream, forget_images, neutral_images, timestep_weights
 from vdu.concepts.base import INSTEAD
 from vdu.methods import METHODS
 from vdu.recipe import Recipe
@@ -16,7 +16,7 @@ RED = {"model": "tiny-sd", "forget": "red", "sampler_steps": 3}
 
 
 def opened(**changes):
-    """A task, and what its untouched model drew for it."""
+    """A task and the replay of its untouched model."""
     task = open_task(Recipe.from_dict(QUICK | changes))
     return task, run_to_end(draw_replay(task.recipe, task.concept, task.judge, task.model))
 
@@ -34,7 +34,7 @@ def test_a_batch_looks_at_the_whole_window_and_its_noise_is_what_was_added():
     alpha_bar = task.model.alpha_bar[first.replay.t].view(-1, 1, 1, 1)
     clean = (first.replay.states - (1 - alpha_bar).sqrt() * first.replay.noise) / alpha_bar.sqrt()
     distances = torch.cdist(clean.flatten(1), first.kept_set.flatten(1)).min(1).values
-    assert distances.max() < 0.1  # each is one of the replayed images, up to rounding; two of those are some 15 apart
+    assert distances.max() < 0.1  # each is one of the replayed images, up to rounding; two replayed images are some 15 apart
     assert len(first.kept_set) == int((~replay.of_class).sum())
     assert (first.window, first.how) == ((400, 799), task.recipe.how)
 
@@ -53,8 +53,8 @@ def test_the_forget_set_is_what_the_recipe_allows_and_what_is_seen_is_said(metho
         task, replay = opened(replay=256, forget_images=30, method=method, forget_source=source)
         drawn = int(replay.of_class.sum()) if method == "vdu-f" or source == "model" else 0
         images = forget_images(task, replay)
-        assert (images.real, len(images.all.images), images.replaced) == (real, real + drawn, None)
-        assert stream_of(task, replay).seen(METHODS[method]) == {
+        assert (images.real, len(images.all.images), images.from_neutral) == (real, real + drawn, None)
+        assert stream_of(task, replay).count_images(METHODS[method]) == {
             "forget_real": real,
             "forget_drawn": drawn,
             "neutral_drawn": 0,
@@ -65,21 +65,21 @@ def test_the_forget_set_is_what_the_recipe_allows_and_what_is_seen_is_said(metho
 def test_a_method_that_looks_at_no_forget_image_is_said_to_see_none():
     task, replay = opened(**RED)
     stream, own = stream_of(task, replay), METHODS["vdu-f"]
-    assert stream.seen(own)["neutral_drawn"] == len(replaced_images(replay).images)
-    assert set(stream.seen(METHODS["esd"]).values()) == {0}
+    assert stream.count_images(own)["neutral_drawn"] == len(neutral_images(replay).images)
+    assert set(stream.count_images(METHODS["esd"]).values()) == {0}
 
 
 def test_what_the_model_draws_without_the_word_is_an_answer_to_the_word():
     task, replay = opened(**RED)
-    concept, instead = task.concept, replaced_images(replay)
+    concept, instead = task.concept, neutral_images(replay)
     assert 0 < len(instead.images) <= int(replay.samples.of_kind(INSTEAD).sum())
     assert (task.judge.judge(instead.images)[0][:, concept.class_sets[0][0]] <= 0.5).all()
     for caption, neutral in zip(instead.captions, instead.neutral, strict=True):
         assert concept.neutral_prompt(caption) == neutral != caption
     batch = next(iter(stream_of(task, replay)))
-    assert batch.forget.replaced.shape == (task.recipe.batch_size,)
+    assert batch.forget.from_neutral.shape == (task.recipe.batch_size,)
     paper, replay = opened(**RED, method="vdu")
-    assert not next(iter(stream_of(paper, replay))).forget.replaced.any()
+    assert not next(iter(stream_of(paper, replay))).forget.from_neutral.any()
 
 
 def test_weights_over_t_have_mean_one_inside_the_window_and_are_nothing_outside():

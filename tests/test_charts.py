@@ -1,4 +1,4 @@
-"""Words and curves against what is worked out by hand."""
+"""Texts and curves against values worked out by hand."""
 
 import pytest
 

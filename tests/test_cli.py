@@ -129,7 +129,7 @@ BAD = [
     (["dance"], "dance"),
     (
         ["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--method", "esd"],
-        "cannot be used with a model that draws without",
+        "cannot be used with a model that takes no prompts",
     ),
     (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "vdu-f,esd", "--out", "x"], "esd cannot be used"),
     (["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "magic", "--out", "x"], "no method 'magic'"),

@@ -1,4 +1,4 @@
-"""Progress: counts become events, with the time that is left."""
+"""Progress: counts become events with the time left."""
 
 import time
 
@@ -8,7 +8,7 @@ from vdu.events import PHASES, Clock, Progress
 
 
 def counting(up_to, closed):
-    """Counts, as sampling does; its value is "done"."""
+    """Yields counts as sampling does, and returns "done"."""
     try:
         for number in range(up_to):
             yield 10 * (number + 1)

@@ -1,10 +1,10 @@
-"""What a finished run can still be asked, which leaves it as it is."""
+"""Experiments on a finished run, which do not change it."""
 
 import pytest
 import torch
 from conftest import QUICK_PROMPTS, carry_out
 
-from vdu.experiments import TRIED, go_further, try_prompt
+from vdu.experiments import IMAGES_PER_PROMPT, go_further, try_prompt
 from vdu.sampling import run_to_end
 
 
@@ -37,7 +37,7 @@ def test_any_prompt_is_drawn_by_both_models_from_the_same_seeds(prompt, finished
     kept = weights(run.model)
     before, after = run_to_end(try_prompt(run, prompt))
     for side in (before, after):
-        assert side.images.shape == (TRIED, 3, 32, 32)
+        assert side.images.shape == (IMAGES_PER_PROMPT, 3, 32, 32)
         assert {spec.prompt for spec in side.specs} == {prompt}
     assert torch.equal(before.images, after.images) == (run.scale == 0)
     assert torch.equal(weights(run.model), kept)

@@ -1,4 +1,4 @@
-"""The recipes of docs/extending.md work as they are written there: each in its own file of a copy of the package."""
+"""The examples of docs/extending.md work as written: each as a file in a copy of the package."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""docs/recipe.md says what the table of fields says."""
+"""docs/recipe.md agrees with the table of fields."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Rules of the code as a whole: short files, a shallow graph of imports without circles, gradio in the page alone."""
+"""Rules for all code: short files, a shallow graph of imports without cycles, gradio only in the page."""
 
 import ast
 import json
@@ -52,12 +52,12 @@ def module_of(path):
 
 
 def storey_of(module):
-    """A package is one storey, as is a module outside of packages: "vdu.page", "vdu.recipe", "app"."""
+    """The storey of a module: its package, or the module itself outside of packages: "vdu.page", "vdu.recipe", "app"."""
     return ".".join(module.split(".")[:2])
 
 
 def imports_of(path):
-    """Dotted names that a file imports when it is itself imported: in functions and under TYPE_CHECKING does not count."""
+    """Dotted names that a file imports at import time, not in functions or under TYPE_CHECKING."""
     names, found = {module_of(other) for other in SOURCES}, set()
 
     def walk(nodes):
@@ -78,7 +78,7 @@ def imports_of(path):
 
 @cache
 def graph():
-    """Each storey -> those it imports."""
+    """Storey -> the storeys that it imports."""
     edges = {}
     for path in [ROOT / "app.py", *IN_PACKAGE]:
         storey = storey_of(module_of(path))

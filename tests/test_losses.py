@@ -1,4 +1,4 @@
-"""The parts of the losses against closed forms."""
+"""Losses and their parts against closed forms."""
 
 import pytest
 import torch

@@ -123,7 +123,7 @@ def test_the_command_takes_a_model_of_ones_own(folder, tmp_path, capsys):
         ({"model": "~nobody-of-that-name/x"}, "write its path in full"),
         ({"model": "somebody/a--model"}, "no model 'somebody/a--model'"),
         ({"keep": "a dog" * 1000}, "at most 2,000 letters"),
-        ({"model": "mnist-ddpm", "forget": "3"}, "draws without words"),
+        ({"model": "mnist-ddpm", "forget": "3"}, "takes no prompts"),
     ],
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(changes, message, folder):

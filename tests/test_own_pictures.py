@@ -1,4 +1,4 @@
-"""A model that nothing is known about, unlearned by a user's pictures with a judge fitted on them, the whole way."""
+"""A full run of a model without a judge: forget what a user's pictures show, with a judge fitted on them."""
 
 import json
 
@@ -54,7 +54,7 @@ def test_a_run_forgets_what_only_pictures_show(keep, folder, tmp_path, capsys):
 
 
 def test_whichever_judge_fits(folder, tmp_path):
-    """Of images as large as tinyImageNet's the judge that ships is asked, but not about what it has never heard of."""
+    """The shipped judge of tinyImageNet fits images of its size, but not classes that it does not know."""
     dummy_ddpm(tmp_path, size=64, channels=3)
     recipe = {"model": str(tmp_path), "pictures": str(folder / "ships")}
     lemon, ship = (open_task(Recipe(**recipe, forget=forget)) for forget in ("lemon", "my ship"))
@@ -71,12 +71,12 @@ def test_whichever_judge_fits(folder, tmp_path):
     ("given", "message"),
     [
         ({}, "give pictures of what to forget"),
-        ({"pictures": "few"}, "There are 7 pictures of what to forget"),
+        ({"pictures": "few"}, "holds 7 pictures of what to forget"),
         ({"pictures": "nowhere"}, "no folder of pictures"),
-        ({"pictures": "ships", "keep": "few"}, "There are 7 pictures of what to keep"),
+        ({"pictures": "ships", "keep": "few"}, "holds 7 pictures of what to keep"),
         ({"pictures": "ships", "keep": "others;few"}, "keep takes one folder"),
         ({"pictures": "noise", "keep": "more-noise"}, "no better than chance"),
-        ({"pictures": "ships", "forget": "something else"}, "give what to forget another name"),
+        ({"pictures": "ships", "forget": "something else"}, "give the concept another name"),
     ],
 )
 def test_what_cannot_be_fitted_is_one_sentence_of_every_command(given, message, folder, capsys):

@@ -1,4 +1,4 @@
-"""What `pip install .` installs: everything that the code needs at run time, and releases that were tested."""
+"""`pip install .` installs everything that the code needs at run time, in tested releases."""
 
 import os
 import subprocess
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """What would be installed, in a folder."""
+    """A folder with everything that would be installed."""
     folder = tmp_path_factory.mktemp("built")
     command = ["setup.py", "-q", "egg_info", "--egg-base", folder, "build", "--build-base", folder / "build"]
     done = subprocess.run([sys.executable, *map(str, command)], cwd=ROOT, capture_output=True, text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""Unlearning a model of photographs that ships, by a user's own pictures."""
+"""Unlearning a shipped model of photographs with a user's own pictures."""
 
 from conftest import carry_out
 from pictures_of_ships import of_class, save

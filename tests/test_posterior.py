@@ -18,9 +18,9 @@ from vdu.posterior import (
     VARIANCE_FLOOR,
     checkpoints,
     fisher,
-    floored,
     from_checkpoints,
     isotropic,
+    with_floor,
 )
 from vdu.sampling import run_to_end
 
@@ -60,7 +60,7 @@ def test_checkpoints_without_variance_are_refused(checkpoints):
 
 
 def test_variances_are_raised_to_the_floor_of_their_tensor():
-    posterior = floored(Posterior({}, {"w": torch.tensor([0.0, 2.0])}))
+    posterior = with_floor(Posterior({}, {"w": torch.tensor([0.0, 2.0])}))
     torch.testing.assert_close(posterior.variance["w"], torch.tensor([VARIANCE_FLOOR, 2.0]))
 
 

@@ -1,4 +1,4 @@
-"""Training that was killed goes on as if it had not been."""
+"""Killed training resumes as if it had not been killed."""
 
 import json
 from types import SimpleNamespace
@@ -57,7 +57,7 @@ def test_a_run_that_comes_apart_leaves_what_there_was(images, tmp_path):
         return noise if teacher.step <= 4 else noise * float("nan")
 
     teacher.step = 0
-    with pytest.raises(UserError, match="the loss of step 6 is no number"):
+    with pytest.raises(UserError, match="the loss at step 6 is not finite"):
         train(images, CONFIG, tmp_path, save_every=3, teacher=teacher)
     step, state = load_state(tmp_path / "state.safetensors")
     assert step == 3

@@ -1,4 +1,4 @@
-"""Two processes train what one would, and go on after a kill."""
+"""Two processes train the same model as one, and resume after a kill."""
 
 import os
 import subprocess

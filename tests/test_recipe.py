@@ -1,4 +1,4 @@
-"""The bounds of a recipe, what the model and the method fill in, and its way to JSON and back."""
+"""A recipe: its bounds, the defaults by model and method, and its way to JSON and back."""
 
 import builtins
 import dataclasses
@@ -52,7 +52,7 @@ def test_bounds_are_inclusive_and_outside_is_refused_by_name(name):
         ({"method": "magic"}, "Method must be one of"),
         ({"optimizer": "sgd"}, "Optimizer must be one of natural, adam, one-step"),
         ({"steps": 2.5}, "Steps must be a whole number from 1 to 2,000"),
-        ({"t_min": 700, "t_max": 700}, "must lie below"),
+        ({"t_min": 700, "t_max": 700}, "must be smaller than"),
         ({"gama": 0.5}, "no 'gama'"),
         ({"optimizer": "one-step", "gamma": 0}, "gamma 0"),
         ({"forget": ""}, "Forget must be a word"),
@@ -149,7 +149,7 @@ def test_gamma_0_of_a_method_cannot_be_solved_in_one_step():
 
 
 def test_a_method_without_defaults_for_a_kind_is_one_sentence(monkeypatch):
-    with pytest.raises(UserError, match="Method esd cannot be used with a model that draws without prompts") as caught:
+    with pytest.raises(UserError, match="Method esd cannot be used with a model that takes no prompts") as caught:
         defaults_of(UNCONDITIONAL, "esd")
     assert "\n" not in str(caught.value)
     assert "choose one of vdu-f, " in str(caught.value)

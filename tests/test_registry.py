@@ -1,4 +1,4 @@
-"""Modules of a package are found, in order, by what they declare."""
+"""Modules of a package are found by what they declare, in order."""
 
 import sys
 
@@ -41,7 +41,7 @@ def test_methods_and_families_are_found_by_their_files():
     assert {name.replace("_", "-"): method for name, method in found.items()} == METHODS
     assert next(iter(METHODS)) == "vdu-f"
     tried = [not method.experimental for method in METHODS.values()]
-    assert tried == sorted(tried, reverse=True)  # those that were tried widely come first
+    assert tried == sorted(tried, reverse=True)  # methods that were tried widely come first
     families = [family for _, family in collect(models, "FAMILY")]
     assert {family: set(family.PIPELINES) for family in families} == {
         family: {name for name, other in FAMILIES.items() if other is family} for family in families

@@ -1,4 +1,4 @@
-"""What a run steers by: seeds of the frozen model, and the rate that other models draw of the class from them."""
+"""The replay: seeds of the frozen model, and forget rates of other models estimated from these seeds."""
 
 import pytest
 import torch
@@ -21,14 +21,14 @@ def test_one_kept_image_that_newly_shows_the_class_does_not_keep_a_run_from_sett
     of_class = replay.of_class[grid]
 
     def rate(newly: int) -> float:
-        drawn = replay.of(grid)
+        drawn = replay.samples.at(grid)
         drawn.classes[of_class] = (forget + 1) % 10
         drawn.classes[(~of_class).nonzero()[:newly, 0]] = forget
         return replay.forget_rate_to_steer_by(grid, drawn)
 
     assert rate(0) == 0
     assert 0 < rate(1) < 0.006 < rate(2)
-    assert replay.forget_rate_to_steer_by(grid, replay.of(grid)) == replay.share
+    assert replay.forget_rate_to_steer_by(grid, replay.samples.at(grid)) == replay.share
 
 
 def test_the_grid_is_of_both_kinds_and_the_untouched_model_has_no_damage(replay):
@@ -37,7 +37,7 @@ def test_the_grid_is_of_both_kinds_and_the_untouched_model_has_no_damage(replay)
     assert replay.of_class[grid[:count]].all()
     assert replay.kept[grid[count:]].all()
     assert len(grid) == count + GRID_KEEP
-    preview = replay.preview(replay.of(grid), step=0)
+    preview = replay.preview(replay.samples.at(grid), step=0)
     assert preview.damage == 0
     assert preview.forget_rate == pytest.approx(replay.share)
     assert torch.equal(preview.forgotten, replay.of_class[grid])

@@ -1,4 +1,4 @@
-"""The record of a run: its figures, what its method saw, and what it keeps of its previews."""
+"""The record of a run: its figures, the images its method saw, and its previews."""
 
 import pytest
 from conftest import QUICK
@@ -17,15 +17,15 @@ def test_a_new_run_holds_a_recipe_without_open_fields_and_nothing_else():
     assert None not in run.recipe.to_dict().values()
     assert (run.recipe.method, run.recipe.steps) == ("neggrad", QUICK["steps"])
     assert run.recipe is run.task.recipe
-    assert (run.replay, run.before, run.after, run.posterior, run.estimating) == (None,) * 5
+    assert (run.replay, run.before, run.after, run.posterior, run.estimation) == (None,) * 5
     assert (run.figures, run.images_seen, run.previews, run.steps, run.seconds) == ({}, {}, [], [], {})
     assert (run.scale, run.reason) == (1.0, STOPPED)
 
 
 def test_only_what_looks_at_a_posterior_estimates_one():
-    assert Run(Recipe(method="vdu")).estimating is not None  # the method does
-    assert Run(Recipe(method="vdu-f")).estimating is None
-    assert Run(Recipe(method="vdu-f", optimizer="natural")).estimating is not None  # the optimizer does
+    assert Run(Recipe(method="vdu")).estimation is not None  # the method does
+    assert Run(Recipe(method="vdu-f")).estimation is None
+    assert Run(Recipe(method="vdu-f", optimizer="natural")).estimation is not None  # the optimizer does
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_later_preview_of_a_step_takes_the_place_of_the_earlier(finished_run):
     run, _ = finished_run(**UNBOUND)
     other = Run(Recipe.from_dict(QUICK))
     other.replay, other.previews = run.replay, [run.previews[0]]
-    drawn = run.replay.of(run.replay.grid)
+    drawn = run.replay.samples.at(run.replay.grid)
     first = other.keep_preview(drawn, 2)
     second = other.keep_preview(drawn, 2)
     assert isinstance(second, Preview)

@@ -1,4 +1,4 @@
-"""Sampling is repeatable, and image k does not depend on how many are drawn."""
+"""Sampling is repeatable, and image k does not depend on the number of images."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""How far along the line between the start and the end of the steps a run goes."""
+"""The scale: how far a run goes along the line from the start to the end of its steps."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""What is said of the machine."""
+"""What a report says about the machine."""
 
 import psutil
 import torch

@@ -1,4 +1,4 @@
-"""Which concept, judge, reference and pictures a request gets, for which model."""
+"""The concept, judge, reference and pictures for a request, by model."""
 
 import json
 from types import SimpleNamespace
@@ -24,9 +24,9 @@ from vdu.task import (
     PICTURES,
     choose_judge,
     classes_of,
+    entry_that_judges,
     kind_of,
     known_history,
-    like_of,
     open_model,
     open_task,
     sample_prompts,
@@ -40,7 +40,7 @@ OWN = "my-model"  # in no catalog
 
 
 def chosen(name, shape, prompts, folder, **request):
-    """What is chosen for a model that draws images of a shape, of which nothing is loaded."""
+    """The choice for a model that draws images of a shape, without loading anything."""
     entry = CATALOG.get(name)
     model = SimpleNamespace(takes_prompts=prompts, image_shape=shape)
     return choose_judge(name, model, entry.folder if entry else folder, entry, ConceptRequest(**request))
@@ -85,10 +85,10 @@ def test_which_judge_for_which_request(name, shape, prompts, request_, kinds, di
 @pytest.mark.parametrize(
     ("name", "shape", "prompts", "request_", "message"),
     [
-        ("mnist-ddpm", DIGIT, False, {"forget": "3", "judge": "nudenet"}, "its own judge is the one that fits"),
+        ("mnist-ddpm", DIGIT, False, {"forget": "3", "judge": "nudenet"}, "takes no prompts and has its own judge"),
         ("mnist-ddpm", DIGIT, False, {"forget": "3", "keep": ("a dog",)}, "there are no prompts to keep"),
         ("mnist-ddpm", DIGIT, False, {"forget": "3", "judge": PICTURES}, "give pictures of what to forget"),
-        ("tiny-sd", COLOUR, True, {"forget": "red", "judge": PICTURES}, "takes words, and is judged by them"),
+        ("tiny-sd", COLOUR, True, {"forget": "red", "judge": PICTURES}, "its judge is not fitted on pictures"),
         (OWN, (1, 24, 24), False, {"forget": "a"}, "give pictures of what to forget"),
         (OWN, (2, 8, 8), False, {"forget": "a", "pictures": "p"}, "images of 2 channels"),
         (OWN, (1, 24, 24), False, {"forget": "a", "pictures": "p", "keep": ("b", "c")}, "keep takes one folder"),
@@ -109,7 +109,7 @@ def test_without_pictures_an_unknown_class_stays_with_the_judge_that_does_not_kn
 
 
 def left_by(folder, *forgotten):
-    """A folder that an earlier run has left."""
+    """The folder of an earlier run."""
     folder.mkdir(exist_ok=True)
     (folder / "report.json").write_text(json.dumps({"earlier": [], "recipe": {}, "forgotten": [*forgotten]}))
     return folder
@@ -179,11 +179,11 @@ def test_shape_classes_and_prompts_of_a_model(folder):
     assert shape_of(str(folder)) is None  # which holds no model
     assert shape_of(str(folder / "sd")) is None  # its shape is that of its decoder's images
     assert classes_of(str(folder / "digits")) == classes_of("mnist-ddpm") == tuple("0123456789")
-    with pytest.raises(UserError, match="no classes that are known here"):
+    with pytest.raises(UserError, match="are not known; choose one of mnist-ddpm"):
         classes_of(str(folder / "grey"))
     digits, prompted = (open_model(str(folder / name), "cpu")[0] for name in ("digits", "sd"))
-    assert like_of(digits) is CATALOG["mnist-ddpm"]
-    assert like_of(prompted) is None
+    assert entry_that_judges(digits) is CATALOG["mnist-ddpm"]
+    assert entry_that_judges(prompted) is None
     assert sample_prompts("x", digits) == (None,)
     assert sample_prompts("x", prompted) == ("anything", *KEEP)
     assert len(sample_prompts("tiny-sd", prompted)) == 80

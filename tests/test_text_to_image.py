@@ -1,4 +1,4 @@
-"""Text to image, the whole way on the tiny Stable Diffusion that ships: every method's figures, card and folder."""
+"""Full runs on the shipped tiny Stable Diffusion: figures, card and folder of every method."""
 
 import json
 
@@ -19,7 +19,7 @@ from vdu.task import open_model, open_task
 
 
 def asked(count, kinds=MEASURED_KINDS, **request):
-    """A task, and what its untouched model draws for the first prompts of some kinds."""
+    """A task and its untouched model's samples, for the first prompts of some kinds."""
     task = open_task(Recipe(**{"model": "tiny-sd", "forget": "red"} | request))
     specs = [spec for spec in task.concept.plan(count, MEASURED_KINDS) if spec.kind in kinds]
     seeds = image_seeds(0, len(specs))

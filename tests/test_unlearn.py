@@ -1,4 +1,4 @@
-"""The loop: whole runs, stopped runs, the rules that end them, and what they must leave alone."""
+"""The loop: whole runs, stopped runs, the rules that end them, and what they must not change."""
 
 from dataclasses import replace
 

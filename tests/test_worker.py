@@ -1,4 +1,4 @@
-"""Everything that is handed to the worker computes in one and the same thread."""
+"""The worker computes everything in one and the same thread."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

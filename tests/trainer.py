@@ -1,4 +1,4 @@
-"""A small run of training, which `test_processes` starts in several processes.
+"""A small training run, which `test_processes` starts in several processes.
 
 trainer.py FOLDER: the whole run, and another one that is killed after it has saved.
 trainer.py FOLDER COMMAND …: the killed run goes on; then the command.
@@ -24,7 +24,7 @@ CONFIG = TrainingConfig(unet=UNET, steps=6, batch_size=4, warmup=2, constant_fro
 
 
 def train_in(work: Path) -> None:
-    """Six steps on random pictures in float32, in which the order of additions hardly matters."""
+    """Six steps on random pictures, in float32, so that the order of additions hardly matters."""
     ddpm.autocast = lambda device: nullcontext()
     random = torch.Generator().manual_seed(0)
     train(torch.randint(0, 256, (16, 1, 8, 8), generator=random, dtype=torch.uint8), CONFIG, work, save_every=3)

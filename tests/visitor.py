@@ -1,4 +1,4 @@
-"""What a visitor does on the page in a browser."""
+"""Actions of a visitor on the page, in a browser."""
 
 from playwright.sync_api import Page, expect
 
@@ -37,12 +37,12 @@ def fill_recipe(page: Page, recipe) -> None:
 
 
 def choose(page: Page, name: str) -> None:
-    """Pick what is to be forgotten."""
+    """Choose the class to forget."""
     page.get_by_test_id(f"{name}-radio-label").click()
 
 
 def pick_model(page: Page, title: str) -> None:
-    """Pick a model, and wait for the server's answer."""
+    """Choose a model, and wait for the server's answer."""
     page.get_by_label("Model", exact=True).first.click()
     with page.expect_response(lambda response: "/queue/data" in response.url):
         page.get_by_role("option", name=title).click()
@@ -53,7 +53,7 @@ def press_unlearn(page: Page) -> None:
 
 
 def typed(page: Page):
-    """The field for what is typed."""
+    """The text field for what to forget."""
     return page.locator("#typed textarea, #typed input")
 
 
@@ -63,5 +63,5 @@ def source(page: Page, sheet: str) -> str:
 
 
 def fits(page: Page, width: int) -> bool:
-    """Whether nothing has to be scrolled sideways."""
+    """Whether the page fits the width of the window."""
     return page.evaluate("document.documentElement.scrollWidth") <= width

@@ -1,4 +1,4 @@
-"""A moving picture of finished runs: their picture sheets from the first preview to the last, side by side.
+"""An animation of finished runs, side by side: the picture sheet of each run from its first preview to its last.
 
 python -m vdu animate runs/three runs/red --out forgetting.webp
 """
@@ -12,17 +12,17 @@ from vdu.errors import UserError
 from vdu.export import PAPER
 from vdu.report import Report, percent
 
-HEIGHT, BAR, INK = 300, 30, (235, 235, 235)  # pixels: of a sheet and of the caption above it; colour of the caption
-FIRST, STEP, LAST = 1800, 160, 3500  # milliseconds for which the first frame, one between and the last one stand
-MOST = 24  # frames
-FORMATS = {".webp": {"quality": 70, "method": 6}, ".gif": {"optimize": True}}  # how Pillow is to write each
+HEIGHT, BAR, INK = 300, 30, (235, 235, 235)  # height of a sheet and of its caption in pixels; colour of the caption
+FIRST, STEP, LAST = 1800, 160, 3500  # duration in milliseconds of the first frame, a middle frame and the last frame
+MOST = 24  # frames at most
+FORMATS = {".webp": {"quality": 70, "method": 6}, ".gif": {"optimize": True}}  # suffix -> options of Pillow's writer
 
 
 def read_run(folder: Path) -> tuple[Report, list[Path]]:
-    """A run's report and its preview sheets in the order of their steps.
+    """The report of a run and the paths of its preview sheets, ordered by step.
 
     Raises:
-        UserError: if the folder does not hold a run that was measured before and after.
+        UserError: if the folder holds no finished run: measured before and after, with at least two previews.
     """
     try:
         report = json.loads((folder / "report.json").read_text())
@@ -31,12 +31,12 @@ def read_run(folder: Path) -> tuple[Report, list[Path]]:
     except (OSError, ValueError, KeyError, TypeError):
         whole = False
     if not whole:
-        raise UserError(f"'{folder}' does not hold a finished run; give a folder that `vdu unlearn` left.")
+        raise UserError(f"'{folder}' does not hold a finished run; give the --out folder of `vdu unlearn`.")
     return report, sheets
 
 
 def caption(report: Report, number: int) -> str:
-    """What is known of the forget rate at a preview: measured at both ends of a run, estimated in between."""
+    """The forget rate at a preview, in words: measured at the first and the last preview, estimated at the others."""
     preview, last = report["previews"][number], len(report["previews"]) - 1
     subject = f"{report['model']}, forget “{report['forget']}”"
     if number not in (0, last):
@@ -47,7 +47,7 @@ def caption(report: Report, number: int) -> str:
 
 
 def draw_panel(report: Report, sheet: Path, number: int) -> Image.Image:
-    """A sheet of `HEIGHT` pixels under its caption."""
+    """A sheet scaled to `HEIGHT` pixels, with the caption of its preview above it."""
     with Image.open(sheet) as opened:
         picture = opened.convert("RGB")
     picture = picture.resize((round(picture.width * HEIGHT / picture.height), HEIGHT), Image.Resampling.LANCZOS)
@@ -58,10 +58,10 @@ def draw_panel(report: Report, sheet: Path, number: int) -> Image.Image:
 
 
 def animate(folders: list[Path], out: Path) -> Path:
-    """Write the moving picture of some runs, which repeats. Longer runs skip previews, so that all end together.
+    """Write a looping animation of runs. Runs with many previews skip some of them, so that all runs end together.
 
     Raises:
-        UserError: if a folder holds no finished run, or the name `out` ends in none of `FORMATS`.
+        UserError: if a folder holds no finished run, or `out` has none of the suffixes in `FORMATS`.
     """
     if out.suffix not in FORMATS:
         raise UserError(f"'{out}' must end in {' or '.join(FORMATS)} (out).")

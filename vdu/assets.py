@@ -1,4 +1,4 @@
-"""Where the files that ship are: weights, judges, pictures, the page's style."""
+"""The folder of the shipped files: weights, judges, pictures, the page's style sheet."""
 
 from pathlib import Path
 

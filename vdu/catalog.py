@@ -1,4 +1,4 @@
-"""The catalog: the models that can be picked by name, their classes, their judge and their pictures."""
+"""The catalog: the models that can be chosen by name, with their classes, judges and pictures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
 
 
 def attribute_sheets(entry: "Entry") -> AttributeSheets:
-    """The sheets of a model with two axes."""
+    """The picture sheets of a model with two axes."""
     return AttributeSheets(entry.folder, entry.shape, entry.axes)
 
 
-@dataclass(frozen=True, eq=False)  # there is one of each
+@dataclass(frozen=True, eq=False)  # compared and hashed by identity
 class Entry:
     """One row of the catalog.
 
     Attributes:
-        name: what a recipe calls the model; title: what the page calls it.
-        axes: in what ways its images are judged, and the classes of each: what it can be asked to forget.
+        name: the model's name in a recipe; title: its name on the page.
+        axes: what its images are judged by, axis -> classes; it can be asked to forget any of these classes.
         shape: (c, h, w) of its images.
-        licence: of the weights and of the data they were made from.
-        sheets: makes its pictures, from the row.
+        licence: of the weights and of their training data.
+        sheets: makes the source of its pictures from this entry.
         takes_prompts: whether it is a text-to-image model.
     """
 
@@ -50,7 +50,7 @@ class Entry:
 
     @property
     def folder(self) -> Path:
-        """A plain diffusers folder, with classifier/ and statistics.safetensors beside, and perhaps forget/ and posterior/."""
+        """A plain diffusers folder that also holds classifier/, statistics.safetensors, and perhaps forget/ and posterior/."""
         return ASSETS / self.name
 
     @property
@@ -60,18 +60,18 @@ class Entry:
 
     @property
     def pictures(self) -> RealSheets:
-        """The pictures that ship."""
+        """The source of the shipped pictures."""
         return self.sheets(self)
 
     def concept(self, forget: str, keep: tuple[str, ...] = (), forgotten: tuple[str, ...] = ()) -> Concept:
-        """What a name means here."""
+        """The concept that a name stands for in this model; an unknown name is refused when the concept is first used."""
         if self.takes_prompts:
             return AttributeConcept(self.name, self.axes, forget, forgotten, read_words(self.folder), keep)
         return ClassConcept(self.name, self.axes, forget, forgotten)
 
     @cached_property
     def judge(self) -> ShippedJudge:
-        """The judge that ships."""
+        """The shipped judge."""
         return ShippedJudge(self.name, self.folder / "classifier", self.axes)
 
 
@@ -111,14 +111,14 @@ ENTRIES = (
     ),
 )
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in ENTRIES if (entry.folder / "unet").is_dir()}
-TRAIN_FIRST = {  # models that have to be trained before they can be used -> the command
+TRAIN_FIRST = {  # models that ship without weights -> the command that trains them
     entry.name: f"python -m vdu pretrain {entry.name.removesuffix('-ddpm')} --data ARCHIVE"
     for entry in ENTRIES
     if entry.name not in CATALOG
 }
-JUDGED = [entry for entry in ENTRIES if (entry.folder / "classifier").is_dir()]  # of some the judge ships without a model
+WITH_JUDGE = [entry for entry in ENTRIES if (entry.folder / "classifier").is_dir()]  # a judge may ship without its model
 
 
 def entry_of(name: str) -> Entry | None:
-    """The entry of a model that is known by its name alone: in the catalog, or listed on the hub and like one there."""
-    return CATALOG.get(hub.LIKE.get(name, name))
+    """The entry for a model's name: its own, or the one whose judge a listed hub model shares; else None."""
+    return CATALOG.get(hub.SHARED_JUDGE.get(name, name))

@@ -1,4 +1,4 @@
-"""matplotlib charts of a run, as SVG text that takes its ink from the page around it."""
+"""Matplotlib charts of a run, as SVG text that takes its text colour from the page around it."""
 
 import io
 from typing import Any
@@ -37,37 +37,37 @@ def svg(figure: Figure, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{description}" style="width:100%;height:auto"', 1)
 
 
-LABEL = 20  # letters of a class's name under its bars
+LABEL = 20  # letters of a class's name under its bars at most
 
 
 def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: str) -> str:
     """Bars of each class's share of the samples, before and after; the forgotten class in red."""
     names = list(before["class_shares"])
-    gone = {forget, *forget.split(), *forget.split(" or ")}  # of a pair, the class on the axis that is drawn
+    forgotten = {forget, *forget.split(), *forget.split(" or ")}  # of a pair, only the class on the charted axis has a bar
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 2.9))
         axes = figure.subplots()
         places = range(len(names))
         axes.bar([place - 0.2 for place in places], shares(before), 0.38, color=BEFORE, label="before")
         if after:
-            colours = [FORGOTTEN if name in gone else AFTER for name in names]
+            colours = [FORGOTTEN if name in forgotten else AFTER for name in names]
             axes.bar([place + 0.2 for place in places], shares(after), 0.38, color=colours, label="after")
         long = max(map(len, names)) > 3
-        labels = [plain(name if len(name) <= LABEL else f"{name[:LABEL]}…") for name in names]
+        labels = [escape_dollars(name if len(name) <= LABEL else f"{name[:LABEL]}…") for name in names]
         axes.set_xticks(list(places), labels, rotation=40 if long else 0, ha="right" if long else "center")
         axes.set_ylabel("% of samples")
         handles = [matplotlib.patches.Patch(color=BEFORE, label="before")]
         if after:
             handles += [
                 matplotlib.patches.Patch(color=AFTER, label="after"),
-                matplotlib.patches.Patch(color=FORGOTTEN, label=plain(f"after: {forget}")),
+                matplotlib.patches.Patch(color=FORGOTTEN, label=escape_dollars(f"after: {forget}")),
             ]
         axes.legend(handles=handles, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
         return svg(figure, "Share of each class among the samples, before and after")
 
 
-def plain(text: str) -> str:
-    """Text in which a dollar sign is one: between two of them Matplotlib expects a formula."""
+def escape_dollars(text: str) -> str:
+    """Text with its dollar signs escaped: between two of them Matplotlib expects a formula."""
     return text.replace("$", r"\$")
 
 
@@ -77,16 +77,16 @@ def shares(figures: dict[str, Any]) -> list[float]:
 
 
 def running_mean(values: list[float], width: int) -> list[float]:
-    """The mean of each value and up to `width` - 1 before it: what a term does, without what one batch did to it."""
+    """The mean of each value and up to `width` - 1 values before it: the trend without the noise of single batches."""
     return [sum(part) / len(part) for part in (values[max(0, end - width) : end] for end in range(1, len(values) + 1))]
 
 
-def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
+def curves(steps: list[dict[str, float]], previews: list[dict[str, float]]) -> str:
     """Two panels over the steps: the two loss terms, and the forget rate with the damage.
 
     Args:
         steps: dicts of step, plasticity and stability.
-        looks: dicts of step, forget_rate and damage, from the previews.
+        previews: dicts of step, forget_rate and damage.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(5.6, 4.4))
@@ -100,9 +100,9 @@ def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
             axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
             axes.set_ylabel(term, color=colour)
         top.set_title("the two terms of the loss", loc="left", fontsize=12)
-        places = [row["step"] for row in looks]
-        bottom.plot(places, [100 * row["forget_rate"] for row in looks], "o-", color=FORGOTTEN, label="forget rate")
-        bottom.plot(places, [100 * row["damage"] for row in looks], "s--", color=BEFORE, label="kept images changed")
+        places = [row["step"] for row in previews]
+        bottom.plot(places, [100 * row["forget_rate"] for row in previews], "o-", color=FORGOTTEN, label="forget rate")
+        bottom.plot(places, [100 * row["damage"] for row in previews], "s--", color=BEFORE, label="kept images changed")
         bottom.set_ylim(bottom=0)
         bottom.set_ylabel("%")
         bottom.set_xlabel("step")
@@ -112,11 +112,11 @@ def curves(steps: list[dict[str, float]], looks: list[dict[str, float]]) -> str:
 
 
 def class_memory(rows: list[dict[str, Any]], window: tuple[int, int]) -> Figure:
-    """How much of an image's class is left at t, and the window in which a class is forgotten by default.
+    """How often an image noised to t is drawn as its class again, and the default window of timesteps.
 
     Args:
         rows: dicts of t, same_class and same_class_ci95, as `bench.timesteps` writes them.
-        window: first and last timestep.
+        window: first and last timestep of the shaded range.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 3.2))
@@ -135,7 +135,7 @@ def class_memory(rows: list[dict[str, Any]], window: tuple[int, int]) -> Figure:
 
 
 def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
-    """What forgetting costs: one cloud a setting, one point a run.
+    """Forget rate against damage: one colour per setting, one point per run.
 
     Args:
         points: name -> (forget rate after, u-FID after ÷ before) of each run.
@@ -145,24 +145,24 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         axes = figure.subplots()
         for number, (name, runs) in enumerate(points.items()):
             rates, ratios = zip(*runs, strict=True)
-            look = {"color": f"C{number}", "marker": MARKERS[number // 10 % 4]}  # there are ten colours
-            axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, label=name, **look)
+            style = {"color": f"C{number}", "marker": MARKERS[number // 10 % 4]}  # Matplotlib's cycle has ten colours
+            axes.scatter([100 * rate for rate in rates], ratios, s=26, alpha=0.75, label=name, **style)
         axes.axhline(1, color=BEFORE, linewidth=1, linestyle=":")
         axes.set(xlabel="forget rate after, %", ylabel="u-FID after ÷ before", yscale="log")
         axes.set_xlim(left=0)
         for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-            formatter("{x:g}")  # ratios near 1 read badly as powers of ten
+            formatter("{x:g}")  # as powers of ten, ratios near 1 are hard to read
         axes.tick_params(axis="y", which="both", labelsize=8)
         axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=9)
         return figure
 
 
 def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
-    """Methods by what they forget and what it costs; down and to the left is better.
+    """Forget rate and cost of each method, one point per method; down and to the left is better.
 
     Args:
         points: method -> (forget rate after in percent, cost).
-        cost: what the cost is.
+        cost: label of the cost.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.4, 4.2), layout="constrained")
@@ -180,12 +180,12 @@ def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
 def few_pictures(
     points: dict[str, list[tuple[int, float, float, float, float]]], forget: str, cost: str = "u-FID after ÷ before"
 ) -> Figure:
-    """Forgetting against the number of real pictures, and what it costs.
+    """Forget rate and cost against the number of real pictures.
 
     Args:
-        points: method -> (pictures, forget rate, its interval's ends, the cost) at each number.
+        points: method -> (pictures, forget rate, low and high end of its interval, cost) at each number.
         forget: what was forgotten.
-        cost: what the cost is.
+        cost: label of the cost.
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(9.2, 3.4), layout="constrained")
@@ -198,7 +198,7 @@ def few_pictures(
             )
             left.plot(counts, [100 * rate for rate in rates], "o-", color=colour, label=method)
             right.plot(counts, ratios, "o-", color=colour, label=method)
-        left.set_ylabel(plain(f"forget rate of “{forget}”, %"))
+        left.set_ylabel(escape_dollars(f"forget rate of “{forget}”, %"))
         left.set_ylim(bottom=0)
         right.set_ylabel(cost)
         if "÷" in cost:
@@ -208,7 +208,7 @@ def few_pictures(
         for axes in (left, right):
             axes.set_xscale("log", base=2)
             axes.set_xticks(counts, [str(count) for count in counts])
-            axes.set_xlabel("real pictures of it")
+            axes.set_xlabel("real pictures of the class")
         if any(points):  # a lone unnamed method needs no legend
             left.legend(frameon=False, fontsize=10)
         return figure

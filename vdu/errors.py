@@ -1,4 +1,4 @@
-"""The one exception whose message is meant for the user's eyes."""
+"""The one exception whose message is shown to the user."""
 
 
 class UserError(ValueError):

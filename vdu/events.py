@@ -1,4 +1,4 @@
-"""What a run says while it goes on. The page, the command line and the API only read these."""
+"""The events that a run yields while it is under way, for the page, the command line and the API."""
 
 import time
 from collections.abc import Generator
@@ -13,11 +13,11 @@ PHASES = {
     "judge": "Drawing images to fit a judge on",
     "replay": "Drawing images to steer by",
     "posterior": "Estimating the posterior",
-    "prepare": "Looking for the weights to change",
-    "before": "Measuring the model as it was",
+    "prepare": "Choosing the weights to change",
+    "before": "Measuring the untouched model",
     "unlearn": "Unlearning",
     "scale": "Finding how far to go",
-    "preview": "Looking at what it draws now",
+    "preview": "Drawing a preview",
     "after": "Measuring the unlearned model",
     "sample": "Drawing samples",
 }
@@ -25,7 +25,7 @@ PHASES = {
 
 @dataclass(frozen=True)
 class Progress:
-    """A phase, one of `PHASES`, has done `done` of `total`; `seconds_left` is an estimate for it."""
+    """A phase, one of `PHASES`, has done `done` of `total`; `seconds_left` is None where it is not known."""
 
     phase: str
     done: int
@@ -38,8 +38,8 @@ class Clock:
     """The pace of a phase, and from it the seconds left.
 
     Attributes:
-        phase: one of `PHASES`; total: how much there is to do.
-        started: `time.monotonic` of its start.
+        phase: one of `PHASES`; total: the amount of work in it.
+        started: `time.monotonic` at its start, in seconds.
     """
 
     phase: str
@@ -47,12 +47,12 @@ class Clock:
     started: float = field(default_factory=time.monotonic)
 
     def progress(self, done: int) -> Progress:
-        """A progress event."""
+        """The progress event after `done` of `total`."""
         elapsed = time.monotonic() - self.started
         return Progress(self.phase, done, self.total, elapsed * (self.total - done) / done if done else None)
 
     def follow(self, stream: Generator[int, None, Value]) -> Generator[Progress, None, Value]:
-        """Turn a stream of counts, such as `sampling.sample`, into progress events; its value is the stream's."""
+        """Turn a generator of counts, such as `sampling.sample`, into one of progress events that returns the same value."""
         try:
             while True:
                 yield self.progress(next(stream))
@@ -66,9 +66,9 @@ class Preview:
 
     Attributes:
         images: uint8 (n, c, h, w).
-        forgotten: which of them the judge gives to the forgotten class, bool (n,).
-        forget_rate: estimate over all that the model draws, from these images and the model's own class shares.
-        damage: share of the kept seeds whose image is no longer clearly of the class it was.
+        forgotten: whether the judge sees the concept to forget in each image, bool (n,).
+        forget_rate: estimate for all samples, from these images and the untouched model's class shares, in [0, 1].
+        damage: share of the kept seeds whose image is no longer clearly of its former class, in [0, 1].
     """
 
     step: int
@@ -80,7 +80,7 @@ class Preview:
 
 @dataclass(frozen=True)
 class StepTaken:
-    """One optimiser step: both terms and the method's loss before it."""
+    """One optimiser step, with both terms and the method's loss just before it."""
 
     step: int
     plasticity: float
@@ -90,11 +90,11 @@ class StepTaken:
 
 @dataclass(frozen=True)
 class Measured:
-    """The full measurement is done.
+    """One of the two models has been measured.
 
     Attributes:
         side: "before" or "after".
-        figures: what `metrics.measure` found, as in the report.
+        figures: the result of `metrics.measure`, as in the report.
     """
 
     side: str

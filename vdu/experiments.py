@@ -1,4 +1,4 @@
-"""What a finished run can still be asked; the run stays as it is."""
+"""Experiments on a finished run; none of them changes it."""
 
 from collections.abc import Generator
 
@@ -11,11 +11,11 @@ from vdu.sampling import image_seeds
 from vdu.scale import set_weights_between
 from vdu.task import open_task
 
-TRIED = 8  # images of a prompt that a visitor tries
+IMAGES_PER_PROMPT = 8
 
 
 def go_further(run: Run, factor: float) -> Generator[Event, None, Preview]:
-    """What the model would draw had the run gone `factor` times as far from the frozen one."""
+    """A preview of the model `factor` times as far from the untouched one as the run went (0: untouched, 1: the run's)."""
     model = open_task(run.recipe, run.start).model
     model.train_only(run.recipe.parameters)
     set_weights_between(model, model, run.model, factor)
@@ -24,8 +24,8 @@ def go_further(run: Run, factor: float) -> Generator[Event, None, Preview]:
 
 
 def try_prompt(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
-    """What the untouched model and the run's model draw for any prompt, from the same `TRIED` seeds."""
+    """(before, after): samples of the untouched and of the unlearned model for any prompt, from the same seeds."""
     pristine = open_task(run.recipe, run.start).model
-    seeds, specs = image_seeds(GRID_SEED + run.recipe.seed, TRIED), [PromptSpec(prompt=prompt)] * TRIED
+    seeds, specs = image_seeds(GRID_SEED + run.recipe.seed, IMAGES_PER_PROMPT), [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
     before = yield from draw_pristine("preview", pristine, run.task.judge, seeds, run.recipe.how, specs)
     return before, (yield from draw("preview", run.model, run.task.judge, seeds, run.recipe.how, specs))

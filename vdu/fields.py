@@ -1,4 +1,4 @@
-"""The reference of a recipe's fields, made from `recipe.FIELDS`: `python -m vdu.fields > docs/recipe.md`."""
+"""The reference of a recipe's fields, made from `vdu.recipe.FIELDS`: `python -m vdu.fields > docs/recipe.md`."""
 
 from typing import Any, get_args
 
@@ -9,7 +9,7 @@ from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, FIELDS, OPEN, Field, Group
 HEAD = """# The fields of a recipe
 
 Every field is an option of `vdu unlearn` (`--step-size` for `step_size`), a key of the API and of report.json, and an
-input of the page. This page is made by `python -m vdu.fields > docs/recipe.md`.
+input of the web page. `python -m vdu.fields > docs/recipe.md` makes this list.
 """
 KIND_WORDS = {
     "unconditional": "DDPM, one channel",
@@ -25,19 +25,19 @@ def row(*cells: Any) -> str:
 
 
 def values(field: Field) -> str:
-    """What a field may hold."""
+    """The options or bounds of a field."""
     if field.options:
         return ", ".join(f"`{name}`" for name in field.options)
     return "text" if field.type is str else " … ".join(f"{end:,}" for end in (field.low, field.high))
 
 
 def default(name: str) -> str:
-    """The default of a field; empty where the model or the method decides."""
+    """The default of a field; empty if it depends on the model or the method."""
     return "" if DEFAULTS[name] in (OPEN, "") else f"`{DEFAULTS[name]}`"
 
 
 def reference() -> str:
-    """The page: all fields by group, the defaults by kind of model, and those by method."""
+    """The page: all fields by group, then the defaults by kind of model and by method."""
     lines = [HEAD]
     for group in get_args(Group):
         lines += [f"## {group.capitalize()}", "", row("field", "meaning", "values", "default"), row(*["---"] * 4)]

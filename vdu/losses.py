@@ -52,10 +52,10 @@ def plasticity_inducer(predicted: Tensor, noise: Tensor, weight: Tensor) -> Tens
 
 
 def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
-    """What a finite set of images says about noisy states, if x_0 is one of them, each as likely as the next.
+    """Density and expected noise of noisy states whose x_0 is one of a finite set of images, all equally likely.
 
-    E[epsilon | x_t] in place of the epsilon that was drawn leaves the expected gradient of the plasticity inducer as it is
-    and takes away the part of its variance that comes from not knowing which image x_t was made from (Rao-Blackwell).
+    With E[epsilon | x_t] in place of the drawn epsilon, the gradient of the plasticity inducer keeps its expectation and
+    loses the variance that comes from not knowing which image x_t was made from (Rao-Blackwell).
 
     Args:
         states: x_t, (n, c, h, w).
@@ -63,10 +63,10 @@ def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tenso
         images: the set, (m, c, h, w), in [-1, 1].
 
     Returns:
-        log p(x_t), (n,), less a part that is the same for every set; and E[epsilon | x_t], (n, c, h, w).
+        log p(x_t), (n,), without a summand that is the same for every set; and E[epsilon | x_t], (n, c, h, w).
     """
     flat, signal = images.flatten(1), alpha_bar.view(-1, 1)
-    # -||x_t - sqrt(alpha-bar) x_i||^2 / (2 (1 - alpha-bar)), without the part that is the same for every image.
+    # -||x_t - sqrt(alpha-bar) x_i||^2 / (2 (1 - alpha-bar)), without the summand that is the same for every image.
     squares = torch.linalg.vector_norm(flat, dim=1).square()
     closeness = (2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * squares) / (2 * (1 - signal))
     clean = (torch.softmax(closeness, dim=1) @ flat).view_as(states)
@@ -75,11 +75,11 @@ def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tenso
 
 
 def bayes_shift(states: Tensor, alpha_bar: Tensor, forget: Tensor, kept: Tensor, gamma: float) -> Tensor:
-    """How the noise in x_t is predicted differently by a model that has never seen the class to forget.
+    """What to add to the predicted noise in x_t to get the prediction of a model that has never seen the class to forget.
 
     The data are a mixture, and so is the noise: epsilon = P epsilon_f + (1 - P) epsilon_r, with P = p(forget | x_t). Solved
-    for the rest of the data, epsilon_r = epsilon + P (epsilon_r - epsilon_f): the second summand is returned. The prior odds
-    in P are (1 - gamma) / gamma, so gamma = 1 - (share of the class) is Bayes' rule, and a smaller gamma removes more.
+    for the rest of the data, epsilon_r = epsilon + P (epsilon_r - epsilon_f); the second summand is returned. The prior odds
+    in P are (1 - gamma) / gamma, so gamma = 1 - (share of the class) is Bayes' rule; a smaller gamma removes more.
 
     Args:
         states: x_t, (n, c, h, w); alpha_bar: alpha-bar_t of each, (n,).
@@ -87,10 +87,10 @@ def bayes_shift(states: Tensor, alpha_bar: Tensor, forget: Tensor, kept: Tensor,
         gamma: weight of stability, in [0, 1].
 
     Returns:
-        (n, c, h, w).
+        P (epsilon_r - epsilon_f), (n, c, h, w).
     """
     (log_forget, noise_forget), (log_kept, noise_kept) = (noised_set(states, alpha_bar, part) for part in (forget, kept))
-    prior = -torch.logit(torch.tensor(gamma))  # of the forget set: minus infinity for gamma = 1
+    prior = -torch.logit(torch.tensor(gamma))  # log-odds of the forget set: minus infinity for gamma = 1
     return torch.sigmoid(prior + log_forget - log_kept).view(-1, 1, 1, 1) * (noise_kept - noise_forget)
 
 
@@ -112,8 +112,8 @@ def function_space_stability(predicted: Tensor, frozen: Tensor) -> Tensor:
 
 
 def clean_image_weights(alpha_bar: Tensor) -> Tensor:
-    """Weight of a squared error in epsilon by what it does to x_0, (1 - alpha-bar) / alpha-bar, halved and kept in 1 … 4.
+    """Weights (n,) of squared errors in epsilon by their effect on x_0: (1 - alpha-bar) / (2 alpha-bar), clamped to 1 … 4.
 
-    At high noise a small error in epsilon is a large one in x_0, and there the shares of the classes are decided.
+    At high noise a small error in epsilon is a large one in x_0, and the shares of the classes are decided there.
     """
     return ((1 - alpha_bar) / (2 * alpha_bar)).clamp(1, 4)

@@ -1,4 +1,4 @@
-"""The ways a step can be taken: in the posterior's metric, or by Adam."""
+"""Optimizers: natural gradient in the posterior's metric, and Adam."""
 
 from collections.abc import Iterable
 
@@ -45,15 +45,15 @@ class NaturalGradient(torch.optim.Optimizer):
 
 
 def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, step_size: float) -> torch.optim.Optimizer:
-    """The optimizer of a recipe, over named parameters; of `OPTIMIZERS` all but "one-step", which takes no steps."""
+    """The optimizer with a name from `OPTIMIZERS`, over named parameters; not for "one-step", which takes no steps."""
     if name == "natural":
         return NaturalGradient(named.values(), [posterior.variance[key] for key in named], lr=step_size)
     return torch.optim.Adam(named.values(), step_size, betas=(0.9, 0.99), fused=True)
 
 
 NEEDS_POSTERIOR = ("natural", "one-step")
-OPTIMIZERS = {  # name -> one line on each
-    "natural": "along sigma*² times the gradient; the step size counts posterior standard deviations",
-    "adam": "the step size is the learning rate",
-    "one-step": "the loss linearised at mu* and solved with one averaged gradient; no step size",
+OPTIMIZERS = {  # name -> description
+    "natural": "natural gradient, sigma*² times the gradient; step size in posterior standard deviations",
+    "adam": "Adam; the step size is its learning rate",
+    "one-step": "linearised loss, solved with one averaged gradient; no step size",
 }

@@ -1,7 +1,7 @@
 """p(theta | D) ~ N(mu*, diag sigma*^2): where the pretrained model's parameters are, and how far each may move.
 
-Every estimate is a function of the model that returns a generator of progress events, whose value is the posterior. What
-takes seconds is kept on disk, by what it was made from.
+Every estimate is a function of the model and its prompts. It returns a generator that yields progress events and returns the
+posterior. Estimates that take seconds are cached on disk, by everything they depend on.
 """
 
 import hashlib
@@ -25,19 +25,19 @@ from vdu.sampling import HowToSample, image_seeds, sample
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
 # regularizer. Every variance is raised to at least this share of its own tensor's mean variance.
 VARIANCE_FLOOR = 0.05
-SPREAD = 0.01  # root of the mean variance over the parameters' rms size, where the estimate gives no scale
-DAMPING = 0.1  # share of the mean Fisher information that is added to each
+SPREAD = 0.01  # square root of the mean variance, over the parameters' rms, where an estimate gives no scale
+DAMPING = 0.1  # of the mean Fisher information, added to every parameter's
 SWAG_RATE = 0.002
 ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW = 77, 250, HowToSample(15, "sde", 3.0)
 ESTIMATE_BATCHES, ESTIMATE_BATCH = 128, 32
 LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
-LAYER_FLOOR = 1e-3  # share of the median tensor's information that is added to each
+LAYER_FLOOR = 1e-3  # of the median tensor's Fisher information, added to every tensor's
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
 
 
-Estimating = Generator[Progress, None, Posterior]
-Prompts = Sequence[str | None]  # what a model's own images are drawn for; (None,) where it takes no words
+Estimation = Generator[Progress, None, Posterior]
+Prompts = Sequence[str | None]  # for the images that the model draws; (None,) for a model without prompts
 
 
 class Welford:
@@ -63,7 +63,7 @@ class Welford:
         """The Gaussian with these moments.
 
         Raises:
-            UserError: for fewer than two points, or if they are all the same.
+            UserError: for fewer than two points, or if all are the same.
         """
         if self.count < 2 or not any(value.any() for value in self.squares.values()):
             raise UserError("A posterior needs at least two checkpoints that differ; these give no variance.")
@@ -77,7 +77,7 @@ def from_checkpoints(checkpoints: Iterable[dict[str, Tensor]]) -> Posterior:
     """Mean and unbiased variance over checkpoints of one training run (the paper's estimate).
 
     Raises:
-        UserError: for fewer than two checkpoints, or if they are all the same.
+        UserError: for fewer than two checkpoints, or if all are the same.
     """
     moments = Welford()
     for checkpoint in checkpoints:
@@ -85,8 +85,8 @@ def from_checkpoints(checkpoints: Iterable[dict[str, Tensor]]) -> Posterior:
     return moments.posterior()
 
 
-def floored(posterior: Posterior) -> Posterior:
-    """The same Gaussian with every variance at least `VARIANCE_FLOOR` of its tensor's mean."""
+def with_floor(posterior: Posterior) -> Posterior:
+    """The same Gaussian with every variance at least `VARIANCE_FLOOR` times its tensor's mean variance."""
     variance = {name: value.clamp(min=VARIANCE_FLOOR * value.mean().item()) for name, value in posterior.variance.items()}
     return Posterior(posterior.mean, variance)
 
@@ -99,11 +99,11 @@ def save_posterior(posterior: Posterior, folder: Path) -> None:
         save_file(tensors, folder / f"{part}.safetensors", metadata={"format": "pt"})
 
 
-def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimating:
-    """The mean and variance over training checkpoints that lie beside the model; without a mean there the model is it.
+def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
+    """Mean and variance over training checkpoints, read from the model's `posterior/`; without a mean, the model is the mean.
 
     Raises:
-        UserError: at once, if there are none, or they belong to another network.
+        UserError: when called, if there is no such folder or it belongs to another network.
     """
     folder = model.folder / "posterior" if model.folder else None
     if folder is None or not (folder / "variance.safetensors").is_file():
@@ -114,45 +114,47 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimating:
     posterior = Posterior(*({name: part[name].float() for name in wanted if name in part} for part in (mean, variance)))
     if not shapes(wanted) == shapes(posterior.mean) == shapes(posterior.variance):
         raise UserError(f"The posterior in '{folder}' belongs to another network; choose --posterior fisher.")
-    return constant(floored(posterior))
+    return constant(with_floor(posterior))
 
 
-def isotropic(model: Model, prompts: Prompts = (None,)) -> Estimating:
-    """The control: mu* is the loaded model, and every sigma* is `SPREAD` times the parameters' rms size."""
+def isotropic(model: Model, prompts: Prompts = (None,)) -> Estimation:
+    """The control: mu* is the loaded model, and every sigma* is `SPREAD` times the parameters' rms."""
     mean = trained_parameters(model)
-    return constant(scaled(Posterior(mean, {name: torch.ones_like(value) for name, value in mean.items()})))
+    return constant(scale_to_spread(Posterior(mean, {name: torch.ones_like(value) for name, value in mean.items()})))
 
 
-def fisher(model: Model, prompts: Prompts = (None,)) -> Estimating:
-    """sigma*^2 = 1 / (F + damping), with the diagonal Fisher information F of images that the model draws itself: no data.
+def fisher(model: Model, prompts: Prompts = (None,)) -> Estimation:
+    """sigma*^2 = 1 / (F + damping), with the diagonal Fisher information F on the model's own samples; needs no data.
 
     The model is read as p(epsilon | x_t) = N(epsilon_theta(x_t, t), I), so F_i is the mean square of the gradient of
     u . epsilon_theta(x_t, t) in theta_i with u ~ N(0, I). The u of a batch are independent, so the square of a whole batch's
     gradient has the right mean too, and no gradient of a single image is needed.
     """
-    return remembered("fisher", model, prompts, _fisher(model, prompts))
+    return cached("fisher", model, prompts, _fisher(model, prompts))
 
 
-def _fisher(model: Model, prompts: Prompts) -> Estimating:
+def _fisher(model: Model, prompts: Prompts) -> Estimation:
     squares = yield from information(model, prompts)
     damping = DAMPING * mean_of(squares)
-    return scaled(Posterior(trained_parameters(model), {name: 1 / (value + damping) for name, value in squares.items()}))
+    return scale_to_spread(
+        Posterior(trained_parameters(model), {name: 1 / (value + damping) for name, value in squares.items()})
+    )
 
 
-def layers(model: Model, prompts: Prompts = (None,)) -> Estimating:
-    """One sigma*^2 a tensor, the inverse of its mean Fisher information: `fisher`, without what chance puts into each weight.
+def layers(model: Model, prompts: Prompts = (None,)) -> Estimation:
+    """One sigma*^2 per tensor, the inverse of its mean Fisher information: `fisher` without the noise of single weights.
 
-    Between tensors the information differs by factors of a million, and that is known well from few images. Within a tensor
-    it differs little, and is not.
+    Between tensors the information differs by factors of a million, so a few images suffice. Within a tensor it differs too
+    little for that.
     """
-    return remembered("layers", model, prompts, _layers(model, prompts))
+    return cached("layers", model, prompts, _layers(model, prompts))
 
 
-def _layers(model: Model, prompts: Prompts) -> Estimating:
+def _layers(model: Model, prompts: Prompts) -> Estimation:
     squares = yield from information(model, prompts, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH)
     means = {name: value.mean() for name, value in squares.items()}
-    floor = LAYER_FLOOR * torch.stack([*means.values()]).median()  # some move nothing at all, such as the bias of a key
-    return scaled(
+    floor = LAYER_FLOOR * torch.stack([*means.values()]).median()  # some tensors have none at all, such as the bias of a key
+    return scale_to_spread(
         Posterior(
             trained_parameters(model),
             {name: torch.ones_like(value) / (means[name] + floor) for name, value in squares.items()},
@@ -163,7 +165,7 @@ def _layers(model: Model, prompts: Prompts) -> Estimating:
 def information(
     model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
 ) -> Generator[Progress, None, dict[str, Tensor]]:
-    """The diagonal Fisher information of an image, from `steps` batches of `size` out of `count` that the model draws."""
+    """Diagonal Fisher information per image, by parameter name, from `steps` batches of `size` out of `count` own samples."""
     images, squares, clock = (yield from own_images(model, prompts, count)), {}, Clock("posterior", steps)
     for done, (states, t, condition, _) in enumerate(noised_batches(model, images, prompts, steps, size), start=1):
         predicted = model.predict_noise(states, t, condition)
@@ -177,16 +179,16 @@ def information(
     return squares
 
 
-def swag(model: Model, prompts: Prompts = (None,)) -> Estimating:
-    """Variance over a short run of SGD at a constant rate on images that the model draws itself (Maddox et al. 2019).
+def swag(model: Model, prompts: Prompts = (None,)) -> Estimation:
+    """Variance over a short run of SGD at a constant rate on the model's own samples (SWAG-diagonal, Maddox et al. 2019).
 
-    mu* stays the loaded model. So short a run has not come to rest: a parameter's variance then says how much the gradient
-    there varies, not how flat the loss is.
+    mu* stays the loaded model. A run this short has not converged, so a parameter's variance says how much its gradient
+    varies rather than how flat the loss is.
     """
-    return remembered("swag", model, prompts, _swag(model, prompts))
+    return cached("swag", model, prompts, _swag(model, prompts))
 
 
-def _swag(model: Model, prompts: Prompts) -> Estimating:
+def _swag(model: Model, prompts: Prompts) -> Estimation:
     images, walker, clock = (yield from own_images(model, prompts)), model.clone(), Clock("posterior", ESTIMATE_BATCHES)
     optimizer = torch.optim.SGD(walker.trained.values(), SWAG_RATE, momentum=0.9)
     moments = Welford()
@@ -197,17 +199,17 @@ def _swag(model: Model, prompts: Prompts) -> Estimating:
         if done > ESTIMATE_BATCHES // 4:
             moments.add(trained_parameters(walker))
         yield clock.progress(done)
-    return floored(scaled(Posterior(trained_parameters(model), moments.posterior().variance)))
+    return with_floor(scale_to_spread(Posterior(trained_parameters(model), moments.posterior().variance)))
 
 
-def constant(posterior: Posterior) -> Estimating:
+def constant(posterior: Posterior) -> Estimation:
     """An estimate that takes no time."""
-    yield from ()  # a generator all the same
+    yield from ()  # makes this a generator
     return posterior
 
 
 def trained_parameters(model: Model) -> dict[str, Tensor]:
-    """A copy of the parameters of a model that are trained, by name."""
+    """A copy of the model's trained parameters, by name."""
     return {name: value.detach().clone() for name, value in model.trained.items()}
 
 
@@ -216,11 +218,11 @@ def mean_of(parts: dict[str, Tensor]) -> float:
     return sum(value.sum().item() for value in parts.values()) / sum(value.numel() for value in parts.values())
 
 
-def scaled(posterior: Posterior) -> Posterior:
-    """The same Gaussian, widened or narrowed until the mean of sigma*^2 is the square of `SPREAD` times the mean's rms size.
+def scale_to_spread(posterior: Posterior) -> Posterior:
+    """The same Gaussian, widened or narrowed until the mean of sigma*^2 is (`SPREAD` times the rms of mu*)^2.
 
-    How many images the model has seen, and so how narrow the posterior is, is not to be known from the model; gamma is
-    weighed against this width.
+    The true width depends on the number of training images, which the model does not reveal. The defaults of gamma assume
+    this width.
     """
     wanted = SPREAD**2 * mean_of({name: value.square() for name, value in posterior.mean.items()})
     factor = wanted / mean_of(posterior.variance)
@@ -228,12 +230,12 @@ def scaled(posterior: Posterior) -> Posterior:
 
 
 def cycle_prompts(prompts: Prompts, count: int) -> list[str | None]:
-    """The prompt of each of the model's own images."""
+    """`count` prompts, taken in turn."""
     return [prompts[number % len(prompts)] for number in range(count)]
 
 
 def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> Generator[Progress, None, Tensor]:
-    """States of what the model draws when asked for the prompts in turn, (n, c, h, w)."""
+    """States (count, c, h, w) of images that the model draws for the prompts, taken in turn."""
     stream = sample(model, image_seeds(ESTIMATE_SEED, count), ESTIMATE_HOW, cycle_prompts(prompts, count))
     images = yield from Clock("posterior", count * ESTIMATE_HOW.steps).follow(stream)
     return model.encode(images)
@@ -242,7 +244,7 @@ def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> 
 def noised_batches(
     model: Model, clean: Tensor, prompts: Prompts, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
 ) -> Iterator[tuple[Tensor, Tensor, Condition, Tensor]]:
-    """`steps` batches of `size` noisy states, their timesteps, uniform over all, conditions, and the noise in them."""
+    """`steps` batches of (noisy states, timesteps drawn uniformly, conditions, the noise in the states), `size` rows each."""
     random, asked = torch.Generator().manual_seed(ESTIMATE_SEED), cycle_prompts(prompts, len(clean))
     for _ in range(steps):
         rows = torch.randint(len(clean), (size,), generator=random)
@@ -254,13 +256,13 @@ def noised_batches(
 
 
 def cache_folder() -> Path:
-    """Where estimates are kept: VDU_CACHE, or a folder of ours in the user's cache."""
+    """The folder of cached estimates: $VDU_CACHE, or vdu-studio in the user's cache folder."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(os.environ.get("VDU_CACHE") or f"{home}/vdu-studio").expanduser()
 
 
-def remembered(name: str, model: Model, prompts: Prompts, estimating: Estimating) -> Estimating:
-    """An estimate of a model's sigma*^2, kept on disk by what it is made from; made anew if it cannot be read back."""
+def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) -> Estimation:
+    """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced."""
     mean = trained_parameters(model)
     key = hashlib.sha256(repr((name, model.digest, sorted(mean), tuple(prompts), SETTINGS)).encode()).hexdigest()[:24]
     path = cache_folder() / f"{name}-{key}.safetensors"
@@ -272,8 +274,8 @@ def remembered(name: str, model: Model, prompts: Prompts, estimating: Estimating
             return Posterior(mean, variance)
     except (OSError, SafetensorError):
         pass
-    posterior = yield from estimating
-    with suppress(OSError):  # nowhere to write: it is estimated again next time
+    posterior = yield from estimation
+    with suppress(OSError):  # without a writable cache it is estimated again next time
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             save_file({key: value.contiguous().cpu() for key, value in posterior.variance.items()}, Path(scratch) / path.name)
@@ -282,14 +284,14 @@ def remembered(name: str, model: Model, prompts: Prompts, estimating: Estimating
 
 
 def shapes(parts: dict[str, Tensor]) -> dict[str, torch.Size]:
-    """The shape of each part."""
+    """The shape of each tensor, by name."""
     return {name: value.shape for name, value in parts.items()}
 
 
-POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimating], str]] = {
+POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimation], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
-    "fisher": (fisher, "inverse of the diagonal Fisher information on the model's own samples; needs no data"),
-    "layers": (layers, "one variance a tensor, the inverse of its mean Fisher information; quick, needs no data"),
-    "swag": (swag, "variance of a short run of SGD on the model's own samples"),
-    "isotropic": (isotropic, "one variance for all parameters: plain L2, the control"),
+    "fisher": (fisher, "inverse diagonal Fisher information on the model's own samples; needs no data"),
+    "layers": (layers, "one variance per tensor, its inverse mean Fisher information; quick, needs no data"),
+    "swag": (swag, "variance over a short SGD run on the model's own samples; needs no data"),
+    "isotropic": (isotropic, "one variance for all parameters (plain L2), as a control"),
 }

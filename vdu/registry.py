@@ -1,4 +1,4 @@
-"""How a new file becomes a method, a model family, a metric or a panel: by lying in the package of its kind."""
+"""Plug-ins by file: a method, metric, model family or panel is found because its module lies in the right package."""
 
 import importlib
 import pkgutil
@@ -8,14 +8,14 @@ from typing import Any
 
 
 def collect(package: ModuleType | str, attribute: str) -> Iterator[tuple[str, Any]]:
-    """What the modules of a package declare under a name.
+    """The values that the modules of a package declare under a name.
 
     Args:
         package: the package, or its dotted name.
         attribute: the module-level name to look for, such as "METHOD".
 
     Yields:
-        (module's own name, value) in the alphabetical order of the modules; modules without the attribute are passed over.
+        (module's own name, value), in alphabetical order of the modules; modules without the attribute are skipped.
     """
     if isinstance(package, str):
         package = importlib.import_module(package)

@@ -1,4 +1,4 @@
-"""What a run steers by: images of the frozen model, drawn again from the same seeds while the model changes."""
+"""The replay: images of the frozen model, drawn again from the same seeds while the model changes, to steer a run by."""
 
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -15,18 +15,18 @@ from vdu.recipe import Recipe
 from vdu.samples import Samples, draw, draw_pristine
 from vdu.sampling import HowToSample, image_seeds
 
-GRID_FORGET, GRID_KEEP = 24, 24  # in every preview: seeds that drew the class to forget, and others
-GRID_SEED = 2**31  # added to the recipe's seed, out of reach of any recipe's: steering and measuring share no image
-CLEARLY = 0.5  # a kept image is damaged when the judge gave its class this much, and no longer does
+GRID_FORGET, GRID_KEEP = 24, 24  # seeds in every preview: some that drew the class to forget, some to keep
+GRID_SEED = 2**31  # added to the recipe's seed, beyond any recipe's: steering and measuring share no image
+CLEARLY = 0.5  # a kept image is damaged when its class had at least this probability, and has it no more
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What the frozen model drew, and what other models draw from the same seeds.
+    """Images of the frozen model, and a way to draw again from their seeds with another model.
 
     Attributes:
-        concept, judge, how: what is to be forgotten, who judges, and how to sample.
-        seeds, samples: n seeds, their images and what the judge made of them.
+        concept, judge, how: the concept to forget, the judge, and the sampler's settings.
+        seeds, samples: n seeds, and the judged samples that the frozen model drew from them.
     """
 
     concept: Concept
@@ -37,43 +37,40 @@ class Replay:
 
     @property
     def of_class(self) -> Tensor:
-        """Which of the samples are of the class to forget, and may be: bool (n,)."""
+        """Whether each sample shows the concept to forget and was sampled for it, bool (n,)."""
         return self.samples.of_kind(TARGET) & self.samples.showing(self.concept.class_sets)
 
     @property
     def kept(self) -> Tensor:
-        """Which of the samples must stay as they are, bool (n,)."""
+        """Whether each sample must stay as it is, bool (n,)."""
         return self.samples.kept(self.concept.excluded_class_sets)
 
     @property
     def share(self) -> float:
-        """How often the frozen model draws the class to forget, where it may."""
+        """The frozen model's forget rate, in [0, 1]."""
         return mean(self.of_class[self.samples.of_kind(TARGET)])
 
     @property
     def grid(self) -> Tensor:
-        """Rows of the previews' images; those that drew the class to forget come first."""
+        """Row numbers of the previews' images; the rows that drew the class to forget come first."""
         return self.rows(GRID_FORGET, GRID_KEEP)
 
     def rows(self, forget: int, keep: int) -> Tensor:
-        """The first rows that drew the class to forget, and the first of those to keep."""
+        """The first row numbers that drew the class to forget, at most `forget`, then the first to keep, at most `keep`."""
         return torch.cat([self.of_class.nonzero()[:forget, 0], self.kept.nonzero()[:keep, 0]])
 
-    def of(self, rows: Tensor) -> Samples:
-        """What the frozen model drew in some rows."""
-        return self.samples.at(rows)
-
     def draw_again(self, phase: str, model: Model, rows: Tensor) -> Generator[Progress, None, Samples]:
-        """What a model draws from the seeds of some rows."""
+        """Samples that a model draws from the seeds of some rows."""
         seeds, specs = ([part[row] for row in rows.tolist()] for part in (self.seeds, self.samples.specs))
         return (yield from draw(phase, model, self.judge, seeds, self.how, specs))
 
     def compare(self, rows: Tensor, drawn: Samples) -> tuple[float, float, float]:
-        """What has become of some rows.
+        """Compare new samples of some rows with the frozen model's.
 
         Returns:
-            the share of the rows that drew the class to forget and still do, of the others that do so now, and of those to
-            keep that were clearly of their class the ones that no longer are, on some axis.
+            still: of the rows that drew the class to forget, the share that still does;
+            newly: of the other rows, the share that draws it now;
+            damage: of the rows to keep that were clearly of their class, the share that no longer is, on any axis.
         """
         of_class, forgotten, before = self.of_class[rows], drawn.showing(self.concept.class_sets), self.samples.at(rows)
         was_clear = self.kept[rows] & (before.certainty(before.classes) >= CLEARLY)
@@ -81,10 +78,10 @@ class Replay:
         return mean(forgotten[of_class]), mean(forgotten[~of_class]), mean(unclear[was_clear])
 
     def preview(self, drawn: Samples, step: int) -> Preview:
-        """A preview of what was drawn from the grid's seeds.
+        """The preview of samples drawn from the grid's seeds.
 
-        The two groups of seeds are weighted by how often the frozen model draws each, which makes the estimate unbiased for
-        the model's forget rate although half of the grid was chosen because it drew the class.
+        The two groups of seeds are weighted by how often the frozen model draws each. So the estimate of the forget rate is
+        unbiased, although half of the grid was chosen because it drew the class.
         """
         still, newly, damage = self.compare(self.grid, drawn)
         return Preview(
@@ -92,11 +89,11 @@ class Replay:
         )
 
     def forget_rate_to_steer_by(self, rows: Tensor, drawn: Samples) -> float:
-        """The forget rate of what was drawn again in some rows, which stop rule and scale go by.
+        """The forget rate that the stop rule and the scale use, in [0, 1], from new samples of some rows.
 
-        The rows that drew the class before are most of what still draws it, and many enough for an estimate. The others are
-        most of the samples, and so few that a single image would count for points: of these only the rate enters that they
-        prove, `intervals.least_rate`.
+        Most rows that still draw the class also drew it before, and they suffice for a plain estimate. The other rows stand
+        for most samples, but are so few here that one image would count for several percentage points. They enter only with
+        the rate that they prove, `intervals.least_rate`.
         """
         of_class, forgotten = self.of_class[rows], drawn.showing(self.concept.class_sets)
         newly = forgotten[~of_class]
@@ -104,12 +101,12 @@ class Replay:
 
 
 def draw_replay(recipe: Recipe, concept: Concept, judge: Judge, frozen: Model) -> Generator[Progress, None, Replay]:
-    """Draw from the frozen model."""
+    """Draw the recipe's number of images from the frozen model."""
     seeds, specs = image_seeds(GRID_SEED + recipe.seed, recipe.replay), concept.plan(recipe.replay)
     samples = yield from draw_pristine("replay", frozen, judge, seeds, recipe.how, specs)
     return Replay(concept, judge, recipe.how, seeds, samples)
 
 
 def mean(flags: Tensor) -> float:
-    """The share of flags that are set; 0 if there are none."""
+    """The share of set flags; 0 without flags."""
     return flags.double().mean().item() if flags.numel() else 0.0

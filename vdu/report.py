@@ -1,4 +1,4 @@
-"""What a run amounts to: the report, as plain values, and what is said of it in words."""
+"""The report of a run, as plain values, and its summary in words."""
 
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ Report = dict[str, Any]
 
 
 def report_of(run: Run) -> Report:
-    """The figures of a run, whole or stopped, as plain values; `after` is None if the run was stopped before measuring."""
+    """The report of a finished or stopped run; `after` is None if the unlearned model was not measured."""
     recipe, seconds, rates = run.recipe, run.seconds, run.task.judge.error_rates
     before, after = run.figures.get("before"), run.figures.get("after")
     past, name = history(run.model.folder), run.task.concept.display_name
-    # Where on this machine a folder lies is nobody else's business, and a page's folders are gone soon.
+    # A report names no folders of this machine: they are private, and the page's folders are temporary.
     paths = {field: Path(getattr(recipe, field)) for field in ("pictures", "keep")}
     portable = {field: path.name for field, path in paths.items() if path.is_absolute()}
     return {
@@ -37,7 +37,7 @@ def report_of(run: Run) -> Report:
         "steps_taken": len(run.steps),
         "scale": run.scale,
         "stopped_because": run.reason,
-        "previews": [{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews],
+        "previews": [{"step": seen.step, "forget_rate": seen.forget_rate, "damage": seen.damage} for seen in run.previews],
         "seconds": {phase: round(value, 2) for phase, value in (seconds | {"total": sum(seconds.values())}).items()},
         "peak_memory_mib": round(peak_memory_mib(run.model.device)),
         "device": describe_device(run.model.device),
@@ -46,9 +46,9 @@ def report_of(run: Run) -> Report:
 
 
 def figure_rows(before: Figures | None, after: Figures | None) -> list[tuple[str, str, str, str]]:
-    """The rows of a table of figures: label, meaning, and the value with its interval before and after, "–" for none.
+    """Rows for a table of figures: (label, meaning, before, after), each figure with its interval, "–" for an unknown one.
 
-    Reports of earlier versions lack newer figures: rows that neither side has are left out.
+    Rows that neither side has are left out, since reports of earlier versions lack the newer figures.
     """
     sides = before or {}, after or {}
     return [
@@ -59,21 +59,21 @@ def figure_rows(before: Figures | None, after: Figures | None) -> list[tuple[str
 
 
 def headline(report: Report) -> str:
-    """The run in two sentences, in words."""
+    """The run summed up in a few sentences."""
     forget, before, after, judge = report["forget"], report["before"], report["after"], report.get("judge")
     if before is None:
         return "Stopped before anything was measured."
-    worded = "ira" in before
-    subject = f"Asked for “{forget}”, the model drew it" if worded else f"The model drew {with_article(forget)}"
-    if judge:  # a name of the user's own, which no article need fit
+    takes_prompts = "ira" in before
+    subject = f"Asked for “{forget}”, the model drew it" if takes_prompts else f"The model drew {with_article(forget)}"
+    if judge:  # the user's own name for it, which may not fit an article
         subject = f"The model drew “{forget}”"
     drew = f"{subject} in {percent(before['forget_rate'])} % of samples"
     if after is None:
         last = report["previews"][-1]
-        return f"{drew}. Stopped at step {report['steps_taken']}: by the previews about {percent(last['forget_rate'])} % now."
+        return f"{drew}. Stopped at step {report['steps_taken']}: the previews estimate {percent(last['forget_rate'])} % now."
     low, high = after["forget_rate_ci95"]
     text = f"{drew}; now in {percent(after['forget_rate'])} % [{percent(low)}–{percent(high)}]."
-    if worded:
+    if takes_prompts:
         text += f" Other prompts still right: {percent(before['ira'])} → {percent(after['ira'])} %."
     elif after["retain_fid"] is not None and before["retain_fid"] is not None:
         text += f" The other classes: u-FID {before['retain_fid']:.2f} → {after['retain_fid']:.2f}."
@@ -82,29 +82,31 @@ def headline(report: Report) -> str:
         text += f" Forgotten before: {name}, now in {percent(rates['forget_rate'])} % [{percent(low)}–{percent(high)}]."
     if judge:
         text += f" {fitted_words(judge)}"
-    return f"{text} {report['seconds']['unlearn']:.0f} s."
+    return f"{text} Unlearning took {report['seconds']['unlearn']:.0f} s."
 
 
 def fitted_words(judge: dict[str, Any]) -> str:
-    """What a fitted judge is worth, in a sentence."""
+    """How reliable a fitted judge is, in a sentence."""
     known, taken = percent(judge["sensitivity"]), percent(1 - judge["specificity"])
-    others = f"{judge['kept']} pictures to keep" if judge["kept"] else f"{judge['drawn']} drawn images, rightly or not"
+    others = (
+        f"{judge['kept']} pictures to keep" if judge["kept"] else f"{judge['drawn']} images the model drew (some may show it)"
+    )
     return (
-        f"The judge was fitted on {judge['pictures']} pictures: in cross-validation it knew {known} % of them, "
-        f"and took for them {taken} % of {others}."
+        f"The judge was fitted on {judge['pictures']} pictures: in cross-validation it recognised "
+        f"{known} % of them, with false alarms on {taken} % of {others}."
     )
 
 
-IMAGES = {  # key of `images_seen` -> the images in words
+IMAGES = {  # key of `images_seen` -> its name in a sentence
     "forget_real": "real forget images",
     "forget_drawn": "forget images drawn by the model itself",
     "neutral_drawn": "images it drew for prompts without the words to forget",
-    "retain_drawn": "images it drew of the rest",
+    "retain_drawn": "images it drew of everything else",
 }
 
 
 def images_seen_words(images_seen: dict[str, int]) -> str:
-    """Which images a method saw, in a sentence."""
+    """How many images of each kind a method saw, in a sentence."""
     parts = [f"{count:,} {IMAGES[kind]}" for kind, count in images_seen.items() if count]
     return f"The method saw {', '.join(parts) or 'no images'}."
 

@@ -1,4 +1,4 @@
-"""The record of one run: what it works on, and everything it has produced so far."""
+"""The record of one run: its task and everything it has produced so far."""
 
 import time
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from vdu.losses import Posterior
 from vdu.methods import METHODS
 from vdu.models import Model
 from vdu.optimizers import NEEDS_POSTERIOR
-from vdu.posterior import POSTERIORS, Estimating
+from vdu.posterior import POSTERIORS, Estimation
 from vdu.recipe import Recipe
 from vdu.replay import Replay
 from vdu.samples import Samples
@@ -30,20 +30,20 @@ class Run:
     """One run.
 
     Attributes:
-        recipe: what the user asks for; after construction with every open field filled.
-        start: folder that an earlier run left of the recipe's model, to go on from there; "" for the model as it came.
-        task: the model being changed, a private copy, and all that belongs to it.
-        replay: what the frozen model drew to steer by.
-        before, after: samples from the measured seeds.
-        figures: "before" and "after" -> what was measured.
-        images_seen: what kind of images the method looks at -> how many there are.
-        seconds: wall-clock time by phase.
-        scale: the unlearned weights are mu* + scale * (the change that the steps made), see `vdu.scale`.
-        reason: why it ended.
-        posterior, estimating: mu* and sigma*^2, and their estimation, where the recipe needs them.
+        recipe: the user's choices; after construction every open field is filled.
+        start: folder of the model that an earlier run left, to continue from; "" to start from the recipe's model.
+        task: the model being changed (a private copy), the concept, the judge and the pictures.
+        replay: samples of the frozen model that the run steers by; None before they are drawn.
+        before, after: samples of both models from the measured seeds; None before they are drawn.
+        figures: "before" and "after" -> figures of that model, as in the report.
+        images_seen: kind of image -> number of images of this kind that the method sees.
+        seconds: wall-clock time in seconds, by phase.
+        scale: the unlearned weights are mu* + scale * (the change made by the steps), see `vdu.scale`.
+        reason: why the run ended.
+        posterior, estimation: mu* and sigma*^2, and the generator that estimates them; None where the recipe needs none.
 
     Raises:
-        UserError: on construction, if the model, concept, parameters, posterior or device are not to be had.
+        UserError: on construction, if model, concept, parameters, posterior or device are not available.
     """
 
     recipe: Recipe
@@ -62,13 +62,13 @@ class Run:
     def __post_init__(self) -> None:
         self.task: Task = open_task(self.recipe, self.start)
         self.recipe = self.task.recipe
-        self.task.concept.plan(1)  # refuses what cannot be forgotten, or kept
+        self.task.concept.plan(1)  # refuses what cannot be forgotten or kept
         self.model.train_only(self.recipe.parameters)
         self.posterior: Posterior | None = None
-        self.estimating: Estimating | None = None
+        self.estimation: Estimation | None = None
         if METHODS[self.recipe.method].needs_posterior or self.recipe.optimizer in NEEDS_POSTERIOR:
             estimate, _ = POSTERIORS[self.recipe.posterior]
-            self.estimating = estimate(self.model, self.task.concept.prompts)
+            self.estimation = estimate(self.model, self.task.concept.prompts)
 
     @property
     def model(self) -> Model:
@@ -77,13 +77,13 @@ class Run:
 
     @property
     def target(self) -> float:
-        """The forget rate to arrive at, as the judge would count it."""
+        """The target forget rate as the judge would count it, its false alarms included."""
         rates = self.task.judge.error_rates
         return rates.counted(self.recipe.target) if rates else self.recipe.target
 
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
-        """Count the time spent inside towards a phase."""
+        """Add the time spent inside a `with` block to a phase's seconds."""
         started = time.monotonic()
         try:
             yield
@@ -91,7 +91,7 @@ class Run:
             self.seconds[phase] = self.seconds.get(phase, 0.0) + time.monotonic() - started
 
     def keep_preview(self, drawn: Samples, step: int) -> Preview:
-        """Keep what was drawn from the grid's seeds as the preview of a step, in place of an earlier one of that step."""
+        """Keep samples of the grid's seeds as the preview of a step, replacing an earlier preview of the same step."""
         preview = self.replay.preview(drawn, step)
         if self.previews[-1].step == step:
             self.previews.pop()

@@ -1,4 +1,4 @@
-"""Seeded, batched, interruptible sampling with DPM-Solver++ (Lu et al. 2022), a few network evaluations an image."""
+"""Seeded, batched, interruptible sampling with DPM-Solver++ (Lu et al. 2022), with a few network evaluations per image."""
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -13,19 +13,19 @@ from vdu.models import Condition, Model
 
 Value = TypeVar("Value")
 
-ALGORITHMS = {"ode": "dpmsolver++", "sde": "sde-dpmsolver++"}  # sampler -> what diffusers calls it
-# Images a forward pass, and numbers of their states: a pass takes a quarter of a second on two cores, and full-size models
-# of 512×512 pixels draw eight at a time.
+ALGORITHMS = {"ode": "dpmsolver++", "sde": "sde-dpmsolver++"}  # sampler -> its name in diffusers
+# Most images per forward pass, and most numbers in their states: such a pass of a small model takes a quarter of a second on
+# two cores, and full-size models of 512×512 pixels draw eight images at a time.
 BATCH, BATCH_NUMBERS = 125, 131_072
 
 
-CROWDING = 0.3  # of the timesteps in the middle, in [0, 1): 0 spaces them evenly
+CROWDING = 0.3  # how much denser timesteps lie around T / 2, in [0, 1); 0 spaces them evenly
 
 
 def timestep_grid(steps: int, timesteps: int) -> list[int]:
-    """Where a sampler of `steps` network evaluations calls the network, from T - 1 down: densest around T / 2.
+    """The `steps` timesteps at which a sampler evaluates the network, from T - 1 down, densest around T / 2.
 
-    There an image takes its class and its shape, and a coarse step leaves it between two of them.
+    Around T / 2 an image takes its class and its shape; a coarse step there leaves it between two classes.
     """
     places = torch.arange(steps, dtype=torch.float64) / steps
     crowded = places + CROWDING * torch.sin(2 * math.pi * places) / (2 * math.pi)
@@ -33,25 +33,25 @@ def timestep_grid(steps: int, timesteps: int) -> list[int]:
 
 
 def fresh_noise(generators: list[torch.Generator], shape: tuple[int, int, int]) -> Tensor:
-    """Standard normal noise (n, c, h, w), one generator an image, so that image k does not depend on how many there are."""
+    """Standard normal noise (n, c, h, w), one generator per image, so that image k does not depend on n."""
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
 def image_seeds(seed: int, count: int) -> list[int]:
-    """One seed for each of `count` images; the first k are the same for any count."""
+    """`count` seeds, one per image; the first k are the same for any count."""
     return [seed * 1_000_003 + index for index in range(count)]
 
 
 @dataclass(frozen=True)
 class HowToSample:
-    """How images are drawn.
+    """The settings of the sampler.
 
     Attributes:
-        steps: network evaluations an image.
-        sampler: "ode", or "sde", which adds fresh noise at every step, from the image's own seed: errors of earlier steps are
-            partly lost in it, but below some 15 steps it leaves noise behind.
-        guidance: w of classifier-free guidance (Ho & Salimans 2022), epsilon = e(no words) + w (e(prompt) - e(no words)), for
-            models that take a prompt; 1 is none, and half the work.
+        steps: network evaluations per image (twice as many with guidance).
+        sampler: "ode" (deterministic), or "sde", which adds fresh noise from the image's own seed at every step. This noise
+            covers errors of earlier steps, but with fewer than about 15 steps some of it is left in the image.
+        guidance: w >= 1 of classifier-free guidance (Ho & Salimans 2022), epsilon = e(no prompt) + w (e(prompt) - e(no
+            prompt)), for models that take prompts; 1 is none and takes half the time.
     """
 
     steps: int = 15
@@ -69,20 +69,20 @@ def denoise(
     generators: list[torch.Generator],
     skip: int = 0,
 ) -> Iterator[Tensor]:
-    """Follow states down a grid of timesteps with DPM-Solver++, yielding them after every network evaluation.
+    """Denoise states along a grid of timesteps with DPM-Solver++, yielding them after every step.
 
     Args:
         model: the model to sample from.
         state: x_t at t = grid[skip], (n, c, h, w).
-        grid: where the network is evaluated, see `timestep_grid`; the k-th state yielded belongs to grid[skip + k + 1].
-        condition: of each state.
+        grid: timesteps of the network evaluations, see `timestep_grid`; yielded state k = 0, 1, … is at grid[skip + k + 1].
+        condition: n rows, one per state.
         how: the sampler's settings.
-        generators: one per state, for fresh noise.
-        skip: how many steps of the grid are left out.
+        generators: n, one per state, for fresh noise.
+        skip: number of steps left out at the start of the grid.
     """
     unprompted = model.conditions([None] * len(state))
     # A fresh scheduler per batch: the multistep solver remembers earlier outputs.
-    # `predict_noise` gives the noise, whatever the network predicts.
+    # `predict_noise` returns the noise, even if the network predicts v.
     scheduler = DPMSolverMultistepScheduler.from_config(
         model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler], prediction_type="epsilon"
     )
@@ -107,15 +107,15 @@ def sample(
     clean: Tensor | None = None,
     skip: int = 0,
 ) -> Generator[int, None, Tensor]:
-    """Draw one image a seed, yielding after every network evaluation how many image-steps are done.
+    """Draw one image per seed, yielding after every step how many image-steps are done, of n * `how.steps`.
 
     Args:
         model: the model to sample from.
-        seeds: one a wanted image.
+        seeds: n, one per image.
         how: the sampler's settings.
-        prompts: one a seed, for models that take them.
-        clean: states (n, c, h, w) to start from instead of pure noise: noised to where the first `skip` steps end.
-        skip: how many of the steps are left out then.
+        prompts: n, one per seed, for models that take prompts; None or "" is no prompt.
+        clean: states (n, c, h, w) to start from instead of pure noise; they are noised to the timestep after `skip` steps.
+        skip: number of steps left out at the start, with `clean`.
 
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
@@ -138,7 +138,7 @@ def sample(
 
 
 def run_to_end(generator: Generator[object, None, Value], callback: Callable[[Any], object] | None = None) -> Value:
-    """Run a generator to its end, showing what it yields to `callback`, and return its value."""
+    """Run a generator to its end, call `callback` with all that it yields, and return its value."""
     while True:
         try:
             yielded = next(generator)

@@ -1,4 +1,4 @@
-"""How far to go along the way that the steps have found: theta(scale) = mu* + scale * (theta - mu*)."""
+"""How far to go in the direction that the steps have found: theta(scale) = mu* + scale * (theta - mu*)."""
 
 from collections.abc import Generator
 from typing import NamedTuple
@@ -13,12 +13,12 @@ from vdu.samples import Samples
 
 
 class Search(NamedTuple):
-    """Where to look for a scale, by whether the model takes prompts: guidance makes the way from enough to too much short.
+    """Where to look for a scale. With prompts, guidance leaves little room between too small and too large a scale.
 
     Attributes:
-        scales: of the change that the steps made; 1 is what they made.
-        rows: at most so many seeds of the class, and others, are drawn from again at every scale.
-        margin: times the scale found: the smallest that meets the target on some seeds does so partly by luck.
+        scales: candidates in ascending order; 1 is the change that the steps made.
+        rows: at most this many seeds of the class, and of others, are drawn again at every scale.
+        margin: factor on the scale found, since the smallest scale that meets the target on some seeds does so partly by luck.
     """
 
     scales: tuple[float, ...]
@@ -27,14 +27,14 @@ class Search(NamedTuple):
 
 
 UNPROMPTED_SEARCH = Search((0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6), (128, 64), 1.0)
-PROMPTED_SEARCH = Search((0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.45), (96, 32), 1.1)  # guidance doubles what an image costs
+PROMPTED_SEARCH = Search((0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.45), (96, 32), 1.1)  # guidance doubles the cost of an image
 SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # tried when even the smallest scale damages too many kept images
-# Tried when the largest is not enough and no step was taken on the way, so that its length is no more than a guess.
+# Tried for a one-step solution whose largest scale above is not enough: the length of such a solution is only a guess.
 LARGE_SCALES = (2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 
 
 class Found(NamedTuple):
-    """A scale, whether it meets the target, and what the model draws there."""
+    """A scale, whether it meets the target, and the samples of the model there."""
 
     scale: float
     met: bool
@@ -42,32 +42,31 @@ class Found(NamedTuple):
 
 
 def search_of(model: Model) -> Search:
-    """Where to look for a model's scale."""
+    """The search that fits a model."""
     return PROMPTED_SEARCH if model.takes_prompts else UNPROMPTED_SEARCH
 
 
 def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]:
-    """Find the scale, and show what is drawn there; returns the reason to report.
+    """Find the scale, set the model's weights to it and yield its preview; returns the reason to report.
 
-    Along the line forgetting and damage grow together. The smallest scale is taken whose forget rate meets the target; where
-    that would damage more of the kept images than the recipe allows, the largest that does not. Where every scale damages too
-    many, the model stays as it was. A scale that meets the target gets a margin, where the damage allows it. A solution in
-    one step is looked for further along the line both ways, since no step was taken on it that would say how long it should
-    be.
+    Along the line, forgetting and damage grow together. The result is the smallest scale whose forget rate meets the target;
+    if that scale damages more kept images than the recipe allows, it is the largest scale that does not. If every scale
+    damages too many, the model stays as it was. A scale that meets the target gets a margin if the damage allows it. For a
+    one-step solution, smaller and larger scales are tried too, since its length is only a guess.
     """
     search, guessed = search_of(run.model), run.recipe.optimizer == "one-step"
     tried = run.replay.rows(*search.rows)
-    found = yield from furthest(run, frozen, tried, search.scales)
+    found = yield from bisect_scale(run, frozen, tried, search.scales)
     smallest_is_enough = found is not None and found.met and found.scale == search.scales[0]
     largest_is_too_little = found is not None and not found.met and found.scale == search.scales[-1]
     if found is None or (guessed and smallest_is_enough):
-        smaller = yield from furthest(run, frozen, tried, SMALL_SCALES)
+        smaller = yield from bisect_scale(run, frozen, tried, SMALL_SCALES)
         if smaller and (smaller.met or not found):
             found = smaller
     elif guessed and largest_is_too_little:
-        found = (yield from furthest(run, frozen, tried, LARGE_SCALES)) or found
-    found = found or Found(0.0, False, run.replay.of(tried))
-    run.scale, grid = found.scale, found.drawn.at(torch.isin(tried, run.replay.grid))  # the grid is among what was tried
+        found = (yield from bisect_scale(run, frozen, tried, LARGE_SCALES)) or found
+    found = found or Found(0.0, False, run.replay.samples.at(tried))
+    run.scale, grid = found.scale, found.drawn.at(torch.isin(tried, run.replay.grid))  # the grid is part of the tried rows
     margin = search.margin if found.met else 1.0
     if margin > 1:
         wide, wider = run.model.clone(), round(run.scale * margin, 3)
@@ -80,11 +79,11 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     return REACHED if reason == SPENT and found.met else reason
 
 
-def furthest(run: Run, frozen: Model, tried: Tensor, scales: tuple[float, ...]) -> Generator[Event, None, Found | None]:
-    """Bisect for the scale that `rescale` wants; None where every scale damages too much.
+def bisect_scale(run: Run, frozen: Model, tried: Tensor, scales: tuple[float, ...]) -> Generator[Event, None, Found | None]:
+    """Bisect for the scale that `rescale` describes; None if every scale damages too much.
 
-    Both estimates come from some dozens of seeds and need not grow at every step of the way, so bisection may miss a smaller
-    scale that would have done. What it returns was drawn and judged itself, and holds what `rescale` promises.
+    Both estimates come from some dozens of seeds and need not grow monotonically, so bisection may miss a smaller scale that
+    would do. The scale that it returns was itself drawn and judged, and keeps both of the recipe's limits if any does.
     """
     recipe, replay, trial = run.recipe, run.replay, run.model.clone()
     found, low, high = None, 0, len(scales) - 1
@@ -105,7 +104,7 @@ def furthest(run: Run, frozen: Model, tried: Tensor, scales: tuple[float, ...]) 
 
 @torch.no_grad()
 def set_weights_between(model: Model, start: Model, end: Model, scale: float) -> None:
-    """Set a model's weights to start + scale * (end - start); it may be one of the two itself."""
+    """Set a model's weights to start + scale * (end - start); the model may be one of the two itself."""
     for weight, first, last in zip(*(part.unet.parameters() for part in (model, start, end)), strict=True):
-        if weight.requires_grad:  # the others are shared, also with models of other runs, and never changed
+        if weight.requires_grad:  # fixed weights are shared, even with models of other runs, and must not change
             weight.copy_(torch.lerp(first, last, scale))

@@ -1,4 +1,4 @@
-"""The two ways to change the weights: many steps, or one solution of the linearised loss."""
+"""The two ways to change the weights: many optimizer steps, or one solution of the linearised loss."""
 
 import math
 from collections.abc import Generator, Mapping
@@ -17,12 +17,12 @@ from vdu.samples import Samples
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 PATIENCE = 2  # previews in a row that must meet the target
-AVERAGING = 0.97  # of the running average of the weights: it looks back about thirty steps
-RECOVERABLE = 2  # times the damage allowed: as much may be on the way, since a smaller scale takes it back
+AVERAGING = 0.97  # decay of the running average of the weights, which spans about thirty steps
+RECOVERABLE = 2  # factor on the damage allowed: previews may show this much, since a smaller scale undoes it
 
 
 class Learning:
-    """A method at work on a stream of batches: what it prepared, the loss of a batch, and its mask.
+    """A method at work on a stream of batches: its prepared state, its loss and its mask.
 
     Args:
         run: the run; learner: the model being changed; frozen: the model as it was.
@@ -32,10 +32,10 @@ class Learning:
         self.method, self.state = METHODS[run.recipe.method], None
         stream = BatchStream(run.task, run.replay, learner, frozen, run.posterior)
         self.batches = iter(stream)
-        run.images_seen = stream.seen(self.method)
+        run.images_seen = stream.count_images(self.method)
 
     def prepare(self) -> Generator[Event, None, None]:
-        """Let the method look at batches before the first step."""
+        """Run the method's `prepare`, if it has one, and keep its state."""
         if self.method.prepare:
             self.state = yield from self.method.prepare(self.batches)
 
@@ -57,11 +57,11 @@ class Learning:
 
 
 def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
-    """Take steps until a stop rule speaks, or all are taken; returns the reason.
+    """Take steps until a stop rule applies or all are taken; returns the reason.
 
-    Once the previews have met the target, or the steps are nearly spent, the run settles: the step size falls to nothing
-    over the last steps, in which stability heals what it can. `run.model` is a running average of the weights that take the
-    steps: single steps are noisy, and the noise is what damages the kept classes first.
+    Once the previews have met the target, or few steps are left, the run settles: the step size falls to zero, and stability
+    repairs what it can. `run.model` is a running average of the weights that the optimizer moves, because single steps are
+    noisy and the noise damages the kept classes first.
     """
     recipe, learner = run.recipe, run.model.clone()
     learning, named = Learning(run, learner, frozen), learner.trained
@@ -81,7 +81,7 @@ def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
         taken = StepTaken(step, *(term.item() for term in terms))
         run.steps.append(taken)
         if not math.isfinite(taken.loss):
-            return BROKEN  # before the broken weights reach the average, which is what is kept
+            return BROKEN  # before the broken weights reach the average, which is the result
         with torch.no_grad():
             torch._foreach_lerp_(average, list(named.values()), 1 - AVERAGING)
         yield taken
@@ -100,9 +100,9 @@ def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
 
 
 def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
-    """Minimise the loss linearised at mu*: no path, one averaged gradient; returns the reason.
+    """Minimise the loss linearised at mu*, with one averaged gradient; returns the reason.
 
-    With the plasticity inducer's gradient g at mu*, setting the gradient of the linearised loss to zero gives
+    With the plasticity inducer's gradient g at mu*, setting the linearised loss's gradient to zero gives
     theta = mu* + P (1 - gamma) / gamma * sigma*^2 * g, with P parameters because the regularizer is a mean over them. For any
     method this is mu* - P / gamma * sigma*^2 * (gradient of its loss at mu*): one step of natural gradient.
     """
@@ -132,5 +132,5 @@ def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
 
 
 def draw_grid(run: Run) -> Generator[Event, None, Samples]:
-    """What the model draws from the grid's seeds by now."""
+    """Samples of the current model from the grid's seeds."""
     return (yield from run.replay.draw_again("preview", run.model, run.replay.grid))

@@ -1,4 +1,4 @@
-"""A task: the model, the concept to forget, the pictures of it, the judge and the reference that a recipe names."""
+"""A task: what a recipe names, opened: the model, the concept to forget, its pictures, the judge and the reference."""
 
 import json
 from contextlib import suppress
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
-from vdu.catalog import CATALOG, JUDGED, TRAIN_FIRST, Entry, entry_of
+from vdu.catalog import CATALOG, TRAIN_FIRST, WITH_JUDGE, Entry, entry_of
 from vdu.concepts.base import Concept, ConceptRequest, history
 from vdu.concepts.pictures import PictureConcept
 from vdu.concepts.prompt import KEEP, PromptConcept
@@ -36,20 +36,20 @@ from vdu.models import (
 from vdu.recipe import Recipe, resolve
 from vdu.samples import Samples
 
-PICTURES = "pictures"  # the judge that is fitted on a user's pictures
+PICTURES = "pictures"  # names the judge that is fitted on a user's pictures
 
 
 @dataclass
 class Task:
-    """Everything a run works on.
+    """Everything that a run works on.
 
     Attributes:
-        recipe: with every open field filled.
-        model: a private copy; its weights are shared until `train_only` gives it those that change.
-        concept: what is to be forgotten.
-        judge: who sees it.
+        recipe: the recipe, with every open field filled.
+        model: a private copy; it shares its weights with other copies until `train_only` copies the ones that change.
+        concept: the concept to forget.
+        judge: decides what an image shows.
         reference: real pictures to measure against.
-        source: where real pictures of the concept come from.
+        source: the source of real pictures of the concept.
     """
 
     recipe: Recipe
@@ -61,29 +61,29 @@ class Task:
     _forget_set: list[ForgetSet | None] = field(default_factory=list, repr=False)
 
     def forget_set(self) -> ForgetSet | None:
-        """The real pictures of the concept, read once; None for none.
+        """The real pictures of the concept, read once; None if there are none.
 
         Raises:
-            UserError: if a user's pictures are not to be had.
+            UserError: if a user's pictures cannot be read or fetched.
         """
         if not self._forget_set:
             self._forget_set.append(self.source.forget_set(self.concept))
         return self._forget_set[0]
 
     def measure(self, samples: Samples, before: Samples | None = None) -> Figures:
-        """All figures of the model that drew the samples; with what it drew before it was changed, also how far it moved."""
+        """All figures of the model that drew `samples`; with the untouched model's samples `before`, also how far it moved."""
         return measure(Evidence(samples, self.concept, self.reference, self.judge.error_rates, before))
 
 
 def open_task(recipe: Recipe, start: str = "") -> Task:
-    """Open what a recipe names.
+    """Open everything that a recipe names.
 
     Args:
-        recipe: fields that are open are filled.
-        start: folder of a model that an earlier run left, to go on from there in place of the recipe's model.
+        recipe: its open fields are filled.
+        start: folder of a model that an earlier run left, to continue from instead of the recipe's model; "" for none.
 
     Raises:
-        UserError: if there is no such model, nothing can judge it, or the request makes no sense for it.
+        UserError: if there is no such model, no judge fits it, or the request does not fit it.
     """
     recipe = resolve(recipe, kind_of(recipe.model))
     name = start or recipe.model
@@ -95,22 +95,22 @@ Parts = tuple[Concept, Judge, Reference, PictureSource]
 
 
 def choose_judge(name: str, model: Model, folder: Path, entry: Entry | None, request: ConceptRequest) -> Parts:
-    """Who judges a model, and with it what the request means.
+    """The judge of a model, and with it the meaning of the request.
 
-    A model of the catalog has its own judge; so has any other whose images have the shape of one there. The request overrides
-    that when it names a judge or pictures (text-to-image), or the judge `PICTURES` or pictures of a class that the catalog
-    lacks (unconditional).
+    A model of the catalog has its own judge. A model whose images have the shape of a catalog model's gets that model's judge.
+    The request overrides this if it names a judge or pictures (text-to-image), or the judge `PICTURES` or pictures of a class
+    that the catalog lacks (unconditional).
 
     Raises:
-        UserError: if nothing can judge the model, or the request makes no sense for it.
+        UserError: if no judge fits the model, or the request does not fit it.
     """
     own, fit = bool(request.judge or request.pictures), request.judge == PICTURES
     if model.takes_prompts and fit:
-        raise UserError(f"'{name}' takes words, and is judged by them; leave --judge {PICTURES} out.")
+        raise UserError(f"'{name}' takes prompts, so its judge is not fitted on pictures; leave --judge {PICTURES} out.")
     shipped = not fit and not (own and model.takes_prompts)
     if entry and shipped:
         return shipped_parts(entry, folder, request)
-    for like in JUDGED if shipped else ():
+    for like in WITH_JUDGE if shipped else ():
         fits = (like.shape, like.takes_prompts) == (model.image_shape, model.takes_prompts)
         if fits and not (own and not knows(like, request.forget)):
             return shipped_parts(like, folder, request)
@@ -118,17 +118,17 @@ def choose_judge(name: str, model: Model, folder: Path, entry: Entry | None, req
 
 
 def shipped_parts(entry: Entry, folder: Path, request: ConceptRequest) -> Parts:
-    """The judge of a catalog entry.
+    """Concept, judge, reference and pictures for a model that a catalog entry's judge fits.
 
     Raises:
-        UserError: for prompts to keep, or a judge of prompts, where the model takes none.
+        UserError: if the request names prompts to keep or a judge, and the model takes no prompts.
     """
     if not entry.takes_prompts and request.keep:
-        raise UserError(f"{entry.name} draws without words; there are no prompts to keep.")
+        raise UserError(f"{entry.name} takes no prompts, so there are no prompts to keep.")
     if not entry.takes_prompts and request.judge:
         raise UserError(
-            f"{entry.name} draws without words, and its own judge is the one that fits; leave the judge out, or let "
-            f"one be fitted on your pictures (judge {PICTURES})."
+            f"{entry.name} takes no prompts and has its own judge; leave the judge out, or give pictures to fit one on "
+            f"(judge {PICTURES})."
         )
     concept = entry.concept(request.forget, request.keep)
     if folder != entry.folder:
@@ -139,12 +139,12 @@ def shipped_parts(entry: Entry, folder: Path, request: ConceptRequest) -> Parts:
 
 @lru_cache
 def reference_of(entry: Entry) -> Reference:
-    """Statistics of the real pictures that ship with an entry, loaded once."""
+    """The shipped statistics of an entry's real pictures, loaded once."""
     return Reference(entry.folder, lambda name: entry.judge.judge(entry.pictures.examples(name))[1])
 
 
 def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:
-    """A judge for a user's own prompt: CLIP, or NudeNet, which looks for nothing else and so for nothing forgotten before."""
+    """Concept and judge for a user's own prompt: CLIP, or NudeNet, which cannot see what earlier runs forgot."""
     nudity = request.judge == NUDENET
     concept = PromptConcept.of(name, request, () if nudity else history(folder)["forgotten"], names_kept=not nudity)
     judge = NudeNetJudge(concept.classes) if nudity else ClipJudge(request.judge or CLIP, concept.classes, concept.judge_texts)
@@ -152,7 +152,7 @@ def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest)
 
 
 def picture_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:
-    """A judge fitted on a user's pictures."""
+    """Concept and judge for a user's pictures; the judge is fitted on them."""
     concept = PictureConcept.of(name, request, backbone().classes)
     keep = request.keep[0] if request.keep else ""
     judge = FittedJudge(name, concept.axes, model.image_shape, request.pictures, keep)
@@ -160,7 +160,7 @@ def picture_parts(name: str, model: Model, folder: Path, request: ConceptRequest
 
 
 def known_history(folder: Path, concept: Concept) -> tuple[str, ...]:
-    """Display names of what earlier runs made a model forget, as far as the concept's model knows them."""
+    """Display names of what earlier runs made a model forget; names that the concept's model does not know are left out."""
     known = []
     for name in history(folder)["forgotten"]:
         with suppress(UserError):
@@ -169,17 +169,16 @@ def known_history(folder: Path, concept: Concept) -> tuple[str, ...]:
 
 
 def knows(entry: Entry, forget: str) -> bool:
-    """Whether `forget` means something to an entry."""
+    """Whether an entry knows the class or classes that `forget` names."""
     with suppress(UserError):
         return bool(entry.concept(forget).meanings(forget))
     return False
 
 
 def kind_of(name: str) -> str:
-    """Which of the kinds that have defaults a catalog name, a folder or a hub id means.
+    """The kind of a model, one of `models.KINDS`, by catalog name, folder or hub id.
 
-    Of a hub id that is not listed the configuration is fetched, some kilobytes; where it is not to be had, the model is taken
-    for full-size.
+    For a hub id that is not listed, the configuration (some kilobytes) is fetched; without it, the model counts as full-size.
     """
     if entry := entry_of(name):
         return SMALL if entry.takes_prompts else UNCONDITIONAL if entry.shape[0] == 1 else PHOTOGRAPHS
@@ -192,36 +191,36 @@ def kind_of(name: str) -> str:
 
 
 def classes_of(name: str) -> tuple[str, ...]:
-    """The classes of a model.
+    """The names of a model's classes.
 
     Raises:
-        UserError: if there is no such model, or nothing is known of its classes.
+        UserError: if there is no such model, or its classes are not known.
     """
     if entry := entry_of(name):
         return entry.classes
     model, _, _ = open_model(name, "cpu")
-    if like := like_of(model):
+    if like := entry_that_judges(model):
         return like.classes
-    raise UserError(f"'{name}' has no classes that are known here; choose one of {', '.join(CATALOG)}.")
+    raise UserError(f"The classes of '{name}' are not known; choose one of {', '.join(CATALOG)}.")
 
 
-def like_of(model: Model) -> Entry | None:
-    """The entry whose judge fits a model's images: the first of that shape which takes prompts as the model does."""
+def entry_that_judges(model: Model) -> Entry | None:
+    """The first entry whose judge fits a model: same image shape, prompts or none as in the model; None if there is none."""
     wanted = (model.image_shape, model.takes_prompts)
-    return next((entry for entry in JUDGED if (entry.shape, entry.takes_prompts) == wanted), None)
+    return next((entry for entry in WITH_JUDGE if (entry.shape, entry.takes_prompts) == wanted), None)
 
 
 def sample_prompts(name: str, model: Model) -> tuple[str | None, ...]:
-    """Prompts that together show what a model draws; (None,) for a model without prompts."""
+    """Prompts that together cover what a model draws; (None,) for a model without prompts."""
     if not model.takes_prompts:
         return (None,)
-    if entry := entry_of(name) or like_of(model):
+    if entry := entry_of(name) or entry_that_judges(model):
         return entry.concept(entry.classes[0]).prompts
     return ("anything", *KEEP)
 
 
 def shape_of(name: str) -> tuple[int, int, int] | None:
-    """(c, h, w) of a model's images, by a catalog name or the folder of a model without prompts; else None."""
+    """(c, h, w) of the images of a catalog model, or of a model without prompts in a folder; else None."""
     if entry := entry_of(name):
         return entry.shape
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
@@ -234,20 +233,24 @@ def shape_of(name: str) -> tuple[int, int, int] | None:
 
 
 def model_folder(name: str) -> Path:
-    """The diffusers folder that a path means: itself, or the unlearned model in what `unlearn --out` left."""
+    """The diffusers folder at a path: the path itself, or its `unlearned/` if `unlearn --out` wrote it.
+
+    Raises:
+        UserError: for ~NAME of a user who does not exist.
+    """
     try:
         folder = Path(name).expanduser()
-    except RuntimeError as error:  # ~ of somebody who is not here
+    except RuntimeError as error:  # ~NAME of an unknown user
         raise UserError(f"There is no folder '{name}'; write its path in full.") from error
     return folder / "unlearned" if (folder / "unlearned").is_dir() else folder
 
 
 def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
-    """A model by a catalog name, a local diffusers folder, a folder that `unlearn --out` left, or a hub id.
+    """Open a model by catalog name, local diffusers folder, folder that `unlearn --out` wrote, or hub id.
 
     Returns:
-        a private copy, which shares all weights until `train_only` gives it those that change; its folder; and its entry in
-        the catalog, if it has one.
+        a private copy of the model, which shares all weights until `train_only` copies the ones that change; its folder; and
+        its catalog entry, or None.
 
     Raises:
         UserError: if there is no such model.
@@ -255,7 +258,7 @@ def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
     if name in CATALOG:
         return cached_model(CATALOG[name].folder, device), CATALOG[name].folder, CATALOG[name]
     if name in TRAIN_FIRST:
-        raise UserError(f"'{name}' is not in the box; train it first, on a GPU: {TRAIN_FIRST[name]}")
+        raise UserError(f"'{name}' does not ship with its weights; train it first, on a GPU: {TRAIN_FIRST[name]}")
     folder = model_folder(name)
     if not folder.is_dir():
         if not hub.is_id(name):
@@ -263,12 +266,12 @@ def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
         folder = hub.fetch(name, WEIGHT_FILES)
     try:
         return cached_model(folder, device), folder, None
-    except UserError as error:  # said of the name that was given, not of a place in the hub's cache
+    except UserError as error:  # name the model as the user did, not by its folder in the hub's cache
         raise UserError(str(error).replace(str(folder.resolve()), name)) from error
 
 
 def cached_model(folder: Path, device: str) -> Model:
-    """A copy of the model in a folder, which is read again only if its weights have changed."""
+    """A copy of the model in a folder; the folder is read again only if its weights have changed."""
     weights = part_of(folder, "unet") / WEIGHTS
     return _pristine(folder.resolve(), device, weights.stat().st_mtime if weights.is_file() else 0.0).clone()
 

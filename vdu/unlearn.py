@@ -1,11 +1,11 @@
-"""`unlearn(run)` is a generator of events, and the run that it fills can be reported at any time.
+"""`unlearn(run)` is a generator of events that fills a run; the run can be reported at any time.
 
     run = Run(Recipe(forget="3"))
     for event in unlearn(run):
         ...
 
-Seeds that are shown and steered by never meet seeds that are measured with, so the figures come from images the run has
-not looked at.
+The seeds of previews and steering are disjoint from the seeds of measurement, so the figures come from images that the run
+has never used.
 """
 
 from collections.abc import Generator
@@ -18,14 +18,14 @@ from vdu.sampling import image_seeds
 from vdu.scale import rescale
 from vdu.steps import one_step, take_steps
 
-UPDATES = {"one-step": one_step}  # optimizers that take no steps; the others do
+UPDATES = {"one-step": one_step}  # optimizers that do not use `take_steps`
 
 
 def unlearn(run: Run) -> Generator[Event, None, None]:
     """Carry out a run: replay, measure, unlearn with previews, measure again.
 
-    It may be closed at any yield; a yield comes at least every second on two cores. What `run` holds then is whole, and its
-    reason is "stopped by the user".
+    It may be closed at any yield, and yields at least once per second on two cores. The run is then consistent and its reason
+    is "stopped by the user".
     """
     task, recipe = run.task, run.recipe
     frozen, seeds, how = run.model.clone(), image_seeds(recipe.seed, recipe.samples), recipe.how
@@ -33,28 +33,28 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     with run.timed("replay"):
         yield from task.judge.fit(frozen, how)
         if recipe.forget_source == "real":
-            task.forget_set()  # pictures that cannot be had are refused before anything is drawn
+            task.forget_set()  # unusable pictures are refused before anything is drawn
         run.replay = yield from draw_replay(recipe, task.concept, task.judge, frozen)
-        run.previews.append(run.replay.preview(run.replay.of(run.replay.grid), step=0))
+        run.previews.append(run.replay.preview(run.replay.samples.at(run.replay.grid), step=0))
     yield run.previews[-1]
     with run.timed("sample"):
         run.before = yield from draw_pristine("before", frozen, task.judge, seeds, how, specs)
-    yield measured(run, "before")
-    if run.estimating:
+    yield measure(run, "before")
+    if run.estimation:
         with run.timed("posterior"):
-            run.posterior = (yield from run.estimating).to(run.model.device)
+            run.posterior = (yield from run.estimation).to(run.model.device)
     with run.timed("unlearn"):
         reason = yield from UPDATES.get(recipe.optimizer, take_steps)(run, frozen)
         reason = yield from rescale(run, frozen, reason)
     with run.timed("sample"):
         run.after = yield from draw("after", run.model, task.judge, seeds, how, specs)
-    yield measured(run, "after")
+    yield measure(run, "after")
     run.reason = reason
     yield Finished(reason)
 
 
-def measured(run: Run, side: str) -> Measured:
-    """Put figures to the samples of a side."""
+def measure(run: Run, side: str) -> Measured:
+    """Compute the figures of one side, "before" or "after", and keep them in the run."""
     with run.timed("evaluate"):
         before = run.before if side == "after" else None
         run.figures[side] = run.task.measure(getattr(run, side), before)

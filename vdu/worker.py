@@ -1,8 +1,8 @@
 """The one thread in which a server computes.
 
-OpenMP gives every thread that computes a team of its own. As soon as all teams together have more threads than the machine has
-cores, GNU's OpenMP stops waiting actively, and every parallel region then pays for waking its team: on two cores a run takes
-half as long again. A server answers from many threads, so what computes is handed to this one.
+OpenMP gives every computing thread a team of its own. As soon as all teams together have more threads than the machine has
+cores, GNU's OpenMP stops waiting actively, and every parallel region must wake its team: on two cores a run then takes half as
+long again. A server answers from many threads, so it hands all computing to this one.
 """
 
 import functools
@@ -19,7 +19,7 @@ END = object()
 
 
 def on_worker(function: Function) -> Function:
-    """The same function, or generator function, computing in the worker thread, in the caller's context."""
+    """Wrap a function or generator function so that it computes in the worker thread, in the caller's context."""
 
     @functools.wraps(function)
     def call(*arguments: Any, **named: Any) -> Any:

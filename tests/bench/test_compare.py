@@ -1,4 +1,4 @@
-"""Methods side by side: the same seeds, a report per line, and going on where it stopped."""
+"""Methods side by side: the same seeds, one report per line, and resuming an interrupted comparison."""
 
 import csv
 import json
@@ -91,5 +91,5 @@ def test_without_matplotlib_it_says_so_before_anything_is_computed(tmp_path, cap
     monkeypatch.delattr("vdu.charts", raising=False)
     command = ["compare", "--model", "mnist-ddpm", "--forget", "3", "--methods", "vdu-f", "--out", str(tmp_path / "new")]
     assert main(command) == 2
-    assert capsys.readouterr().err == "vdu: Drawing needs matplotlib; install it with: pip install matplotlib\n"
+    assert capsys.readouterr().err == "vdu: Plots need matplotlib; install it with: pip install matplotlib\n"
     assert not list(tmp_path.iterdir())

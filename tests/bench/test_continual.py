@@ -1,4 +1,4 @@
-"""One request after another, and all at once: the table that tells what they leave of the model."""
+"""One request after another, and all at once: the table of their figures."""
 
 import json
 
@@ -26,9 +26,9 @@ def test_each_request_goes_on_from_the_last_and_is_measured_against_the_first(tm
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--forget", "3"], "two at least"),
+        (["--forget", "3"], "at least two"),
         (["--forget", "3, 8", "cat"], "no class 'cat'"),
-        (["--model", "tiny-sd", "--forget", "red", "bag"], "without words"),
+        (["--model", "tiny-sd", "--forget", "red", "bag"], "takes no prompts"),
     ],
 )
 def test_what_cannot_be_measured_so_is_one_sentence(flags, message, tmp_path, capsys):

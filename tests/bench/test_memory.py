@@ -1,4 +1,4 @@
-"""What steps cost: seconds and memory of the real loop, by batch size."""
+"""Time and memory of steps in the real loop, by batch size."""
 
 import json
 
@@ -23,7 +23,7 @@ def test_what_steps_cost_is_measured_on_the_real_loop(tmp_path, capsys):
     assert main(["bench", "memory", *given]) == 0
     rows = json.loads((tmp_path / "memory.json").read_text())
     assert [row["batch_size"] for row in rows] == [1, 2]
-    assert capsys.readouterr().out.count("s a step, peak") == 2
+    assert capsys.readouterr().out.count("s per step, peak") == 2
     for row in rows:
         assert 0 < row["trained"] < row["parameters"]
         assert row["seconds_a_step"] > 0

@@ -1,4 +1,4 @@
-"""The quality table: what it says of rows, and that it goes on where it was cut short."""
+"""The quality table: its lines, and resuming an interrupted table."""
 
 import json
 

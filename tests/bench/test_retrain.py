@@ -1,4 +1,4 @@
-"""Models retrained without a digit, and how far unlearned ones are from them."""
+"""Models retrained without a digit, and the distance of unlearned models from them."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ SHIPPED = ASSETS / "mnist-ddpm"
 
 @pytest.fixture
 def idx(tmp_path):
-    """The shipped forget images as MNIST's own files."""
+    """The shipped forget images in the file format of MNIST."""
     entry, folder = CATALOG["mnist-ddpm"], tmp_path / "idx"
     folder.mkdir()
     images = [entry.pictures.examples(name).numpy() for name in entry.classes]

@@ -1,4 +1,4 @@
-"""Garments in colours: which prompts are sampled for a class of one axis or of both, and what they must show."""
+"""Garments in colours: the prompts for a class of one axis or of both, and what their images must show."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ ENTRY = CATALOG["tiny-sd"]
 
 
 def forget_set(name):
-    """The pictures that ship of what a name means."""
+    """The shipped pictures of what a name means."""
     return ENTRY.pictures.forget_set(ENTRY.concept(name))
 
 

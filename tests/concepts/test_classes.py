@@ -48,7 +48,7 @@ def test_no_image_of_a_plan_has_a_prompt():
     assert digit("3").captions(4) is None
 
 
-@pytest.mark.parametrize(("forget", "message"), [("cat", "no class 'cat'; it knows 0, 1"), ("0123456789", "no class"),
+@pytest.mark.parametrize(("forget", "message"), [("cat", "no class 'cat'; its classes are 0, 1"), ("0123456789", "no class"),
                                                  (",".join("0123456789"), "every digit forgotten")])  # fmt: skip
 def test_what_is_no_class_or_all_of_them_is_refused(forget, message):
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""A concept that only pictures show."""
+"""A concept given by pictures alone."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_the_whole_name_is_one_class_and_everything_else_is_kept():
     ("given", "message"),
     [
         (ConceptRequest("a", ("b", "c")), "keep takes one folder"),
-        (ConceptRequest(OTHERWISE), "give what to forget another name"),
+        (ConceptRequest(OTHERWISE), "give the concept another name"),
     ],
 )
 def test_what_cannot_be_told_apart_is_refused(given, message):

@@ -1,4 +1,4 @@
-"""A user's own prompt: what is forgotten of it, what is kept, and which prompts are sampled."""
+"""A user's own prompt: its words to forget, the prompts to keep, and the prompts that are sampled."""
 
 import pytest
 

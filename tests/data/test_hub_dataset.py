@@ -1,4 +1,4 @@
-"""Forget pictures from labelled data sets of the hub, without a network: what `load_dataset` would give is made here."""
+"""Forget pictures from labelled data sets on the hub, without a network: `load_dataset` is replaced."""
 
 import sys
 
@@ -40,7 +40,7 @@ def hub_has(monkeypatch):
         return asked
 
     monkeypatch.setattr(hub_dataset, "snapshot_download", lambda *_, **__: None)
-    hub_dataset.streamed.cache_clear()
+    hub_dataset.stream_pictures.cache_clear()
     return put
 
 
@@ -77,7 +77,7 @@ def test_pictures_are_seen_as_those_in_a_folder_are(hub_has, tmp_path):
     wide.save(tmp_path / "wide.png")
     hub_has([wide], [0], ["cat"])
     assert torch.equal(hub_dataset.pictures("a/b", ("cat",), SHAPE), hub_dataset.pictures(str(tmp_path), ("cat",), SHAPE))
-    assert hub_dataset.streamed("a/b", ("cat",), (1, 4, 4)).shape == (1, 1, 4, 4)
+    assert hub_dataset.stream_pictures("a/b", ("cat",), (1, 4, 4)).shape == (1, 1, 4, 4)
 
 
 def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, monkeypatch):
@@ -85,9 +85,9 @@ def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, mon
     broken = {"bytes": b"no picture", "path": None}  # is not looked at: it comes after, or is of another class
     pictures = [grey(10), grey(20), broken, grey(30), grey(40), grey(50), broken]
     hub_has(pictures, [3, 3, 0, 3, 8, 8, 3], DIGITS)
-    assert levels(hub_dataset.streamed("a/b", ("3", "8"), SHAPE)) == [10, 40, 20, 50]
+    assert levels(hub_dataset.stream_pictures("a/b", ("3", "8"), SHAPE)) == [10, 40, 20, 50]
     hub_has(pictures[:-2], [3, 3, 0, 3, 8], DIGITS)
-    assert levels(hub_dataset.streamed("a/few", ("3", "8"), SHAPE)) == [10, 40]
+    assert levels(hub_dataset.stream_pictures("a/few", ("3", "8"), SHAPE)) == [10, 40]
 
 
 def test_several_classes_are_asked_for_by_what_the_concept_knows(hub_has):
@@ -114,7 +114,7 @@ def test_what_a_data_set_does_not_have_is_said(labels, names, message, hub_has):
 def test_a_data_set_without_pictures_or_classes_is_refused(monkeypatch, hub_has):
     rows = datasets.Dataset.from_dict({"text": ["x"], "label": [0]})
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows.to_iterable_dataset())
-    with pytest.raises(UserError, match=r"no column of pictures \(Image\) beside one of their classes \(ClassLabel\)"):
+    with pytest.raises(UserError, match=r"lacks a column of pictures \(Image\) or of their classes \(ClassLabel\)"):
         hub_dataset.pictures("a/b", ("3",), SHAPE)
 
 

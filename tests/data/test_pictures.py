@@ -1,4 +1,4 @@
-"""Pictures of a user's own: what the model will see of them, and what is left out."""
+"""A user's own pictures: how the model will see them, and which files are left out."""
 
 import re
 import warnings
@@ -53,7 +53,7 @@ def test_broken_and_huge_files_are_left_out_by_name(tmp_path, monkeypatch):
         warnings.simplefilter("always")
         images = read_pictures(tmp_path, SHAPE)
     assert torch.equal(images, torch.tensor([0, 128, 0], dtype=torch.uint8).view(1, 3, 1, 1).expand(1, 3, 8, 8))
-    reasons = {"broken.png": "broken", "floats.tif": "32-bit", "huge.png": "pixels", "words.txt": "none of PNG"}
+    reasons = {"broken.png": "broken", "floats.tif": "32-bit", "huge.png": "pixels", "words.txt": "not one of PNG"}
     assert len(said) == len(reasons)
     for warning, (name, reason) in zip(said, reasons.items(), strict=True):
         assert re.search(f"'{name}' is left out: .*{reason}", str(warning.message))

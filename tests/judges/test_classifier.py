@@ -1,9 +1,9 @@
-"""The classifiers that ship: what is saved comes back, and a model's axes are judged one after another."""
+"""The shipped classifiers: they load as saved, and judge a model's axes one after another."""
 
 import pytest
 import torch
 
-from vdu.catalog import CATALOG, JUDGED
+from vdu.catalog import CATALOG, WITH_JUDGE
 from vdu.judges.classifier import Classifier
 
 
@@ -15,7 +15,7 @@ def test_a_judge_comes_back_as_it_was_saved(residual, size, channels, tmp_path):
     torch.testing.assert_close(Classifier.load(tmp_path).judge(images)[0], judge.judge(images)[0], atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("entry", JUDGED, ids=[entry.name for entry in JUDGED])
+@pytest.mark.parametrize("entry", WITH_JUDGE, ids=[entry.name for entry in WITH_JUDGE])
 def test_probabilities_sum_to_one_over_each_axis_and_follow_the_classes(entry):
     images = torch.randint(0, 256, (3, *entry.shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     probabilities, features = entry.judge.judge(images)

@@ -1,4 +1,4 @@
-"""CLIP as a judge, beside the classes of transformers."""
+"""CLIP as a judge, compared with transformers' own classes."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A judge's error rates, and what they make of a rate that it has counted: closed forms."""
+"""A judge's error rates and the correction of a counted rate, against closed forms."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""A judge fitted on pictures: its regression, its features, and how well it knows other pictures of the kind."""
+"""A judge fitted on pictures: its regression, its features, and its accuracy on other pictures of the same kind."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""NudeNet as a judge, with a detector of this test's own."""
+"""NudeNet as a judge, with a dummy detector."""
 
 import sys
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""EraseDiff: the constraint weighs just enough for the forget loss to fall."""
+"""EraseDiff: the constraint has just enough weight for the forget loss to fall."""
 
 import pytest
 import torch

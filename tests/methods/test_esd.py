@@ -1,4 +1,4 @@
-"""ESD: its target is the frozen model's negative guidance, at states that the changing model reaches itself."""
+"""ESD: its target is the frozen model's negative guidance, at states on the changing model's own path."""
 
 import pytest
 import torch
@@ -58,7 +58,5 @@ def test_esd_x_trains_what_reads_the_prompt_and_esd_u_the_rest_and_neither_sees_
 
 
 def test_a_model_without_prompts_is_refused_with_the_methods_that_fit():
-    with pytest.raises(
-        UserError, match="Method esd cannot be used with a model that draws without prompts; choose one of vdu-f"
-    ):
+    with pytest.raises(UserError, match="Method esd cannot be used with a model that takes no prompts; choose one of vdu-f"):
         Run(Recipe(method="esd"))

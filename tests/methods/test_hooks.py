@@ -1,4 +1,4 @@
-"""What a method may have beside its loss: a look at batches beforehand, a mask of the gradients, a say in x_t."""
+"""The optional hooks of a method: a look at batches beforehand, a mask of the gradients, its own choice of x_t."""
 
 from dataclasses import replace
 from itertools import islice
@@ -30,7 +30,7 @@ def start() -> dict[str, torch.Tensor]:
 
 @pytest.fixture
 def method(monkeypatch):
-    """Puts changes of NegGrad, which has no hook, in its place."""
+    """A function that replaces NegGrad, which has no hooks, by a changed copy."""
 
     def put(**hooks) -> None:
         monkeypatch.setitem(METHODS, "neggrad", replace(METHODS["neggrad"], **hooks))
@@ -39,7 +39,7 @@ def method(monkeypatch):
 
 
 def look_first(batches):
-    """Counts some batches, with progress; the state of a method."""
+    """Counts some batches, with progress; the count is the state of a method."""
     clock, seen = Clock("prepare", LOOKS), []
     for done, batch in enumerate(islice(batches, LOOKS), start=1):
         seen.append(batch.forget.t.tolist())

@@ -1,4 +1,4 @@
-"""SalUn: half of the weights stay, those that matter least for the forget images, and the target is another class."""
+"""SalUn: the half of the weights that matters least for the forget images stays, and the target is another class."""
 
 import torch
 from conftest import QUICK

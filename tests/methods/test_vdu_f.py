@@ -1,4 +1,4 @@
-"""VDU-F against closed forms: with one parameter without prompts, and with predictions that depend on the prompt alone."""
+"""VDU-F against closed forms: with one parameter without prompts, and with predictions that depend only on the prompt."""
 
 from types import SimpleNamespace
 
@@ -9,7 +9,7 @@ from line import line_batch
 
 from vdu.losses import clean_image_weights
 from vdu.methods import METHODS
-from vdu.methods.vdu_f import UNNAMED_ODDS
+from vdu.methods.vdu_f import NEUTRAL_ODDS
 from vdu.models import DDPM, Condition
 
 
@@ -55,7 +55,7 @@ def test_reach_goes_beyond_bayes_on_forget_images_alone():
 
 
 class Prompted(torch.nn.Module):
-    """Predicts a number that depends on the prompt alone, plus theta."""
+    """Predicts a number that depends only on the prompt, plus theta."""
 
     def __init__(self):
         super().__init__()
@@ -88,7 +88,7 @@ def test_without_its_word_a_prompt_means_the_rest():
     batch.forget.caption, batch.forget.condition = told(word), told(word)
     neutral = share * word + (1 - share) * rest
     batch.forget.neutral = told(neutral)
-    batch.forget.named, batch.forget.replaced = torch.tensor([True, True, True]), torch.tensor([False, True, False])
+    batch.forget.captioned, batch.forget.from_neutral = torch.tensor([True, True, True]), torch.tensor([False, True, False])
     batch.replay.condition = told(2.0)
     batch.reach, batch.window, batch.weight = share / (1 - share), (0, 500), torch.ones(3)
     loss = METHODS["vdu-f"].loss(batch, None).loss
@@ -97,8 +97,8 @@ def test_without_its_word_a_prompt_means_the_rest():
     expected = 0.75 / 3 * (weights[0] * (word - rest) ** 2 + weights[1] * (word - neutral) ** 2)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     # Asked without the word, the odds are larger.
-    batch.forget.named[0], batch.forget.condition["word"][0] = False, neutral
+    batch.forget.captioned[0], batch.forget.condition["word"][0] = False, neutral
     loss = METHODS["vdu-f"].loss(batch, None).loss
-    unnamed = UNNAMED_ODDS * batch.reach * (neutral - word)
+    unnamed = NEUTRAL_ODDS * batch.reach * (neutral - word)
     expected = 0.75 / 3 * (weights[0] * unnamed**2 + weights[1] * (word - neutral) ** 2)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -21,7 +21,7 @@ def normal(count: int, seed: int, shift: float = 0.0) -> torch.Tensor:
 
 
 class Given(Evidence):
-    """Evidence whose two clouds are given."""
+    """Evidence with two given clouds."""
 
     def __init__(self, samples, real):
         object.__setattr__(self, "reference", SimpleNamespace(statistics={"a": None}))

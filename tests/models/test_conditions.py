@@ -1,4 +1,4 @@
-"""Conditions: rows of several tensors that belong together, or of none."""
+"""Conditions: rows of several tensors that belong together, or of no tensors."""
 
 import pytest
 import torch
@@ -7,13 +7,13 @@ from vdu.models import NO_CONDITION, Condition
 
 
 def numbered(first, count=3):
-    """Rows that can be told apart: (count, 2, 2), and (count,)."""
+    """Distinguishable rows: (count, 2, 2), and (count,)."""
     rows = torch.arange(first, first + count, dtype=torch.float32)
     return Condition({"tokens": rows.view(-1, 1, 1).expand(-1, 2, 2).clone(), "pooled": rows})
 
 
 def pooled(condition):
-    """The numbers of the rows, having checked that both tensors have the same."""
+    """The numbers of the rows; checks that both tensors have the same."""
     assert torch.equal(condition["tokens"][:, 1, 1], condition["pooled"])
     return condition["pooled"].tolist()
 

@@ -1,4 +1,4 @@
-"""The hub: where the files of a model lie, what is fetched, what is refused, and how a model is published."""
+"""The hub: the files of a model, what is fetched and refused, and how a model is published."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ LISTED = next(iter(hub.LISTED))
 
 @pytest.fixture
 def repository(tmp_path, monkeypatch):
-    """The folder that every name on the hub stands for; the patterns that were asked for are in `asked`."""
+    """The folder that every name on the hub stands for; `asked` has the requested patterns."""
     folder = tmp_path / "snapshot"
 
     def fetch(name, allow_patterns):
@@ -109,11 +109,11 @@ def test_pickles_are_refused_with_what_to_do(at_root, repository, capsys):
 @pytest.mark.parametrize(
     ("changes", "timesteps", "message"),
     [
-        ({"num_class_embeds": 10}, 1000, "must be told a class"),
-        ({"class_embed_type": "timestep"}, 1000, "must be told a class"),
-        ({"out_channels": 6}, 1000, "takes 3 channels and gives 6"),
-        ({"sample_size": None}, 1000, "does not say of what size"),
-        ({}, 400, "has 400 timesteps; what can be unlearned has 1,000"),
+        ({"num_class_embeds": 10}, 1000, "needs a class label"),
+        ({"class_embed_type": "timestep"}, 1000, "needs a class label"),
+        ({"out_channels": 6}, 1000, "takes 3 channels and predicts 6"),
+        ({"sample_size": None}, 1000, "does not state the size"),
+        ({}, 400, "has 400 timesteps; only models with 1,000 can be unlearned"),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_reason(changes, timesteps, message, repository):
@@ -125,7 +125,7 @@ def test_what_cannot_work_is_refused_by_its_reason(changes, timesteps, message, 
 
 def test_images_that_nothing_can_judge_are_refused(repository):
     dummy_ddpm(repository.folder, size=16)
-    with pytest.raises(UserError, match=r"\(3, 16, 16\), for which a judge has to be fitted; give pictures"):
+    with pytest.raises(UserError, match=r"shape \(3, 16, 16\); give pictures"):
         open_task(Recipe(model="somebody/model", forget="frog"))
 
 
@@ -190,7 +190,7 @@ def test_a_model_is_published_as_a_new_private_repository(tmp_path, monkeypatch)
     monkeypatch.setattr(hub, "HfApi", Hub)
     assert hub.publish(tmp_path, "you/new", "secret") == "https://hub/you/new"
     assert calls == ["secret", ("you/new", True), ("you/new", tmp_path)]
-    for name, message in (("new", "as owner/name"), ("you/taken", "may be taken"), ("you/cut", "no network")):
+    for name, message in (("new", "as owner/name"), ("you/taken", "is taken or not yours"), ("you/cut", "no network")):
         with pytest.raises(UserError, match=message):
             hub.publish(tmp_path, name, "secret")
     assert calls[-1] == ("deleted", "you/cut")  # nothing half-written stays

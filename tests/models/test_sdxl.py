@@ -1,4 +1,4 @@
-"""Stable Diffusion XL with random weights: beside plain diffusers, and through a whole run."""
+"""Stable Diffusion XL with random weights: compared with plain diffusers, and in a full run."""
 
 import json
 from dataclasses import fields, replace
@@ -29,7 +29,7 @@ PROMPTS = ["a cat", "", "a dog on a mat", None]
 
 
 def dummy_sdxl(folder, size=8, force_zeros=True, **changes):
-    """Write, by plain diffusers, the folder of one with 16×16 images and text encoders of widths 16 and 24."""
+    """Write, with plain diffusers, a model with 16×16 images and text encoders of widths 16 and 24."""
     torch.manual_seed(0)
     tokenizer, other = dummy_tokenizer(folder / "letters"), dummy_tokenizer(folder / "letters-2")
     other = CLIPTokenizer(
@@ -192,7 +192,7 @@ def test_settings_of_the_folder_survive(tmp_path):
         ({"addition_embed_type": None, "projection_class_embeddings_input_dim": None}, "no pooled embedding and image size"),
         (
             {"projection_class_embeddings_input_dim": 40},
-            "added embedding of width 40, and .* makes that 36",
+            "added embedding of width 40, and .* gives 36",
         ),
         ({"time_cond_proj_dim": 8}, "needs a guidance scale"),
         ({"in_channels": 9}, "takes 9 channels"),
@@ -217,7 +217,7 @@ def test_a_second_encoder_without_its_projection_is_refused(tmp_path):
     folder = dummy_sdxl(tmp_path)
     encoder = CLIPTextModel(CLIPTextConfig.from_pretrained(folder / "text_encoder_2"))
     encoder.save_pretrained(folder / "text_encoder_2")
-    with pytest.raises(UserError, match=r"lacks 1 of its text_encoder_2's parameters, such as text_projection\.weight"):
+    with pytest.raises(UserError, match=r"lacks 1 of the parameters of its text_encoder_2, such as text_projection\.weight"):
         load_model(folder)
 
 

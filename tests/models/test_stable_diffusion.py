@@ -1,4 +1,4 @@
-"""Stable Diffusion: large models in little memory, batches of the autoencoder, what is written."""
+"""Stable Diffusion: large models in little memory, batches of the autoencoder, saved files."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """The folder that holds one, in sd/."""
+    """A folder with a Stable Diffusion in sd/."""
     folder = tmp_path_factory.mktemp("models")
     dummy_stable_diffusion(folder / "sd")
     return folder

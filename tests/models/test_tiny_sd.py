@@ -1,4 +1,4 @@
-"""The tiny Stable Diffusion that ships: its words, its latents, and how copies of it share weights."""
+"""The shipped tiny Stable Diffusion: its words, its latents, and how copies of it share weights."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""The page where a judge is fitted: a visitor gives pictures of what to forget, and of what to keep."""
+"""The page with a fitted judge: a visitor uploads pictures to forget and pictures to keep."""
 
 import gradio as gr
 import pytest
@@ -50,5 +50,5 @@ def test_the_page_takes_pictures_of_what_to_keep(values, tmp_path):
 
 def test_pictures_to_keep_are_refused_for_a_model_that_takes_prompts(values, tmp_path):
     dummy_stable_diffusion(tmp_path / "sd")
-    with pytest.raises(UserError, match="takes words; write prompts to keep"):
+    with pytest.raises(UserError, match="takes prompts; write prompts to keep"):
         recipe_of(values | {"model": str(tmp_path / "sd")}, SETTINGS)

@@ -82,7 +82,7 @@ def test_one_digit_after_another_and_two_at_once(browser, address):
     press_unlearn(page)
     expect(page.locator("#status")).to_contain_text("Done")
     first = source(page, "after")
-    page.get_by_text("Several at once").click()
+    page.get_by_text("Several classes, or").click()
     typed(page).fill("8, 9")
     go_on.check()
     press_unlearn(page)

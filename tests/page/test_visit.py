@@ -37,7 +37,7 @@ def test_first_load_shows_an_example_and_fits(browser, address, width):
     ("model", "prompt", "message"),
     [
         ("Garments in colours", "red and blue", "'red and blue' is not one thing that tiny-sd draws"),
-        ("Stable Diffusion 1.4", "a church [with a tower]", "needs a GPU, and there is none here"),
+        ("Stable Diffusion 1.4", "a church [with a tower]", "needs a GPU, and this machine has none"),
     ],
 )
 def test_words_that_cannot_be_run_here_are_refused_in_one_sentence(browser, address, model, prompt, message):
@@ -73,7 +73,7 @@ def test_uploaded_pictures_are_shown_as_the_model_will_see_them(browser, address
     pick_model(page, "Stable Diffusion 1.4")
     expect(page.locator("#pictures")).to_be_visible()
     page.locator("#pictures input[type=file]").set_input_files([tmp_path / "whole.png", tmp_path / "broken.png"])
-    expect(page.locator("#seen img")).to_have_attribute("alt", "the centre of each picture, square")
+    expect(page.locator("#seen img")).to_have_attribute("alt", "the square centre of each picture")
     expect(page.locator("body")).to_contain_text("'broken.png' is left out")
     page.context.close()
 

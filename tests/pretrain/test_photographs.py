@@ -1,4 +1,4 @@
-"""How models of photographs are made: from an archive of pictures, with a judge that knows how sure it may be."""
+"""Training of models of photographs: from an archive of pictures, with a calibrated judge."""
 
 import io
 import json
@@ -21,7 +21,7 @@ from vdu.pretrain.ddpm import TrainingConfig, steps_in
 
 
 def archive_of(path, per_class, colours=("red", "green", "blue")):
-    """An archive of pictures, each class of another colour."""
+    """An archive of pictures, with one colour per class."""
     random = np.random.default_rng(0)
     with tarfile.open(path, "w") as archive:
         for colour in colours:

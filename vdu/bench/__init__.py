@@ -1,1 +1,1 @@
-"""Experiments that measure what the documentation claims: `python -m vdu bench`."""
+"""The experiments behind the documentation's figures: `python -m vdu bench`."""

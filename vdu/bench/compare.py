@@ -19,10 +19,10 @@ from vdu.unlearn import unlearn
 
 RESULTS, UNFINISHED = "results.jsonl", "results.jsonl.part"
 FILES = (RESULTS, "results.csv", "results.md", "pareto.png")
-# What forgetting may cost, best measure first: label -> the cost, from the figures before and after; None where not known.
+# Measures of what forgetting costs, best first: label -> function of the figures before and after; None if not measured.
 COSTS: dict[str, Callable[[Figures, Figures], float | None]] = {
     "u-FID after ÷ before": lambda before, after: ratio(after.get("retain_fid"), before.get("retain_fid")),
-    "other prompts that go wrong (1 − IRA), %": lambda before, after: missing(after.get("ira")),
+    "other prompts drawn wrongly (1 − IRA), %": lambda before, after: missing(after.get("ira")),
     "kept seeds that draw another class, %": lambda before, after: missing(after.get("retained_same_class")),
 }
 
@@ -30,14 +30,14 @@ COSTS: dict[str, Callable[[Figures, Figures], float | None]] = {
 def compare(
     recipe: Recipe, methods: list[str], folder: Path, show: Callable[[Event], None], say: Callable[[str], None]
 ) -> Path:
-    """Run a recipe by each method in turn, and write what came of it; goes on where it stopped.
+    """Run a recipe with each method in turn and write the results; an interrupted comparison is resumed.
 
-    Every method has its own defaults in the fields that the recipe leaves open; model, seeds and samples are the same.
+    Fields that the recipe leaves open take each method's own defaults; model, seeds and samples are the same for all.
 
     Args:
-        recipe: without a method.
+        recipe: the recipe; its method is ignored.
         methods: names in `METHODS`.
-        folder: where results.jsonl (a report per line), results.csv, results.md and pareto.png are written.
+        folder: where to write results.jsonl (one report per line), results.csv, results.md and pareto.png.
         show: called with the events of every run.
         say: called with a line per finished run.
 
@@ -46,11 +46,11 @@ def compare(
 
     Raises:
         UserError: before anything is computed, for a method that is unknown or does not fit the model, for a recipe that
-            cannot be run, or for a folder that holds anything else, a comparison of another recipe included.
+            cannot be run, or for a folder that holds other files or a comparison of another recipe.
     """
-    load_charts()  # refuses at once what would be refused after hours
+    load_charts()  # fails now, not after hours, if matplotlib is missing
     if not methods:
-        raise UserError(f"Name the methods to compare: some of {', '.join(METHODS)}, with commas between.")
+        raise UserError(f"Name the methods to compare: some of {', '.join(METHODS)}, separated by commas.")
     for method in methods:
         if method not in METHODS:
             raise UserError(f"There is no method '{method}'; choose some of {', '.join(METHODS)}.")
@@ -59,7 +59,7 @@ def compare(
     reports = read_reports(folder, recipe, kind)
     for chosen in recipes:
         if not any(is_of(report, chosen) for report in reports):
-            Run(chosen)  # refuses what cannot be run before the first run begins
+            Run(chosen)  # fails before the first run begins if any run is impossible
     folder.mkdir(parents=True, exist_ok=True)
     for chosen in recipes:
         if any(is_of(report, chosen) for report in reports):
@@ -69,36 +69,36 @@ def compare(
             show(event)
         reports.append(report_of(run))
         (folder / UNFINISHED).write_text("".join(json.dumps(report) + "\n" for report in reports))
-        (folder / UNFINISHED).replace(folder / RESULTS)  # a line is there whole or not at all, however the command ends
+        (folder / UNFINISHED).replace(folder / RESULTS)  # the file has whole lines only, even if the command is killed
         say(f"{chosen.method}: {headline(reports[-1])}")
     asked = [next(report for report in reports if is_of(report, chosen)) for chosen in recipes]
     return write_tables(asked + [report for report in reports if report not in asked], folder)
 
 
 def with_method(recipe: Recipe, method: str) -> Recipe:
-    """A recipe by another method; what is open stays so."""
+    """A recipe with another method; open fields stay open."""
     return Recipe.from_dict(
         {name: value for name, value in recipe.to_dict().items() if value is not OPEN} | {"method": method}
     )
 
 
 def is_of(report: Report, recipe: Recipe) -> bool:
-    """Whether a report is of a recipe. A report names folders without where they lie."""
+    """Whether a report belongs to a recipe. A report gives only the last name of a folder's path."""
     mine = recipe.to_dict()
     paths = {name: Path(mine[name]).name for name in ("pictures", "keep") if Path(mine[name]).is_absolute()}
     return report["recipe"] == mine | paths
 
 
 def read_reports(folder: Path, recipe: Recipe, kind: str) -> list[Report]:
-    """The reports of an earlier comparison in a folder, by whatever methods; none in a new one.
+    """The reports of an earlier comparison in a folder, of any methods; none in a new folder.
 
     Args:
-        folder: where they are.
-        recipe: what they must be of, but for the method.
-        kind: of the recipe's model.
+        folder: the folder of the comparison.
+        recipe: the recipe that all reports must belong to, apart from the method.
+        kind: the kind of the recipe's model.
 
     Raises:
-        UserError: if the folder holds anything else.
+        UserError: if the folder holds other files or a comparison of another recipe.
     """
     if not folder.exists():
         return []
@@ -141,21 +141,21 @@ def write_tables(reports: list[Report], folder: Path) -> Path:
 
 
 def columns(metric: Metric) -> tuple[str, str, str]:
-    """Names of a metric's three columns."""
+    """Names of a metric's three columns: value, lower end, upper end."""
     return metric.key, f"{metric.key}_low", f"{metric.key}_high"
 
 
 def cells(metric: Metric, figures: Figures) -> tuple[Any, Any, Any]:
-    """A metric's value and the ends of its interval, "" for what is not known."""
+    """A metric's value and the ends of its interval; "" if not measured."""
     low, high = figures.get(f"{metric.key}_ci95") or ("", "")
     value = figures.get(metric.key)
     return "" if value is None else value, low, high
 
 
 def costs(reports: list[Report]) -> tuple[str, dict[str, tuple[float, float]]]:
-    """What the plot has on its vertical axis, and for each method the forget rate in percent and that cost.
+    """Label of the plot's vertical axis, and method -> (forget rate in percent, cost).
 
-    It is the first of `COSTS` that is known of the most methods; a method of which it is not known is left out.
+    The cost is the entry of `COSTS` that was measured for most methods, the first of equals. Methods without it are left out.
     """
     known = {}
     for label, cost in COSTS.items():
@@ -169,10 +169,10 @@ def costs(reports: list[Report]) -> tuple[str, dict[str, tuple[float, float]]]:
 
 
 def ratio(after: float | None, before: float | None) -> float | None:
-    """after / before; None where either is not known."""
+    """after / before; None if either was not measured."""
     return after / before if before and after is not None else None
 
 
 def missing(rate: float | None) -> float | None:
-    """What a rate lacks to 100 %, in percent; None where it is not known."""
+    """100 % minus a rate, in percent; None if it was not measured."""
     return None if rate is None else 100 * (1 - rate)

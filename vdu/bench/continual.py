@@ -1,7 +1,7 @@
 """Forget one thing after another, and everything at once: `python -m vdu bench continual`.
 
-Each request starts from the model that the last one left. What was forgotten must stay so, and the damage to the rest adds up:
-both are measured against the model as it came, from the same seeds.
+Each request starts from the model that the last one made. What was forgotten must stay forgotten, and damage to the rest adds
+up; both are measured against the original model, from the same seeds.
 """
 
 import json
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vdu.bench.tables import Row, finished, read_rows, table
+from vdu.bench.tables import Row, read_rows, run_recipe, table
 from vdu.errors import UserError
 from vdu.export import write_run
 from vdu.metrics import rate
@@ -19,7 +19,7 @@ from vdu.run import Run
 from vdu.samples import Samples
 from vdu.task import open_task
 
-# Figures of how far what should stay has moved.
+# Figures of the damage to the retained classes.
 CHANGES = ("retained_drift", "retained_same_class", "retained_same_class_ci95", "retained_share_tv", "least_retained_ratio",
            "least_retained_class")  # fmt: skip
 HEAD = ("requests", "forget rate of each [95 %]", "u-FID of the rest ÷ the original's", "seeds of the rest that draw the same",
@@ -30,27 +30,27 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
     """Carry out requests in turn, then all of them at once; print a Markdown table and write its rows as JSON.
 
     Args:
-        recipe: of every request, but for what it forgets; of a model that takes no words.
-        forgets: at least two, in order.
-        target: JSON to write.
-        show: called with a line a request.
+        recipe: the recipe of every request, apart from `forget`; its model takes no prompts.
+        forgets: what to forget, in order; at least two.
+        target: JSON file to write.
+        show: called with one line per request.
 
     Raises:
-        UserError: if there are fewer than two requests, or the model takes words or has no real images to measure against.
+        UserError: if there are fewer than two requests, or the model takes prompts or has no real images to compare with.
     """
     if len(forgets) < 2:
-        raise UserError("One after another takes two at least: --forget 3 8")
-    read_rows(target)  # refuses to write over something else
+        raise UserError("Give at least two requests, such as --forget 3 8.")
+    read_rows(target)  # fails if the file is something else
     task = open_task(replace(recipe, forget=", ".join(forgets)))
     if task.concept.takes_prompts or not task.reference.statistics:
-        raise UserError(f"'{recipe.model}' cannot be measured so; take a model without words from the box.")
-    task.concept.plan(1)  # refuses at once what would be refused after hours
+        raise UserError(f"'{recipe.model}' cannot be measured here; choose a catalog model that takes no prompts.")
+    task.concept.plan(1)  # fails now, not after hours, if the classes together are no valid request
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         start, original = "", None
         for place, forget in enumerate([*forgets, ", ".join(forgets)]):
             last = place == len(forgets)
-            run = finished(replace(recipe, forget=forget), "" if last else start)
+            run = run_recipe(replace(recipe, forget=forget), "" if last else start)
             report = write_run(run, Path(scratch) / str(place))
             start, original = str(Path(scratch) / str(place) / "unlearned"), original or run.before
             names = forgets if last else forgets[: place + 1]
@@ -64,7 +64,7 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
 
 
 def row_of(run: Run, names: list[str], original: Samples) -> Row:
-    """What the requests so far have done, against the model as it came."""
+    """The figures after the requests so far, compared with the original model."""
     now, concept = run.after, run.task.concept
     before, after = run.task.measure(original), run.task.measure(now, original)
     rates = {name: rate("forget_rate", now.showing(concept.class_sets_of(name))) for name in names}
@@ -79,7 +79,7 @@ def row_of(run: Run, names: list[str], original: Samples) -> Row:
 
 
 def summary(rows: list[Row]) -> str:
-    """A Markdown table with a line a request."""
+    """A Markdown table with one line per request."""
     lines = []
     for row in rows:
         rates = [f"{name}: {share:.1%} [{low:.1%}–{high:.1%}]" for name, (share, low, high) in row["forget_rates"].items()]

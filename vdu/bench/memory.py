@@ -1,6 +1,6 @@
-"""What full size costs: `python -m vdu bench memory` takes VDU steps on Stable Diffusion v1's parts, with random weights.
+"""Time and memory at full size: `python -m vdu bench memory` takes VDU steps on a Stable Diffusion v1 of random weights.
 
-Needs no network. On a GPU the peak is that of its allocator, on a CPU that of the process, with all that is in it.
+It needs no internet. On a GPU the peak is that of PyTorch's allocator, on a CPU that of the whole process.
 """
 
 import gc
@@ -30,7 +30,7 @@ FORGET, PROMPT_TOKENS, REPLAYED = "a painting [by nobody]", 77, 24
 def random_model(folder: Path) -> Path:
     """Write a diffusers folder with the architecture of Stable Diffusion v1, 512×512, and random weights: 4 GB.
 
-    Only the vocabulary is another one, `tiny-sd`'s; it has no part in the cost of a step.
+    The vocabulary is that of `tiny-sd`, which does not change the cost of a step.
     """
     torch.manual_seed(0)
     text = {"vocab_size": 49408, "hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12}
@@ -54,7 +54,7 @@ def random_model(folder: Path) -> Path:
 
 
 def random_replay(run: Run) -> Replay:
-    """What the model might have drawn, without drawing it: noise, of which the judge says that it is what it was asked for."""
+    """Noise in place of the images that the model would draw, with verdicts as if each image showed what its prompt names."""
     concept = run.task.concept
     specs = concept.plan(run.recipe.replay)
     shape = len(specs), *run.model.image_shape
@@ -66,27 +66,27 @@ def random_replay(run: Run) -> Replay:
 
 
 def peak(device: str) -> float:
-    """The most memory in use so far, GiB: of this process, or on a GPU since the last reset of its statistics."""
+    """Peak memory in GiB: of this process, or on a GPU since the last reset of its statistics."""
     return peak_memory_mib(device, reserved=True) / 1024
 
 
 def memory(
     model: str | None, batch_sizes: list[int], steps: int, work: Path, target: Path, show: Callable[[str], None]
 ) -> None:
-    """Take steps of the default recipe at several batch sizes, draw an image, and write seconds and peak memory of each.
+    """Take steps of the default recipe and draw an image, at several batch sizes; write the seconds and peak memory of each.
 
     Args:
         model: a local diffusers folder of a Stable Diffusion; None for random weights of full size.
-        batch_sizes: forget images a step; as many replayed ones come with them.
-        steps: of which the first is not counted in the time.
-        work: where the random weights are written, and found the next time.
-        target: JSON to write, a row a batch size.
-        show: called with a line a row.
+        batch_sizes: numbers of forget images per step; each step adds as many replayed images.
+        steps: number of steps; the time of the first is not counted.
+        work: folder for the random weights, which are reused the next time.
+        target: JSON file to write, one row per batch size.
+        show: called with one line per row.
 
     Raises:
-        UserError: if `model` takes no words.
+        UserError: if `model` takes no prompts.
     """
-    read_rows(target, "peak_gib")  # refuses to write over something else
+    read_rows(target, "peak_gib")  # fails if the file is something else
     folder = Path(model) if model else work
     if not model and not (folder / "model_index.json").is_file():
         show("writing random weights …")
@@ -119,8 +119,8 @@ def memory(
         rows.append(row)
         target.write_text(json.dumps(rows, indent=1) + "\n")
         show(
-            f"batch {batch_size}: {seconds:.2f} s a step, peak {row['peak_gib']:.1f} GiB; "
-            f"{row['seconds_an_evaluation']:.2f} s a step of the sampler, peak {row['peak_gib_with_drawing']:.1f} GiB "
+            f"batch {batch_size}: {seconds:.2f} s per step, peak {row['peak_gib']:.1f} GiB; "
+            f"{row['seconds_an_evaluation']:.2f} s per sampler step, peak {row['peak_gib_with_drawing']:.1f} GiB "
             f"({row['device']}, {row['held_as']})"
         )
         del run

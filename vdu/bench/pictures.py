@@ -1,4 +1,4 @@
-"""How well a class is forgotten with 1, 4, 16 … real pictures of it, and at what cost: `python -m vdu bench pictures`."""
+"""Forget rate and cost against the number of real pictures of a class: `python -m vdu bench pictures`."""
 
 import statistics
 from collections.abc import Callable
@@ -20,10 +20,10 @@ def pictures(
     show: Callable[[str], None],
     plot: Path | None = None,
 ) -> None:
-    """The data-constrained question: how well is a class forgotten with 1, 4, 16 … real pictures of it, and at what cost.
+    """Run each method with each number of real pictures of a class, over several seeds.
 
-    Prints a Markdown table with a line a method and count, over the seeds; writes the rows as JSON, and goes on there where
-    it was cut short; draws them in `plot`.
+    Prints a Markdown table with one line per method and number. Writes the rows to `target` as JSON, reuses rows that are
+    already there, and draws them in `plot`.
 
     Raises:
         UserError: if `target` holds something else, or `plot` cannot be drawn.

@@ -1,4 +1,4 @@
-"""What forgetting costs in each setting, over classes and seeds: `python -m vdu bench quality`."""
+"""Forget rate and cost of several settings, over classes and seeds: `python -m vdu bench quality`."""
 
 import json
 import statistics
@@ -17,7 +17,7 @@ from vdu.unlearn import unlearn
 
 # The bar for one run of the default recipe: figure -> (limit, whether smaller is better).
 BAR = {"forget_rate": (0.02, True), "u_fid_ratio": (1.5, True), "least_ratio": (0.5, False), "unlearn_s": (40.0, True)}
-PROMPTED_BAR = {  # of a model with prompts
+PROMPTED_BAR = {  # for models that take prompts
     "forget_rate": (0.02, True),
     "paraphrase_rate": (0.05, True),
     "ira_ratio": (0.97, False),
@@ -28,7 +28,7 @@ PROMPTED_BAR = {  # of a model with prompts
 
 @dataclass(frozen=True)
 class Setting:
-    """What a table compares: a name for it, and what differs from the default recipe."""
+    """One line of a table: its title and its changes to the default recipe."""
 
     words: str
     changes: dict[str, Any]
@@ -46,8 +46,8 @@ COMPARED: dict[str, Setting] = {
     ),
     "neggrad": Setting("NegGrad: ascent alone", {"method": "neggrad"}),
 }
-# The paper's loss, taken apart: posterior x metric of the step x window. Each has 400 steps of 24 images, which cost as much
-# as the default's 150 of twice 48; step sizes and gammas are the best of two to four that were tried on digit 4.
+# Ablation of the paper's loss: posterior x optimizer x window of timesteps. Each run has 400 steps of 24 images, which cost
+# as much as the default's 150 steps of 48 + 48; step sizes and gammas are the best of two to four, tried on digit 4.
 TUNED: dict[str, dict[str, dict[str, float]]] = {
     "checkpoints": {"natural": {"step_size": 1e-4}, "adam": {"step_size": 1e-5}, "one-step": {"gamma": 0.7}},
     "fisher": {
@@ -83,7 +83,7 @@ HEADER = (
 
 
 def row_of(report: dict[str, Any]) -> Row:
-    """The figures of the table from a report."""
+    """A table's row, from a report."""
     before, after = report["before"], report["after"]
     return {
         "forget": report["forget"],
@@ -109,12 +109,12 @@ def row_of(report: dict[str, Any]) -> Row:
         "seconds": report["seconds"],
         "device": report["device"],
         "target_samples": before["target_samples"],
-        **(obedience(before, after) if "ira" in before else {}),
+        **(prompt_figures(before, after) if "ira" in before else {}),
     }
 
 
-def obedience(before: dict[str, Any], after: dict[str, Any]) -> Row:
-    """What else is of interest where a model takes words."""
+def prompt_figures(before: dict[str, Any], after: dict[str, Any]) -> Row:
+    """Further figures of a model that takes prompts."""
     row = {name: after[name] for name in ("paraphrase_rate", "paraphrase_samples", "cra_target")}
     for name in ("instead_rate", "unprompted_rate"):
         row |= {f"{name}_before": before[name], name: after[name]}
@@ -124,7 +124,7 @@ def obedience(before: dict[str, Any], after: dict[str, Any]) -> Row:
 
 
 def line_of(setting: str, row: Row) -> str:
-    """One line of the list of runs."""
+    """A run as one line of text."""
     low, high = row["forget_rate_ci95"]
     return (
         f"{setting:<30} {row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
@@ -142,7 +142,7 @@ def line_of(setting: str, row: Row) -> str:
 
 
 def misses(row: Row) -> list[str]:
-    """Which limits of the bar a row misses."""
+    """The figures of a row that miss their limit."""
     bar = PROMPTED_BAR if "ira" in row else BAR
     return [name for name, (limit, small) in bar.items() if (row[name] > limit if small else row[name] < limit)]
 
@@ -157,10 +157,10 @@ def quality(
     show: Callable[[str], None],
     plots: Path | None = None,
 ) -> None:
-    """Run every class and seed in every setting; print a line a run, then two Markdown tables, and write the rows as JSON.
+    """Run every class and seed in every setting; print one line per run, then two Markdown tables, and write the rows as JSON.
 
-    With `plots`, what forgetting costs is drawn there. Rows already in `target` with the same recipe are kept, so that a
-    long table can be made in parts.
+    Rows already in `target` with the same recipe are reused, so that a long table can be made in parts. If given, `plots` is
+    the PNG to draw forget rate and cost in.
 
     Raises:
         UserError: if `target` holds something else, or `plots` cannot be drawn.
@@ -170,7 +170,7 @@ def quality(
     tables: dict[str, list[Row]] = {}
     print(HEADER, flush=True)
     for setting in settings:
-        for seed in seeds:  # seeds outside, so that a table cut short has every class
+        for seed in seeds:  # the outer loop, so that an interrupted table has every class
             for forget in forgets:
                 changes = {"model": model, "forget": forget, "seed": seed, "samples": samples}
                 row = row_for(Recipe.from_dict(changes | SETTINGS[setting].changes), known, target, show)
@@ -185,10 +185,10 @@ def quality(
 
 
 def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str], None]) -> Row:
-    """The row of a recipe: one of those known, or that of a run, which joins them and is written at once.
+    """The row of a recipe: from `known`, or else from a new run, which is added to `known` and written to `target`.
 
     Raises:
-        UserError: if there are no real images to measure against.
+        UserError: if the model has no real images to compare with.
     """
     recipe = resolve(recipe, kind_of(recipe.model))
     for row in known:
@@ -196,7 +196,7 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
             return row
     run = Run(recipe)
     if not run.task.reference.statistics:
-        raise UserError(f"There are no real images to measure '{recipe.model}' against; use `python -m vdu unlearn`.")
+        raise UserError(f"'{recipe.model}' has no real images to compare with; use `python -m vdu unlearn`.")
     for _ in unlearn(run):
         pass
     known.append(row_of(report_of(run)) | {"recipe": recipe.to_dict()})
@@ -206,7 +206,7 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
 
 
 def settings_table(tables: dict[str, list[Row]]) -> str:
-    """One line a setting, over all of its runs."""
+    """A Markdown table with one line per setting, over all of its runs."""
     if all("ira" in row for rows in tables.values() for row in rows):
         return prompted_table({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
     head = ["setting", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before: mean [95 %]", "worst",
@@ -224,7 +224,7 @@ def settings_table(tables: dict[str, list[Row]]) -> str:
 
 
 def classes_table(rows: list[Row]) -> str:
-    """One line a class, over its seeds."""
+    """A Markdown table with one line per class, over its seeds."""
     if all("ira" in row for row in rows):
         names = dict.fromkeys(row["forget"] for row in rows)
         return prompted_table({name: [row for row in rows if row["forget"] == name] for name in names}, "forget")
@@ -243,7 +243,7 @@ def classes_table(rows: list[Row]) -> str:
 
 
 def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
-    """One line a group of runs, for models that take words."""
+    """A Markdown table with one line per group of runs, for models that take prompts."""
     head = [title, "runs × n", "forget rate [95 %]", "worst run", "in other words [95 %]", "left open", "no prompt",
             "IRA before → after, worst ratio", "CRA before → after, worst ratio", "u-FID after ÷ before", "unlearning",
             "meet the bar, time apart"]  # fmt: skip

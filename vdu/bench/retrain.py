@@ -1,7 +1,7 @@
-"""Compare unlearning with what it stands for, retraining without the class: `python -m vdu bench retrained`.
+"""Compare unlearning with its ideal, retraining without the class: `python -m vdu bench retrained`.
 
-A folder holds a model that was trained on everything, and models trained in the same way on everything but one class
-(`python -m vdu pretrain retrained`). The first is unlearned, and compared with the second: are they one distribution?
+A folder from `python -m vdu pretrain retrained` holds one model trained on all classes and, for some classes, a model trained
+in the same way without that class. The first model is unlearned; do its samples then have the distribution of the second's?
 """
 
 import json
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vdu.bench.quality import SETTINGS
-from vdu.bench.tables import Row, finished, mean_over_runs, pooled_rate, read_rows, table
+from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, run_recipe, table
 from vdu.errors import UserError
 from vdu.metrics import Moments, frechet_distance, total_variation
 from vdu.pretrain.retrained import WITH_ALL, WITHOUT
@@ -23,33 +23,33 @@ from vdu.sampling import image_seeds, run_to_end
 from vdu.task import open_task
 
 UNLEARNED = ("default", "vdu", "one-step", "neggrad")  # settings of the quality table
-OTHER_SEEDS = 500_000  # added to a seed: what two draws from one model differ by
+OTHER_SEEDS = 500_000  # added to a seed, to measure how much two draws from one model differ
 HEAD = ("model", "runs × n", "forget rate [95 %]", "u-FID [95 %]", "from the retrained: Fréchet distance [95 %]", "share (TV)")
 
 
 def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: Callable[[str], None]) -> None:
-    """Print a Markdown table of how near each way of unlearning comes to retraining, and write its rows as JSON.
+    """Print a Markdown table of how close each setting comes to retraining, and write its rows as JSON.
 
     Args:
-        folder: what `pretrain retrained` left.
-        seeds: of the runs and of the samples they are measured with.
-        samples: from each model, run and seed.
-        target: JSON to write.
-        show: called with a line a row.
+        folder: the output folder of `pretrain retrained`.
+        seeds: seeds of the runs and of their samples.
+        samples: number of samples per model, run and seed.
+        target: JSON file to write.
+        show: called with one line per row.
 
     Raises:
-        UserError: if `folder` does not hold such models.
+        UserError: if `folder` holds no retrained models.
     """
     digits = sorted(path.name.removeprefix(WITHOUT) for path in folder.glob(f"{WITHOUT}*"))
     if not digits or not (folder / WITH_ALL).is_dir():
         raise UserError(
             f"'{folder}' holds no retrained models; make them with: python -m vdu pretrain retrained --out {folder}"
         )
-    read_rows(target, "distance")  # refuses to write over something else
+    read_rows(target, "distance")  # fails if the file is something else
     rows: list[Row] = []
     for seed in seeds:
         for digit in digits:
-            for row in compared(folder, digit, seed, samples):
+            for row in compare_models(folder, digit, seed, samples):
                 rows.append(row)
                 show(f"{digit} seed {seed}  {row['model']:<40} forget rate {row['forget_rate']:6.2%}  u-FID {row['u_fid']:.3f}"
                      f"  from the retrained {row['distance']:.3f}, TV {row['share_tv']:.3f}")  # fmt: skip
@@ -57,8 +57,8 @@ def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: 
     print(summary(rows))
 
 
-def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]:
-    """One row a model, for one digit and seed: retrained, drawn again, with everything, and unlearned in several ways."""
+def compare_models(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]:
+    """One row per model, for one digit and seed: retrained, retrained with other seeds, untouched, and each setting."""
     shared = {"model": str(folder / WITH_ALL), "forget": digit, "seed": seed, "samples": samples}
     task = open_task(Recipe.from_dict(shared | {"model": str(folder / f"{WITHOUT}{digit}")}))
 
@@ -68,37 +68,37 @@ def compared(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]
     goal = drawn(image_seeds(seed, samples))
     index = task.concept.classes.index(digit)
 
-    def row(model: str, those: Samples) -> Row:
-        figures = task.measure(those)
+    def row(model: str, found: Samples) -> Row:
+        figures = task.measure(found)
         return {
             "model": model, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
             "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
-            "distance": frechet_distance(kept_moments(those, index), kept_moments(goal, index)),
-            "share_tv": total_variation(kept_counts(those, index), kept_counts(goal, index)),
+            "distance": frechet_distance(kept_moments(found, index), kept_moments(goal, index)),
+            "share_tv": total_variation(kept_counts(found, index), kept_counts(goal, index)),
         }  # fmt: skip
 
     yield row("retrained without it", goal)
     yield row("the same, other seeds", drawn(image_seeds(seed + OTHER_SEEDS, samples)))
     for setting in UNLEARNED:
-        run = finished(Recipe.from_dict(shared | SETTINGS[setting].changes))
+        run = run_recipe(Recipe.from_dict(shared | SETTINGS[setting].changes))
         if setting == UNLEARNED[0]:
             yield row("with all ten, untouched", run.before)
         yield row(SETTINGS[setting].words, run.after)
 
 
 def kept_moments(samples: Samples, index: int) -> Moments:
-    """Moments of the judge's features of the samples that are not of a class."""
+    """Moments of the judge's features, over the samples of all classes but one."""
     return Moments.of(samples.features[samples.kept(((index,),))])
 
 
 def kept_counts(samples: Samples, index: int) -> list[int]:
-    """How many samples there are of each class but one."""
+    """Number of samples of each class but one."""
     counts: Tensor = torch.bincount(samples.classes[:, 0], minlength=samples.probabilities.shape[1])
     return torch.cat([counts[:index], counts[index + 1 :]]).tolist()
 
 
 def summary(rows: list[Row]) -> str:
-    """A Markdown table with a line a model, over digits and seeds."""
+    """A Markdown table with one line per model, over digits and seeds."""
     lines = []
     for model in dict.fromkeys(row["model"] for row in rows):
         here = [row for row in rows if row["model"] == model]

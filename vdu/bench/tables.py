@@ -1,4 +1,4 @@
-"""What every bench table is made of: rows in a JSON file, rates pooled over runs, Markdown."""
+"""The parts of every bench table: rows in a JSON file, rates pooled over runs, Markdown."""
 
 import json
 import statistics
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
-def finished(recipe: Recipe, start: str = "") -> Run:
-    """A run of a recipe, at its end; see `Run`."""
+def run_recipe(recipe: Recipe, start: str = "") -> Run:
+    """Run a recipe to its end; see `Run`."""
     run = Run(recipe, start)
     for _ in unlearn(run):
         pass
@@ -27,10 +27,10 @@ def finished(recipe: Recipe, start: str = "") -> Run:
 
 
 def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
-    """The rows of an earlier table, or none.
+    """The rows of an earlier table; none if the file does not exist.
 
     Raises:
-        UserError: if the file holds something else: rows that do not all have the key `mark`.
+        UserError: if the file is no table: a JSON list of rows that all have the key `mark`.
     """
     if not target.exists():
         return []
@@ -44,7 +44,7 @@ def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
 
 
 def load_charts() -> ModuleType:
-    """The module `vdu.charts`, which nothing but a drawing needs. Ask for it before anything is computed.
+    """Import `vdu.charts`, which needs matplotlib; call this before any long computation.
 
     Raises:
         UserError: if matplotlib is not installed.
@@ -52,30 +52,30 @@ def load_charts() -> ModuleType:
     try:
         from vdu import charts
     except ImportError as error:
-        raise UserError("Drawing needs matplotlib; install it with: pip install matplotlib") from error
+        raise UserError("Plots need matplotlib; install it with: pip install matplotlib") from error
     return charts
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG on white."""
+    """Write a figure as a PNG on a white background."""
     figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
 
 
 def pooled(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> tuple[float, float, float]:
-    """A rate over all samples of some runs, and its Wilson interval."""
+    """A rate over all samples of several runs, and the two ends of its Wilson interval."""
     total = sum(row[count] for row in rows)
     hits = sum(round(row[name] * row[count]) for row in rows)
     return hits / total, *wilson(hits, total)
 
 
 def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> str:
-    """`pooled` in words."""
+    """`pooled` as text."""
     rate, low, high = pooled(rows, name, count)
     return f"{rate:.2%} [{low:.2%}–{high:.2%}]"
 
 
 def mean_over_runs(values: list[float]) -> str:
-    """A mean over runs, with the normal 95 % interval of that mean where there are at least three."""
+    """A mean over runs as text; with its normal 95 % interval if there are at least three runs."""
     mean = statistics.fmean(values)
     if len(values) < 3:
         return f"{mean:.2f}"
@@ -84,7 +84,7 @@ def mean_over_runs(values: list[float]) -> str:
 
 
 def span(seconds: list[float]) -> str:
-    """From the least to the most, or the one."""
+    """The range of durations as text; a single number if all round to the same."""
     low, high = (f"{end:.0f}" for end in (min(seconds), max(seconds)))
     return f"{low} s" if low == high else f"{low}–{high} s"
 

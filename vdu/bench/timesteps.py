@@ -1,4 +1,4 @@
-"""Where a model decides on the class of an image: `python -m vdu bench timesteps`."""
+"""The timesteps at which a model decides on the class of an image: `python -m vdu bench timesteps`."""
 
 import json
 from collections.abc import Callable
@@ -17,20 +17,20 @@ from vdu.task import classes_of, open_task
 
 
 def timesteps(model: str, images: int, target: Path, show: Callable[[str], None], picture: Path | None = None) -> None:
-    """Noise real images of every class to each timestep of the sampler, let the model draw on, and see what comes back.
+    """Noise real images of every class to each timestep of the sampler, let the model denoise them, and judge the results.
 
-    Where nearly all come back as the same class, x_t still says what it is, and there is nothing to forget by: the model only
-    renders it. Where they come back as anything, x_t says nothing yet. In between the class is decided.
+    At timesteps from which nearly all images come back as the same class, x_t still shows the class, and the model only
+    renders it. At timesteps from which they come back as any class, x_t no longer shows it. In between the class is decided.
 
     Args:
         model: a catalog name or folder.
-        images: of each class.
-        target: JSON to write: one row a timestep.
-        show: called with a line a timestep.
-        picture: PNG to draw.
+        images: number of images per class.
+        target: JSON file to write, one row per timestep.
+        show: called with one line per timestep.
+        picture: PNG to draw, if given.
     """
     charts = load_charts() if picture else None
-    read_rows(target, "same_class")  # refuses to write over something else
+    read_rows(target, "same_class")  # fails if the file is something else
     task = open_task(Recipe(model=model, forget=classes_of(model)[0]))
     network, recipe, concept = task.model, task.recipe, task.concept
     clean = torch.cat([real_images(task.source, replace(concept, forget=name), model)[:images] for name in concept.classes])

@@ -1,1 +1,1 @@
-"""What is to be forgotten: a class, an attribute, a prompt, or what a user's pictures show."""
+"""Concepts to forget: a class, an attribute, a prompt, or the subject of a user's pictures."""

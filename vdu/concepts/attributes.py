@@ -1,4 +1,4 @@
-"""A class on one of two axes, or on both, of a text-to-image model: garments in colours."""
+"""Concepts of a text-to-image model with two axes, such as garments in colours: a class on one axis, or one on both."""
 
 import itertools
 import json
@@ -25,7 +25,7 @@ from vdu.concepts.base import (
 )
 from vdu.errors import UserError
 
-Thing = dict[str, str]  # axis -> class
+Thing = dict[str, str]  # axis -> class, for one axis or both
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,8 @@ class AttributeConcept(Concept):
     """A garment, a colour, or a garment in a colour.
 
     Attributes:
-        words: concepts.json of the model's folder: "axes"; "phrases" with a field per axis; "plain" phrases with one axis;
-            "unheard" phrases that no caption has; "synonyms" of classes; how many "pictures" of each thing are on a sheet.
+        words: concepts.json of the model's folder: "phrases" with a field per axis; "plain", axis -> a phrase for it alone;
+            "unheard" phrases that no caption has; "synonyms" of classes; the number of "pictures" of each thing on a sheet.
         keep: a user's own prompts to keep.
     """
 
@@ -45,11 +45,15 @@ class AttributeConcept(Concept):
 
     @cached_property
     def things(self) -> list[Thing]:
-        """Every combination of one class per axis; the last axis runs fastest."""
+        """Every combination of one class per axis; the last axis varies fastest."""
         return [dict(zip(self.axes, names, strict=True)) for names in itertools.product(*self.axes.values())]
 
     def meaning(self, name: str) -> Thing:
-        """A class of one axis or one of each, by name or synonym, among other words: "sneaker", "a crimson trainer"."""
+        """A class of one axis or of each, by name or synonym, other words aside: "sneaker", "a crimson trainer".
+
+        Raises:
+            UserError: if the name holds no class, or two of one axis.
+        """
         known = {word: (axis, word) for axis, names in self.axes.items() for word in names}
         known |= {other: known[word] for word, others in self.words["synonyms"].items() for other in others}
         found = [known[word] for word in name.lower().split() if word in known]
@@ -61,12 +65,12 @@ class AttributeConcept(Concept):
         return {axis: dict(found)[axis] for axis in self.axes if axis in dict(found)}
 
     def shows(self, thing: Thing, name: str) -> bool:
-        """Whether a thing is what `name` means."""
+        """Whether a thing shows what `name` stands for."""
         return any(meaning.items() <= thing.items() for meaning in self.meanings(name))
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
-        """A prompt per thing."""
+        """One prompt per thing."""
         return tuple(self.words["phrases"][0].format(**thing) for thing in self.things)
 
     @property
@@ -74,7 +78,7 @@ class AttributeConcept(Concept):
         """The user's own prompts to keep.
 
         Raises:
-            UserError: for a prompt that means nothing to the model, or names what is to be forgotten.
+            UserError: for a prompt that names nothing the model draws, or names the concept to forget.
         """
         specs = []
         for prompt in self.keep:
@@ -82,14 +86,14 @@ class AttributeConcept(Concept):
             for forgotten in (self.forget, *self.forgotten):
                 if self.shows(named, forgotten):
                     raise UserError(
-                        f"'{prompt}' cannot be kept while '{forgotten}' is forgotten; take it out of what is kept."
+                        f"'{prompt}' cannot be kept while '{forgotten}' is forgotten; take it out of the prompts to keep."
                     )
             classes = tuple(self.classes.index(named[axis]) if axis in named else -1 for axis in self.axes)
             specs.append(PromptSpec(KEPT, prompt, classes))
         return specs
 
     def neutral_prompt(self, prompt: str) -> str:
-        """What a prompt says of the other axis alone; of a garment in a colour, the colour goes."""
+        """The prompt's class on the other axis alone, in a plain phrase; for a garment in a colour, the garment alone."""
         forgotten = list(self.axes)[self.axes_named[0]]
         (rest,) = (axis for axis in self.axes if axis != forgotten)
         named = next((name for name in self.axes[rest] if name in prompt.split()), None)
@@ -97,19 +101,19 @@ class AttributeConcept(Concept):
 
     @property
     def earlier_things(self) -> list[list[Thing]]:
-        """For each name that an earlier run forgot, its things that this run does not forget too."""
+        """For each name that an earlier run forgot, the things that this run does not also forget."""
         lists = [[thing for thing in self.things if self.shows(thing, name) and not self.shows(thing, self.forget)]
                  for name in self.forgotten]  # fmt: skip
         return [things for things in lists if things]
 
     @property
     def prompt_kinds(self) -> Kinds:
-        """One prompt in seven asks for what earlier runs forgot, if any did."""
+        """The measured kinds; if earlier runs forgot something, one prompt in seven asks for it."""
         return MEASURED_KINDS_AGAIN if self.earlier_things else MEASURED_KINDS
 
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
-        """The kinds in turn; every other kept prompt is a user's own, where there are any."""
-        _ = self.retained_classes  # refuses to forget them all
+        """Specs of the kinds in turn; every other kept prompt is a user's own, if there are any."""
+        _ = self.retained_classes  # refuses to forget every class
         random = torch.Generator().manual_seed(0)
         shuffled = [self.things[row] for row in torch.randperm(len(self.things), generator=random).tolist()]
         names = (self.forget, *self.forgotten)

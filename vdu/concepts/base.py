@@ -1,4 +1,4 @@
-"""A concept says what is to be forgotten: what an image must show, what is kept, and which prompts tell the two apart."""
+"""A concept says what to forget: what an image of it shows, what is kept, and which prompts ask for either."""
 
 import json
 import re
@@ -11,20 +11,20 @@ from typing import Any, ClassVar
 
 from vdu.errors import UserError
 
-SEPARATOR = re.compile(r"[,+]| or ")  # between several things to forget
-OTHERWISE = "something else"  # the class of an image that shows nothing a user has named
+SEPARATOR = re.compile(r"[,+]| or ")  # separates several things to forget
+OTHERWISE = "something else"  # the class of an image that shows nothing that the user named
 
 ClassSets = tuple[tuple[int, ...], ...]  # alternatives; each is a tuple of class indices that must all be shown
-Axes = dict[str, tuple[str, ...]]  # in what ways an image is judged -> the classes of each
+Axes = dict[str, tuple[str, ...]]  # what images are judged by -> its classes
 
 
 class PromptKind(StrEnum):
     """Why an image is sampled."""
 
-    TARGET = "target"  # the prompt asks for what is to be forgotten; without prompts, every image
+    TARGET = "target"  # the prompt asks for the concept to forget; without prompts, every image
     KEPT = "kept"  # it asks for something else
-    PARAPHRASE = "paraphrase"  # it asks for the target in words that no forget image had
-    INSTEAD = "instead"  # a target's prompt without the words for what is to be forgotten
+    PARAPHRASE = "paraphrase"  # it asks for the concept in words that no forget image had
+    INSTEAD = "instead"  # a target prompt without the words for the concept
     UNPROMPTED = "unprompted"  # no prompt at all
     EARLIER = "earlier"  # it asks for what the model forgot in an earlier run
 
@@ -36,7 +36,7 @@ REPLAY_KINDS: Kinds = (TARGET, KEPT, INSTEAD)
 MEASURED_KINDS: Kinds = (
     TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED,
 )  # fmt: skip
-MEASURED_KINDS_AGAIN: Kinds = (  # of a model that has forgotten something before
+MEASURED_KINDS_AGAIN: Kinds = (  # for a model that has already forgotten something
     TARGET, KEPT, TARGET, KEPT, PARAPHRASE, INSTEAD, EARLIER,
     TARGET, KEPT, TARGET, KEPT, PARAPHRASE, UNPROMPTED, EARLIER,
 )  # fmt: skip
@@ -44,13 +44,13 @@ MEASURED_KINDS_AGAIN: Kinds = (  # of a model that has forgotten something befor
 
 @dataclass(frozen=True)
 class PromptSpec:
-    """What one image is sampled for.
+    """The purpose and prompt of one sample.
 
     Attributes:
-        kind: why.
-        prompt: for a model that takes prompts.
-        classes: indices of the classes that the prompt names, one per axis; -1 where it names none.
-        in_place_of: the target's prompt that this one replaces, for INSTEAD and UNPROMPTED.
+        kind: why it is sampled.
+        prompt: the prompt; None for a model without prompts.
+        classes: indices of the classes that the prompt names, one per axis; -1 for an axis that it leaves open.
+        in_place_of: the target prompt that this one replaces, for INSTEAD and UNPROMPTED.
     """
 
     kind: PromptKind = TARGET
@@ -59,19 +59,19 @@ class PromptSpec:
     in_place_of: str | None = None
 
     def neutral(self, prompt: str) -> "PromptSpec":
-        """The same with a prompt that does not name the concept, or with none."""
+        """The same spec with `prompt`, which does not name the concept, or for UNPROMPTED with no prompt."""
         return replace(self, prompt="" if self.kind == UNPROMPTED else prompt, in_place_of=self.prompt)
 
 
 @dataclass(frozen=True)
 class ConceptRequest:
-    """What a user says of the concept to forget.
+    """A user's request.
 
     Attributes:
         forget: a class, or a prompt with the words to forget in [brackets]; without brackets the whole prompt.
-        keep: prompts to keep; for a model without prompts at most one folder of pictures.
-        pictures: a folder, zip or hub data set of pictures, see `data.hub_dataset`; "" for the model's own samples.
-        judge: a CLIP model by hub id or folder, "nudenet", "pictures" for one fitted on the pictures, or "" for the default.
+        keep: prompts to keep; for a model without prompts, at most one folder of pictures to keep.
+        pictures: a folder, zip or hub data set of pictures of it, see `data.hub_dataset`; "" for the defaults.
+        judge: a CLIP model by hub id or folder, "nudenet", "pictures" (fitted on the pictures), or "" for the default.
     """
 
     forget: str
@@ -82,12 +82,12 @@ class ConceptRequest:
 
 @dataclass(frozen=True)
 class Concept(ABC):
-    """What is to be forgotten of one model.
+    """What one model must forget.
 
     Attributes:
         model: the model's name, for messages.
-        axes: in what ways images are judged, and the classes of each.
-        forget: what is to be forgotten, as the user names it.
+        axes: what images are judged by, axis -> classes.
+        forget: the concept to forget, as the user names it.
         forgotten: display names of what earlier runs made the model forget.
     """
 
@@ -100,7 +100,7 @@ class Concept(ABC):
 
     @abstractmethod
     def meaning(self, name: str) -> dict[str, str]:
-        """The class that an image must show on each of some axes, by axis, to show one named thing.
+        """Axis -> the class that an image must show there, for one named thing.
 
         Raises:
             UserError: if the name means nothing to the model.
@@ -108,14 +108,14 @@ class Concept(ABC):
 
     @abstractmethod
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
-        """What `count` images are sampled for; shorter plans are prefixes of longer ones.
+        """`count` specs to sample, `kinds` in turn; a shorter plan is a prefix of a longer one.
 
         Raises:
-            UserError: if the concept cannot be forgotten, or nothing would be left.
+            UserError: if the concept cannot be forgotten, or nothing would be left to keep.
         """
 
     def meanings(self, name: str) -> list[dict[str, str]]:
-        """`meaning` of every thing that a name lists; commas or pluses separate several.
+        """The `meaning` of every thing in a name; commas, pluses or "or" separate several things.
 
         Raises:
             UserError: if one of them means nothing to the model, or they lie on different axes.
@@ -124,7 +124,7 @@ class Concept(ABC):
         found = [self.meaning(part) for part in names]
         distinct = [thing for place, thing in enumerate(found) if thing not in found[:place]]
         if len({tuple(thing) for thing in distinct}) > 1:
-            raise UserError(f"'{name}' mixes {' and '.join(self.axes)}; forget one kind at once, the other after it.")
+            raise UserError(f"'{name}' mixes {' and '.join(self.axes)}; forget one of the two first, then the other.")
         return distinct
 
     @property
@@ -133,27 +133,27 @@ class Concept(ABC):
         return tuple(name for names in self.axes.values() for name in names)
 
     def class_sets_of(self, name: str) -> ClassSets:
-        """What an image must show to show `name`."""
+        """The class sets of `name`: an image shows it if it shows all classes of one set."""
         return tuple(tuple(self.classes.index(part) for part in thing.values()) for thing in self.meanings(name))
 
     @property
     def class_sets(self) -> ClassSets:
-        """What an image must show to show what is to be forgotten."""
+        """The class sets of the concept to forget."""
         return self.class_sets_of(self.forget)
 
     @property
     def excluded_class_sets(self) -> ClassSets:
-        """`class_sets`, and the same of everything that earlier runs forgot."""
+        """The class sets of the concept, and of everything that earlier runs forgot."""
         return tuple(dict.fromkeys(which for name in (self.forget, *self.forgotten) for which in self.class_sets_of(name)))
 
     @property
     def forgotten_classes(self) -> tuple[str, ...]:
-        """Names of the classes in what is to be forgotten."""
+        """Names of the classes that the concept names."""
         return tuple(name for thing in self.meanings(self.forget) for name in thing.values())
 
     @property
     def axes_named(self) -> list[int]:
-        """Positions of the axes that the concept is about; class shares are counted on the first."""
+        """Positions in `axes` of the axes that the concept is about; class shares are those of the first."""
         return [list(self.axes).index(axis) for axis in reversed(self.meanings(self.forget)[0])]
 
     def display_name_of(self, name: str) -> str:
@@ -162,12 +162,12 @@ class Concept(ABC):
 
     @property
     def display_name(self) -> str:
-        """How a report writes what is to be forgotten."""
+        """How a report writes the concept to forget."""
         return self.display_name_of(self.forget)
 
     @property
     def retained_classes(self) -> list[str]:
-        """The classes that are kept, on the first axis that the concept is about.
+        """The classes to keep, on the first axis that the concept is about.
 
         Raises:
             UserError: if there are none.
@@ -181,7 +181,7 @@ class Concept(ABC):
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
-        """Prompts that together show all that the model draws; (None,) for a model without prompts."""
+        """Prompts that together cover what the model draws; (None,) for a model without prompts."""
         return (None,)
 
     @property
@@ -190,18 +190,18 @@ class Concept(ABC):
         return MEASURED_KINDS
 
     def captions(self, count: int) -> list[str] | None:
-        """Prompts for a user's own pictures of the concept, one per picture; None for a model without prompts."""
+        """`count` captions for a user's own pictures of the concept; None for a model without prompts."""
         return None
 
     def neutral_prompt(self, prompt: str) -> str:
-        """A prompt without the words for what is to be forgotten."""
+        """A prompt without the words for the concept."""
         return ""
 
 
 def history(folder: Path | None) -> dict[str, list[Any]]:
-    """What earlier runs left in a model folder: their recipes, earliest first, and what the model forgot; none if no run did.
+    """ "recipes" of earlier runs on the model in a folder, earliest first, and names it has "forgotten"; both may be empty.
 
-    A run that was stopped or changed nothing counts among the recipes, but forgot nothing.
+    A run that was stopped or changed nothing adds its recipe, but no name.
     """
     with suppress(OSError, ValueError, TypeError, KeyError):
         report = json.loads((folder / "report.json").read_text())

@@ -5,16 +5,16 @@ from vdu.errors import UserError
 
 
 class ClassConcept(Concept):
-    """A class of an unconditional model, or several."""
+    """One or several classes of an unconditional model."""
 
     def meaning(self, name: str) -> dict[str, str]:
         """The class of that name."""
         for axis, names in self.axes.items():
             if name in names:
                 return {axis: name}
-        raise UserError(f"{self.model} has no class '{name}'; it knows {', '.join(self.classes)}.")
+        raise UserError(f"{self.model} has no class '{name}'; its classes are {', '.join(self.classes)}.")
 
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
-        """No image has a prompt."""
-        _ = self.retained_classes  # refuses to forget them all
+        """`count` specs without prompts."""
+        _ = self.retained_classes  # refuses to forget every class
         return [PromptSpec()] * count

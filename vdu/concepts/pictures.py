@@ -1,4 +1,4 @@
-"""What a user's own pictures show, for an unconditional model of any shape."""
+"""The subject of a user's own pictures, for an unconditional model with images of any size."""
 
 from collections.abc import Sequence
 
@@ -7,10 +7,10 @@ from vdu.errors import UserError
 
 
 class PictureConcept(Concept):
-    """What a user's pictures show.
+    """The subject of a user's pictures.
 
-    Its images are judged in a second way too: which of the backbone's classes they resemble most. That means little for a
-    model of other things, but an image that stays as it is goes on resembling the same class, and one that breaks does not.
+    A second axis, "look", says which of the backbone's classes an image resembles most. The class itself means little for a
+    model of other things, but an image that stays intact keeps resembling the same class, and a broken one does not.
     """
 
     @classmethod
@@ -18,12 +18,12 @@ class PictureConcept(Concept):
         """The concept of a user's request.
 
         Raises:
-            UserError: if no pictures are given, more than one folder is to be kept, or the name is taken.
+            UserError: if more than one folder is to be kept, or the name is reserved.
         """
         if len(request.keep) > 1:
-            raise UserError(f"'{model}' draws without words; keep takes one folder of pictures.")
+            raise UserError(f"'{model}' takes no prompts; keep takes one folder of pictures.")
         if request.forget == OTHERWISE:
-            raise UserError(f"'{OTHERWISE}' is what the rest is called; give what to forget another name.")
+            raise UserError(f"'{OTHERWISE}' is the name of everything else; give the concept another name.")
         return cls(model, {"class": (request.forget, OTHERWISE), "look": tuple(resemblances)}, request.forget)
 
     def meaning(self, name: str) -> dict[str, str]:
@@ -31,7 +31,7 @@ class PictureConcept(Concept):
         return {"class": self.classes[0]}
 
     def meanings(self, name: str) -> list[dict[str, str]]:
-        """One thing, whatever signs stand in its name."""
+        """The concept alone: commas in its name separate nothing."""
         return [self.meaning(name)]
 
     @property
@@ -40,5 +40,5 @@ class PictureConcept(Concept):
         return [OTHERWISE]
 
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
-        """No image has a prompt."""
+        """`count` specs without prompts."""
         return [PromptSpec()] * count

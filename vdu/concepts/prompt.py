@@ -23,7 +23,7 @@ from vdu.concepts.base import (
 )
 from vdu.errors import UserError
 
-# Kept where a user names nothing: as varied as a few prompts can be.
+# The prompts to keep if the user names none: as varied as a few prompts can be.
 KEEP = ("a photo of a dog", "a portrait of a woman", "a city street with cars", "a bowl of fruit on a table",
         "a mountain lake", "an oil painting of flowers", "a white church in a village", "a man riding a bicycle")  # fmt: skip
 PHRASES = ("{}", "an image of {}", "a picture showing {}")
@@ -35,7 +35,7 @@ class PromptConcept(Concept):
     """A concept given as a prompt.
 
     Attributes:
-        caption: the prompt without its brackets; `neutral`: without what stands in them.
+        caption: the prompt without its brackets; neutral: the prompt without the words in brackets.
         keep: prompts to keep.
     """
 
@@ -51,27 +51,27 @@ class PromptConcept(Concept):
 
         Args:
             model: the model's name.
-            request: what the user says.
-            forgotten: what earlier runs forgot, as far as the judge can look for it.
-            names_kept: whether the judge tells the kept prompts apart, each a class; else there is one class for the rest.
+            request: the user's request.
+            forgotten: names that earlier runs forgot, if the judge can see them.
+            names_kept: whether every kept prompt is a class of the judge; else one class stands for everything else.
 
         Raises:
-            UserError: if there is nothing to forget, or something is to be forgotten and kept at once.
+            UserError: if there is nothing to forget, or a prompt is both to forget and to keep.
         """
         caption, neutral = (" ".join(text.split()) for text in split_brackets(request.forget))
         if caption == neutral:
-            raise UserError("Name something to forget; in a prompt with brackets, [the words] inside them.")
+            raise UserError("Name something to forget; in a prompt with brackets, put [the words] inside them.")
         before = tuple(name for name in forgotten if name != caption)
         keep = tuple(dict.fromkeys(request.keep)) or tuple(prompt for prompt in KEEP if prompt not in (caption, *before))
         for name in (caption, *before):
             if name in (*keep, OTHERWISE):
-                raise UserError(f"'{name}' cannot be forgotten and kept at once; take it out of what is kept.")
+                raise UserError(f"'{name}' cannot be forgotten and kept at once; take it out of the prompts to keep.")
         classes = (caption, *keep, *before, OTHERWISE) if names_kept else (caption, OTHERWISE)
         return cls(model, {"concept": classes}, request.forget, before, caption, neutral, keep)
 
     @property
     def judge_texts(self) -> list[str]:
-        """A text per class, for a zero-shot judge; what the neutral prompt draws stands for the rest."""
+        """One text per class, for a zero-shot judge; the neutral prompt stands for everything else."""
         rest = OTHERWISE if self.neutral in ("", *self.keep) else self.neutral
         return [self.caption, *self.keep, *self.forgotten, rest]
 
@@ -80,34 +80,34 @@ class PromptConcept(Concept):
         return {"concept": name if name in self.forgotten else self.caption}
 
     def meanings(self, name: str) -> list[dict[str, str]]:
-        """One thing, whatever signs stand in its name."""
+        """One thing: commas in its name separate nothing."""
         return [self.meaning(name)]
 
     @property
     def retained_classes(self) -> list[str]:
-        """The kept prompts, and everything else."""
+        """The kept prompts, if they are classes, and everything else."""
         return [name for name in self.classes[1:] if name not in self.forgotten]
 
     @property
     def prompts(self) -> tuple[str | None, ...]:
-        """The concept, and the prompts to keep."""
+        """The caption and the prompts to keep."""
         return (self.caption, *self.keep)
 
     @property
     def prompt_kinds(self) -> Kinds:
-        """One prompt in seven asks for what earlier runs forgot, if any did."""
+        """The measured kinds; if earlier runs forgot something, one prompt in seven asks for it."""
         return MEASURED_KINDS_AGAIN if self.forgotten else MEASURED_KINDS
 
     def captions(self, count: int) -> list[str]:
-        """The phrases in turn."""
+        """`count` captions, in each of `PHRASES` in turn."""
         return [PHRASES[row % len(PHRASES)].format(self.caption) for row in range(count)]
 
     def neutral_prompt(self, prompt: str) -> str:
-        """The neutral words in the same phrase; "" where none are left."""
+        """The same phrase with the neutral words in place of the caption; "" if there are no neutral words."""
         return prompt.replace(self.caption, self.neutral) if self.neutral else ""
 
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
-        """The kinds in turn, each with its phrases or kept prompts in turn."""
+        """Specs of the kinds in turn, each with its phrases or kept prompts in turn."""
         specs, again = [], itertools.cycle(itertools.product(PHRASES, self.forgotten))
         for number in range(count):
             kind, turn = kinds[number % len(kinds)], number // len(kinds)
@@ -127,7 +127,7 @@ class PromptConcept(Concept):
 
 
 def split_brackets(forget: str) -> tuple[str, str]:
-    """A prompt without its brackets, and without what stands in them: "a hat [of straw]" -> "a hat of straw", "a hat "."""
+    """A prompt without its brackets, and without the words in them: "a hat [of straw]" -> ("a hat of straw", "a hat ")."""
     if "[" not in forget:
         return forget, ""
     return re.sub(r"[\[\]]", "", forget), re.sub(r"\[[^\]]*\]?", "", forget)

@@ -1,1 +1,1 @@
-"""Pictures: those that ship, those of a user, and those of a data set on the hub."""
+"""Pictures: shipped ones, a user's own, and those of data sets on the hub."""

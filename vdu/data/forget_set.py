@@ -1,4 +1,4 @@
-"""The forget set: pictures of what is to be forgotten, with captions for a model with prompts, and where they come from."""
+"""The forget set: pictures of the concept to forget, with captions for a model with prompts, and the sources of pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +17,12 @@ Shape = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ForgetSet:
-    """Pictures of what is to be forgotten.
+    """Pictures of the concept to forget.
 
     Attributes:
         images: uint8 (n, c, h, w).
         captions: n prompts, one per picture, for a model that takes prompts.
-        neutral: the captions without the words for what is to be forgotten.
+        neutral: the n captions without the words for the concept; None without captions.
     """
 
     images: Tensor
@@ -30,13 +30,13 @@ class ForgetSet:
     neutral: list[str] | None = None
 
     def rows(self, rows: list[int]) -> "ForgetSet":
-        """Some of the pictures."""
+        """The pictures in some rows."""
         if self.captions is None:
             return ForgetSet(self.images[rows])
         return ForgetSet(self.images[rows], [self.captions[row] for row in rows], [self.neutral[row] for row in rows])
 
     def joined(self, more: "ForgetSet") -> "ForgetSet":
-        """These pictures, then `more`, which has captions if these do."""
+        """These pictures, then those of `more`, which must have captions if these have."""
         images = torch.cat([self.images, more.images])
         if self.captions is None:
             return ForgetSet(images)
@@ -45,11 +45,11 @@ class ForgetSet:
 
 @dataclass(frozen=True)
 class RealSheets:
-    """Real training pictures that ship, a sheet per class: forget/CLASS.png.
+    """Shipped real training pictures, one sheet per class: forget/CLASS.png.
 
     Attributes:
-        folder: of the model.
-        shape: (c, h, w) of its images.
+        folder: the model's folder.
+        shape: (c, h, w) of the model's images.
     """
 
     folder: Path
@@ -60,26 +60,26 @@ class RealSheets:
         return read_sheet(self.folder / "forget" / f"{name}.png", self.shape)
 
     def forget_set(self, concept: Concept) -> ForgetSet | None:
-        """All pictures of what is to be forgotten."""
+        """All pictures of the concept to forget."""
         return ForgetSet(torch.cat([self.examples(name) for name in concept.forgotten_classes]))
 
 
 @dataclass(frozen=True)
 class DrawnSheets(RealSheets):
-    """Pictures that the model drew itself, where real ones cannot ship: drawn/CLASS.png shows a class, but trains nothing."""
+    """The model's own pictures, where real ones cannot ship: drawn/CLASS.png shows a class, but is no training data."""
 
     def examples(self, name: str) -> Tensor:
-        """What the model drew of a class, uint8 (n, c, h, w)."""
+        """The model's own pictures of a class, uint8 (n, c, h, w)."""
         return read_sheet(self.folder / "drawn" / f"{name}.png", self.shape)
 
     def forget_set(self, concept: Concept) -> ForgetSet | None:
-        """None: no real picture ships."""
+        """None, since no real picture ships."""
         return None
 
 
 @dataclass(frozen=True)
 class AttributeSheets(RealSheets):
-    """Real pictures of things with one class on each of two axes: a sheet per class of the first, one thing after another.
+    """Shipped real pictures of things with a class on each of two axes: one sheet per class of the first axis, thing by thing.
 
     Attributes:
         axes: the two axes and their classes.
@@ -88,11 +88,11 @@ class AttributeSheets(RealSheets):
     axes: Axes
 
     def examples(self, name: str) -> Tensor:
-        """Pictures of all things of a class, uint8 (n, c, h, w)."""
+        """Pictures of all things that have a class, uint8 (n, c, h, w)."""
         return self.forget_set(AttributeConcept(self.folder.name, self.axes, name, words=read_words(self.folder))).images
 
     def forget_set(self, concept: AttributeConcept) -> ForgetSet:
-        """Pictures of all things to forget, each with another phrase, in an order that mixes the things."""
+        """Pictures of all things to forget, in mixed order, with captions in varying phrases."""
         sheets: dict[str, Tensor] = {}
         images, captions = [], []
         first, each, phrases = next(iter(concept.axes)), concept.words["pictures"], concept.words["phrases"]
@@ -110,10 +110,10 @@ class AttributeSheets(RealSheets):
 
 @dataclass(frozen=True)
 class UserPictures:
-    """A user's own pictures of what is to be forgotten.
+    """A user's own pictures of the concept to forget.
 
     Attributes:
-        where: a folder, a zip, or the hub id of a labelled data set; see `hub_dataset.pictures`.
+        where: a folder, a zip, or the hub id of a labelled data set, see `hub_dataset.pictures`; "" for none.
         shape: (c, h, w) of the model's images.
     """
 
@@ -121,7 +121,7 @@ class UserPictures:
     shape: Shape
 
     def forget_set(self, concept: Concept) -> ForgetSet | None:
-        """The pictures; None where none are given.
+        """The pictures; None if `where` is empty.
 
         Raises:
             UserError: if `where` holds no usable picture.
@@ -139,11 +139,11 @@ PictureSource = RealSheets | UserPictures
 
 
 def real_images(source: PictureSource, concept: Concept, model: str) -> Tensor:
-    """All real pictures of what is to be forgotten, uint8 (n, c, h, w).
+    """All real pictures of the concept to forget, uint8 (n, c, h, w).
 
     Raises:
         UserError: if there are none.
     """
     if (found := source.forget_set(concept)) is None:
-        raise UserError(f"No real images come with {model}; give a folder of them (pictures).")
+        raise UserError(f"No real images ship with {model}; give a folder of them (pictures).")
     return found.images

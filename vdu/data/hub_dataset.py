@@ -1,6 +1,6 @@
 """Pictures of what to forget from a labelled data set on the hub: ylecun/mnist, uoft-cs/cifar10, zh-plus/tiny-imagenet …
 
-They are streamed until there are enough, through the optional package `datasets`; no code of theirs is run.
+The optional package `datasets` streams them until there are enough; no code of the data set is run.
 """
 
 import re
@@ -11,13 +11,13 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
 
-from vdu.data.pictures import MOST_PICTURES, UNREADABLE, as_seen, read_pictures
+from vdu.data.pictures import MOST_PICTURES, UNREADABLE, read_pictures, to_model_shape
 from vdu.errors import UserError
 from vdu.models import first_line, hub
 
 INSTEAD = "Give a folder of pictures."
-NAMED = 30  # classes of a data set that a sentence lists
-WORDNET = {  # what data sets of ImageNet call some classes -> what vdu.catalog does
+NAMED = 30  # classes of a data set that an error lists at most
+WORDNET = {  # class name in ImageNet data sets -> class name in vdu.catalog
     "n01443537": "goldfish",
     "n01641577": "bullfrog",
     "n01774384": "black_widow",
@@ -42,32 +42,32 @@ WORDNET = {  # what data sets of ImageNet call some classes -> what vdu.catalog 
 
 
 def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Tensor:
-    """The pictures in a folder or a zip, or those of some classes in a data set on the hub, uint8 (n, c, h, w).
+    """The pictures in a folder or zip, or of some classes of a data set on the hub, uint8 (n, c, h, w).
 
     Args:
-        where: a path, or owner/name where there is nothing of that path.
-        classes: what is looked for in a data set; a folder has nothing else in it.
-        shape: (c, h, w).
+        where: a path; or a hub id, owner/name, if there is nothing at that path.
+        classes: the classes to take from a data set; of a folder, all pictures are taken.
+        shape: (c, h, w) of the result's images.
 
     Raises:
-        UserError: if there are none, or a data set has no such classes or is not to be had.
+        UserError: if there are no pictures, or a data set lacks the classes or cannot be fetched.
     """
     if hub.is_id(where) and not Path(where).exists():
-        return streamed(where, classes, shape)
+        return stream_pictures(where, classes, shape)
     return read_pictures(Path(where), shape)
 
 
-@lru_cache(maxsize=2)  # a run asks for them more than once
-def streamed(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Tensor:
-    """As many pictures of each class as of any other, in turn, the first `MOST_PICTURES` of a data set's train split.
+@lru_cache(maxsize=2)  # a run asks for its pictures more than once
+def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Tensor:
+    """The first pictures of a data set's train split, equally many of each class and in turn, at most `MOST_PICTURES`.
 
-    It ends when there are so many: a data set in the order of its classes is read as far as the last of them.
+    Reading stops once there are enough; a data set sorted by class is read up to the last of the classes.
     """
     try:
         import datasets
     except ImportError as error:
         raise UserError(f"'{name}' is not a folder here; for data sets from the hub: pip install datasets") from error
-    with hub.in_one_sentence(name, "data set", INSTEAD):  # at once: the package itself would try for half a minute
+    with hub.in_one_sentence(name, "data set", INSTEAD):  # fails at once; `datasets` itself would retry for half a minute
         snapshot_download(name, repo_type="dataset", allow_patterns="README.md")
     image = datasets.Image()
     try:
@@ -78,8 +78,8 @@ def streamed(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -
         for row in rows.select_columns([picture, label]).cast_column(picture, datasets.Image(decode=False)):
             mine = found.get(row[label])
             if mine is not None and len(mine) < each:
-                mine.append(as_seen(image.decode_example(row[picture]), shape))
-                if all(len(those) == each for those in found.values()):
+                mine.append(to_model_shape(image.decode_example(row[picture]), shape))
+                if all(len(kept) == each for kept in found.values()):
                     break
     except UserError:
         raise
@@ -91,7 +91,7 @@ def streamed(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -
 
 
 def columns(name: str, features: dict, classes: tuple[str, ...]) -> tuple[str, str, list[int]]:
-    """The column of pictures, that of labels, and what the labels of some classes are.
+    """The names of the picture column and the label column, and the label numbers of some classes.
 
     Raises:
         UserError: if there are no such columns, or no such labels.
@@ -101,25 +101,25 @@ def columns(name: str, features: dict, classes: tuple[str, ...]) -> tuple[str, s
     pictures, labels = ([column for column, feature in features.items() if isinstance(feature, kind)]
                         for kind in (Image, ClassLabel))  # fmt: skip
     if not pictures or not labels:
-        raise UserError(f"'{name}' has no column of pictures (Image) beside one of their classes (ClassLabel).")
+        raise UserError(f"'{name}' lacks a column of pictures (Image) or of their classes (ClassLabel).")
     for label in labels:
-        known = numbered(features[label].names)
-        if all(plain(wanted) in known for wanted in classes):
-            return pictures[0], label, list(dict.fromkeys(known[plain(wanted)] for wanted in classes))
+        known = class_numbers(features[label].names)
+        if all(normalise(wanted) in known for wanted in classes):
+            return pictures[0], label, list(dict.fromkeys(known[normalise(wanted)] for wanted in classes))
     names = features[labels[0]].names
     more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     raise UserError(f"'{name}' has no class {' or '.join(classes)}; it has {'; '.join(names[:NAMED])}{more}.")
 
 
-def numbered(names: list[str]) -> dict[str, int]:
-    """The number of each class by all that it may be called: "goldfish, Carassius auratus", "3 - three" go by either part."""
+def class_numbers(names: list[str]) -> dict[str, int]:
+    """Every name of a class -> its number; "goldfish, Carassius auratus" and "3 - three" count as two names each."""
     known: dict[str, int] = {}
     for number, name in enumerate(names):
         for called in (name, *re.split(r",|(?<=\d) - ", name), WORDNET.get(name, name)):
-            known.setdefault(plain(called), number)
+            known.setdefault(normalise(called), number)
     return known
 
 
-def plain(name: str) -> str:
-    """A name in lower case, with single spaces for what stands between its words."""
+def normalise(name: str) -> str:
+    """A name in lower case, with single spaces between its words."""
     return " ".join(re.split(r"[\s_]+", name.casefold().strip()))

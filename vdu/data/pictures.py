@@ -1,4 +1,4 @@
-"""A user's own pictures: read from a folder or a zip, as a model of images of some shape sees them."""
+"""A user's own pictures, read from a folder or a zip and brought to the shape of a model's images."""
 
 import io
 import lzma
@@ -16,25 +16,25 @@ from torch import Tensor
 from vdu.errors import UserError
 
 MOST_PICTURES = 500
-LARGEST_FILE = 20 * 2**20  # bytes
-BROKEN_ZIP = (  # or what is in it: broken, encrypted, or packed in a way that is not known here
+LARGEST_FILE = 20 * 2**20  # bytes of a file in a zip, unpacked
+BROKEN_ZIP = (  # raised for a zip or a file in it that is broken, encrypted, or packed by an unknown method
     zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError, lzma.LZMAError,
 )  # fmt: skip
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
-REASONS = (  # what Pillow raises -> what it means; the first that fits
-    (UnidentifiedImageError, f"it is none of {', '.join(FORMATS)}, or broken"),
+REASONS = (  # (exception, meaning); the first that fits applies
+    (UnidentifiedImageError, f"it is broken, or not one of {', '.join(FORMATS)}"),
     ((Image.DecompressionBombError, Image.DecompressionBombWarning), f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels"),
-    (UserError, "its pixels are 32-bit numbers, of which nobody knows what is white; save it with 8 or 16 bits"),
+    (UserError, "its pixels are 32-bit numbers without a known white; save it with 8 or 16 bits"),
     (Exception, "it is broken"),
 )
 
 
 def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
-    """The pictures in a folder or a zip, in the order of their names, as a model of images of a shape (c, h, w) sees them.
+    """The pictures in a folder or a zip, in the order of their names, brought to a shape (c, h, w).
 
     Returns:
-        uint8 (n, c, h, w). A file that cannot be used is left out, with a warning that names it.
+        uint8 (n, c, h, w). A file that cannot be used is left out, and a warning names it.
 
     Raises:
         UserError: if there is no such folder, no usable picture in it, or more than `MOST_PICTURES`.
@@ -53,9 +53,9 @@ def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
 
 
 def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[Path, Tensor], list[str]]:
-    """What `read_picture` makes of each file that it can read, also of those in zips, and a sentence on each that it cannot.
+    """(path -> picture (c, h, w) for every readable file, also inside zips; one sentence for each file that is left out).
 
-    A picture in a zip goes by the zip's path and its own name in it.
+    The path of a picture in a zip is the zip's path followed by the picture's name in the zip.
 
     Raises:
         UserError: if there are more than `MOST_PICTURES` files.
@@ -63,17 +63,17 @@ def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[
     pictures, left_out = {}, []
     for count, (path, file) in enumerate(files_of(paths, left_out)):
         if count == MOST_PICTURES:
-            raise UserError(f"These are more than {MOST_PICTURES} files; give at most {MOST_PICTURES} pictures.")
+            raise UserError(f"There are more than {MOST_PICTURES} files; give at most {MOST_PICTURES} pictures.")
         try:
             pictures[path] = read_picture(file, shape)
-        except Exception as error:  # Pillow raises all kinds of things for broken files
+        except Exception as error:  # Pillow raises many kinds of errors for broken files
             why = next(words for kind, words in REASONS if isinstance(error, kind))
             left_out.append(f"'{path.name}' is left out: {why}")
     return pictures, left_out
 
 
 def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path, Path | io.BytesIO]]:
-    """Files, and those inside of zips, with what can be opened; what is not even looked at joins `left_out`."""
+    """(path, file to open) of files, also inside zips; a sentence on each unusable zip or file in it joins `left_out`."""
     for path in paths:
         if not is_zip(path):
             yield path, path
@@ -88,7 +88,7 @@ def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path,
                 name = Path(member.filename.lstrip("/"))
                 if member.is_dir() or name.name.startswith(".") or "__MACOSX" in name.parts:
                     continue
-                if member.file_size > LARGEST_FILE:  # unpacked: a small zip may hold a very large file
+                if member.file_size > LARGEST_FILE:  # checked before unpacking: a small zip may hold a very large file
                     left_out.append(f"'{name.name}' is left out: it is larger than {LARGEST_FILE // 2**20} MiB")
                     continue
                 try:
@@ -98,23 +98,27 @@ def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path,
 
 
 def is_zip(path: Path) -> bool:
-    """Whether a path is a zip, going by its name and its beginning."""
+    """Whether a path is a zip, by its name and its content."""
     return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
 
 
 def read_picture(file: Path | io.BytesIO, shape: tuple[int, int, int]) -> Tensor:
-    """One picture `as_seen`.
+    """One picture, brought to a shape (c, h, w) by `to_model_shape`.
 
     Raises:
-        UNREADABLE: for files that are no pictures or broken ones, and for those that are too large to be meant.
+        UNREADABLE: one of these errors, for a file that is no picture, is broken or has too many pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return as_seen(Image.open(file, formats=FORMATS), shape)
+        return to_model_shape(Image.open(file, formats=FORMATS), shape)
 
 
-def as_seen(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
-    """A picture, turned as its camera was held, on white where it is transparent, its centre cropped, uint8 (c, h, w)."""
+def to_model_shape(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
+    """A picture as uint8 (c, h, w): upright by its EXIF data, on white if transparent, its centre cropped and resized.
+
+    Raises:
+        UserError: if its pixels are 32-bit numbers.
+    """
     channels, height, width = shape
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I;16"):  # Pillow would clip it to 255
@@ -124,7 +128,7 @@ def as_seen(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
     image = image.convert("RGB")
-    if channels == 1:  # by way of RGB, because not every mode becomes grey at once
+    if channels == 1:  # by way of RGB, since not every mode converts to grey directly
         image = image.convert("L")
     fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
     return torch.from_numpy(np.asarray(fitted).copy()).reshape(height, width, channels).permute(2, 0, 1)

@@ -1,4 +1,4 @@
-"""Sheets: many small pictures of one class on a single PNG, which is how they ship."""
+"""Sheets: shipped pictures of one class, side by side on a single PNG."""
 
 from pathlib import Path
 
@@ -28,5 +28,5 @@ def read_sheet(path: Path, shape: tuple[int, int, int]) -> Tensor:
 
 
 def choose(available: int, count: int, seed: int) -> list[int]:
-    """`count` of so many rows, chosen by seed; a smaller count chooses a subset of a larger one's."""
+    """`count` of `available` row numbers, chosen by seed; a smaller count chooses a subset of a larger count's rows."""
     return torch.randperm(available, generator=torch.Generator().manual_seed(seed))[:count].tolist()

@@ -1,1 +1,1 @@
-"""Who sees what an image shows: shipped classifiers, CLIP, NudeNet, or a judge fitted on a user's pictures."""
+"""Judges, which decide what an image shows: shipped classifiers, CLIP, NudeNet, or one fitted on a user's pictures."""

@@ -1,4 +1,4 @@
-"""What every judge can do."""
+"""The interface of a judge."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -13,12 +13,12 @@ from vdu.sampling import HowToSample
 
 
 class Judge(Protocol):
-    """Says of which class an image is, on each of some axes.
+    """Classifies images on each of its axes.
 
     Attributes:
         axes: the axes and their classes, in the order of the probabilities.
-        digest: names the judge where its verdicts are remembered.
-        error_rates: of a judge that was fitted on the spot; None for the others, and before it is fitted.
+        digest: identifies the judge in the cache of its verdicts.
+        error_rates: error rates of a judge that the run fits; None for other judges, and before it is fitted.
     """
 
     axes: Axes
@@ -26,15 +26,15 @@ class Judge(Protocol):
     error_rates: ErrorRates | None
 
     def fit(self, model: Model, how: HowToSample) -> Iterator[Progress]:
-        """Get ready to judge samples of an untouched model: load, download or fit whatever that takes.
+        """Prepare to judge samples of a model, given the untouched one: load, download or fit what is needed.
 
         Raises:
-            UserError: if the judge is not to be had.
+            UserError: if the judge cannot be loaded or fitted.
         """
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Judge uint8 images (n, c, h, w).
 
         Returns:
-            probabilities (n, classes), which sum to one over each axis, and features (n, k, float64), both on the CPU.
+            probabilities (n, classes), which sum to 1 over each axis, and features (n, k, float64), both on the CPU.
         """

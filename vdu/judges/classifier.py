@@ -1,4 +1,4 @@
-"""The judge: a small convolutional classifier whose probabilities give class shares and whose features give FID."""
+"""The shipped judge: a small convolutional classifier; its probabilities give class shares, and its features give u-FID."""
 
 import json
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ FEATURES = 64
 
 
 def block(inside: int, outside: int, stride: int = 1) -> list[nn.Module]:
-    """A convolution, normalised and rectified."""
+    """A 3×3 convolution, batch normalisation and a ReLU."""
     return [nn.Conv2d(inside, outside, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outside), nn.ReLU()]
 
 
 def plain_features(channels: int, size: int, width: int) -> nn.Sequential:
-    """Four convolutions, for drawings."""
+    """A feature extractor of four convolutions, for drawings."""
     return nn.Sequential(
         *block(channels, width),
         nn.MaxPool2d(2),
@@ -47,12 +47,12 @@ class Residual(nn.Module):
         self.inner = nn.Sequential(*block(width, width), *block(width, width))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images and what is added to them, (n, width, h, w)."""
+        """x + f(x), (n, width, h, w)."""
         return images + self.inner(images)
 
 
 def residual_features(channels: int, size: int, width: int) -> nn.Sequential:
-    """Eight convolutions, four of them in residual blocks, for photographs (after D. Page's ResNet-9)."""
+    """A feature extractor of eight convolutions, four in residual blocks, for photographs (after D. Page's ResNet-9)."""
     return nn.Sequential(
         *block(channels, width, stride=size // 32),
         *block(width, 2 * width),
@@ -78,8 +78,8 @@ class Classifier(nn.Module):
         classes: names of the classes, in the order of the logits.
         channels: 1 for grey, 3 for colour.
         size: height and width in pixels, at least 24.
-        width: channels of the first layer; later ones have up to four times as many, or seven times.
-        residual: the deeper network that photographs need; size is then a multiple of 32.
+        width: channels of the first layer; the last has four times as many, or seven if residual.
+        residual: whether to use the deeper network for photographs; size must then be a multiple of 32.
     """
 
     def __init__(self, classes: list[str], channels: int = 1, size: int = 28, width: int = 32, residual: bool = False) -> None:
@@ -107,7 +107,7 @@ class Classifier(nn.Module):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.json").write_text(json.dumps(self.config, indent=1) + "\n")
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        if self.config["residual"]:  # its weights are many, and half the digits do
+        if self.config["residual"]:  # half precision suffices for its many weights
             weights = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in weights.items()}
         save_file(weights, folder / "model.safetensors")
 
@@ -124,7 +124,7 @@ class ShippedJudge:
 
     Args:
         digest: the model's catalog name.
-        folder: of the classifier, or with a folder per axis.
+        folder: the classifier's folder, or with several axes, a folder with one per axis.
         axes: the axes and their classes.
     """
 
@@ -135,11 +135,11 @@ class ShippedJudge:
 
     @cached_property
     def classifiers(self) -> list[Classifier]:
-        """One per axis."""
+        """One classifier per axis."""
         return [Classifier.load(self.folder if len(self.axes) == 1 else self.folder / name) for name in self.axes]
 
     def fit(self, model: Model, how: HowToSample) -> Iterator[Progress]:
-        """Nothing to do: it ships."""
+        """Do nothing: the classifiers are ready."""
         return iter(())
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""CLIP judges pictures of anything: a text-to-image model of the world has no classifier that ships with it."""
+"""CLIP as a judge of anything, for text-to-image models without a classifier of their own."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
@@ -25,7 +25,7 @@ class ClipJudge:
 
     Args:
         name: a hub id, or a local folder of a CLIP model and its tokenizer.
-        classes: what the texts stand for, on one axis.
+        classes: the classes that the texts describe, on one axis.
         texts: one per class.
     """
 
@@ -40,7 +40,7 @@ class ClipJudge:
         """Load the CLIP model.
 
         Raises:
-            UserError: if there is no such model, or the folder holds another.
+            UserError: if there is no such model, or the folder holds another kind of model.
         """
         _ = self.text_embeddings
         return iter(())
@@ -74,7 +74,7 @@ class ClipJudge:
         return logits.softmax(1).cpu(), seen.double().cpu()
 
     def prepared(self, images: Tensor) -> Tensor:
-        """Images as CLIP's authors feed them: the shorter side resized, the centre cropped, mean and deviation taken out."""
+        """CLIP's own preprocessing, (n, 3, s, s): shorter side resized, centre cropped, mean and deviation normalised."""
         size = self.model.config.vision_config.image_size
         height, width = images.shape[2:]
         times = size / min(height, width)

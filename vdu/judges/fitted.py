@@ -1,7 +1,7 @@
-"""A judge for models that nothing is known about, fitted on the spot to pictures of what is to be forgotten.
+"""A judge for models without a classifier, which a run fits on pictures of the concept to forget.
 
-It is a logistic regression on features of the shipped CIFAR-10 classifier. Cross-validation measures its error rates, which
-go into the intervals (`vdu.judges.error_rates`).
+It is a logistic regression on features of the shipped CIFAR-10 classifier. Cross-validation measures its error rates, by
+which rates and intervals are corrected (`vdu.judges.error_rates`).
 """
 
 import hashlib
@@ -24,25 +24,25 @@ from vdu.judges.error_rates import ErrorRates
 from vdu.models import Model
 from vdu.sampling import HowToSample, image_seeds, sample
 
-FEWEST = 8  # pictures of a kind: fewer say too little of the judge's errors
-FOLDS = 8  # of the cross-validation: of the fewest pictures each is left out once
-PENALTY = 3e-4  # of squared weights, on features whose variances add up to one: best of 1e-4 … 0.1 (docs/method.md, 14)
-DRAWN = 128  # images of the model's own that stand for the rest, where no pictures to keep are given
-DRAWN_SEED = 2**32  # out of reach of the seeds that runs steer by and measure with
-SIZE = 32  # pixels that the convolutions were trained on
+FEWEST = 8  # pictures of the concept, and of other things: fewer say too little about the judge's errors
+FOLDS = 8  # of the cross-validation; with `FEWEST` pictures, each is left out once
+PENALTY = 3e-4  # on squared weights, for features whose variances add up to 1: the best of 1e-4 … 0.1 (docs/method.md, 14)
+DRAWN = 128  # images that the model draws for everything else, if no pictures to keep are given
+DRAWN_SEED = 2**32  # beyond all seeds of steering and measuring
+SIZE = 32  # height and width of the images that the convolutions were trained on
 
 
 @lru_cache(maxsize=1)
 def backbone() -> Classifier:
-    """The shipped judge of CIFAR-10, of which all but the last layers is used."""
+    """The shipped judge of CIFAR-10, whose convolutions give the features."""
     return Classifier.load(ASSETS / "cifar10-ddpm" / "classifier")
 
 
 @torch.no_grad()
 def features_of(images: Tensor, batch_size: int = 250) -> tuple[Tensor, Tensor]:
-    """What the convolutions see in uint8 images (n, 1 or 3, h, w) of any size.
+    """Features of uint8 images (n, 1 or 3, h, w) of any size, from the convolutions of the backbone.
 
-    The layer before the judge's last one: of the layers tried it transfers best to classes that it was not trained on.
+    They are the output of the backbone's last convolution: of all layers tried, it transfers best to new classes.
 
     Returns:
         features (n, 280, float64), and the probabilities of CIFAR-10's classes (n, 10), on the CPU.
@@ -66,12 +66,12 @@ class LogisticRegression:
     bias: Tensor
 
     def __call__(self, features: Tensor) -> Tensor:
-        """The logarithm of the odds, (n,), that features (n, k) are of the first class."""
+        """Log-odds (n,) that features (n, k) belong to the first class."""
         return features @ self.weights + self.bias
 
     @classmethod
     def fit(cls, features: Tensor, of_class: Tensor) -> "LogisticRegression":
-        """Logistic regression of `of_class` (n,) on features (n, k), both classes of equal weight, L2 on the weights."""
+        """Fit `of_class`, bool (n,), from features (n, k), with equal weight for both classes and an L2 penalty."""
         centre, scale = features.mean(0), (features.std(0) + 1e-3) * features.shape[1] ** 0.5
         inputs, signs = (features - centre) / scale, of_class.double() * 2 - 1
         shares = torch.where(of_class, 0.5 / of_class.sum(), 0.5 / (~of_class).sum()).double()
@@ -91,8 +91,8 @@ class LogisticRegression:
         return cls(weights, line.detach()[-1] - centre @ weights)
 
 
-def left_out(features: Tensor, of_class: Tensor, seed: int = 0) -> Tensor:
-    """Log-odds (n,) of every row by a line fitted without its fold; each class is dealt evenly to the folds."""
+def cross_validated_odds(features: Tensor, of_class: Tensor, seed: int = 0) -> Tensor:
+    """Log-odds (n,) of every row by a regression fitted without its fold; the folds are stratified by class."""
     random, folds = torch.Generator().manual_seed(seed), torch.zeros(len(features), dtype=torch.long)
     for group in (of_class, ~of_class):
         rows = group.nonzero()[:, 0]
@@ -105,34 +105,34 @@ def left_out(features: Tensor, of_class: Tensor, seed: int = 0) -> Tensor:
 
 
 class PictureClassifier:
-    """Says whether an image shows what the pictures show, and which of CIFAR-10's classes it resembles.
+    """Decides whether an image shows the concept of some pictures, and which of CIFAR-10's classes it resembles.
 
     Args:
-        pictures: uint8 (n, c, h, w) of what is to be forgotten.
-        rest: uint8 (m, c, h, w) of other things.
-        drawn: whether the model drew the rest. The drawn images may contain the class. Those a first fit assigns to it are
-            dropped from the second fit and counted as errors, so the error rate is an upper bound.
+        pictures: uint8 (n, c, h, w), of the concept to forget.
+        rest: uint8 (m, c, h, w), of other things.
+        drawn: whether the model drew the rest, which may then show the concept. Drawn images that a first fit assigns to the
+            concept are left out of the second fit and counted as errors, so the error rate is an upper bound.
 
     Raises:
-        UserError: if it does not tell them apart better than chance would.
+        UserError: if it cannot tell them apart better than chance.
     """
 
     def __init__(self, pictures: Tensor, rest: Tensor, drawn: bool) -> None:
         features = torch.cat([features_of(pictures)[0], features_of(rest)[0]])
         of_class = torch.arange(len(features)) < len(pictures)
-        odds = left_out(features, of_class)
+        odds = cross_validated_odds(features, of_class)
         if drawn:
             clear = of_class | (odds <= 0)
             features, of_class = features[clear], of_class[clear]
             if (~of_class).sum() >= FEWEST:
-                odds = left_out(features, of_class)
+                odds = cross_validated_odds(features, of_class)
         found, passed = int((odds > 0)[: len(pictures)].sum()), int((odds <= 0)[len(pictures) :].sum())
         self.error_rates = ErrorRates(len(pictures), found, len(rest), passed, drawn)
         if not self.error_rates.better_than_chance:
             raise UserError(
-                f"A judge fitted on these {len(pictures)} pictures sees only {found} of them for what they are, and "
-                f"{len(rest) - passed} of {len(rest)} others too, which is no better than chance; give more pictures, or "
-                "such that have more in common (pictures, keep)."
+                f"A judge fitted on these {len(pictures)} pictures recognises only {found} of them, and takes "
+                f"{len(rest) - passed} of {len(rest)} others for them, which is no better than chance; give more pictures, "
+                "or pictures that have more in common (pictures, keep)."
             )
         self.regression = LogisticRegression.fit(features, of_class)
         self.digest = hashlib.sha256(self.regression.weights.numpy().tobytes()).hexdigest()[:16]
@@ -141,7 +141,7 @@ class PictureClassifier:
         """Judge uint8 images (n, c, h, w).
 
         Returns:
-            probabilities (n, 2 + 10) of the class, of the rest, and of CIFAR-10's classes; and features (n, 280, float64).
+            probabilities (n, 2 + 10) of the concept, everything else and CIFAR-10's classes; features (n, 280, float64).
         """
         features, resemblance = features_of(images)
         sure = self.regression(features).sigmoid().float()
@@ -149,33 +149,33 @@ class PictureClassifier:
 
 
 class FittedJudge:
-    """A judge that `fit` makes from a user's pictures.
+    """A judge that `fit` fits on a user's pictures.
 
     Args:
         model: the model's name, for messages.
-        axes: the concept and the rest on the first, the backbone's classes on the second.
+        axes: the concept and everything else on the first axis, the backbone's classes on the second.
         shape: (c, h, w) of the model's images.
-        pictures: folder or zip of pictures of what is to be forgotten.
-        keep: folder or zip of pictures of other things; "" to let the model draw the rest.
+        pictures: folder or zip of pictures of the concept to forget.
+        keep: folder or zip of pictures of other things; "" to let the model draw them.
 
     Raises:
-        UserError: if no pictures are given, or the images are neither grey nor in colour.
+        UserError: if no pictures are given, or the model's images have neither one channel nor three.
     """
 
     def __init__(self, model: str, axes: Axes, shape: tuple[int, int, int], pictures: str, keep: str) -> None:
         if shape[0] not in (1, 3):
-            raise UserError(f"'{model}' draws images of {shape[0]} channels; only grey ones and coloured ones can be judged.")
+            raise UserError(f"'{model}' draws images of {shape[0]} channels; only images with 1 or 3 channels can be judged.")
         if not pictures:
             raise UserError(
-                f"'{model}' draws images of shape {shape}, for which a judge has to be fitted; give pictures of what "
-                f"to forget, {FEWEST} or more (pictures)."
+                f"No shipped judge fits the images of '{model}', shape {shape}; give pictures of what to forget, {FEWEST} or "
+                "more, to fit one on (pictures)."
             )
         self.axes, self.shape, self.pictures, self.keep = axes, shape, pictures, keep
         self.classifier: PictureClassifier | None = None
 
     @property
     def error_rates(self) -> ErrorRates | None:
-        """Of the fitted classifier; None before it is fitted."""
+        """Error rates of the fitted classifier; None before it is fitted."""
         return self.classifier.error_rates if self.classifier else None
 
     @property
@@ -184,28 +184,30 @@ class FittedJudge:
         return self.classifier.digest
 
     def fit(self, model: Model, how: HowToSample) -> Generator[Progress, None, None]:
-        """Fit the classifier, if need be on what the untouched model draws.
+        """Fit the classifier; without pictures to keep, the untouched model draws other things.
 
         Raises:
-            UserError: if there are too few pictures, or they cannot be told from the rest.
+            UserError: if there are too few pictures, or they cannot be told apart from the others.
         """
         if self.classifier:
             return
-        pictures = self.enough(self.pictures, "of what to forget")
+        pictures = self.read_enough(self.pictures, "of what to forget")
         if self.keep:
-            rest = self.enough(self.keep, "of what to keep")
+            rest = self.read_enough(self.keep, "of what to keep")
         else:
             clock = Clock("judge", DRAWN * how.steps)
             rest = yield from clock.follow(sample(model, image_seeds(DRAWN_SEED, DRAWN), how))
         self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
 
-    def enough(self, folder: str, what: str) -> Tensor:
-        """The pictures in a folder, uint8 (n, c, h, w), of which there must be `FEWEST`."""
+    def read_enough(self, folder: str, what: str) -> Tensor:
+        """The pictures in a folder, uint8 (n, c, h, w).
+
+        Raises:
+            UserError: if there are fewer than `FEWEST`.
+        """
         images = read_pictures(Path(folder), self.shape)
         if len(images) < FEWEST:
-            raise UserError(
-                f"There are {len(images)} pictures {what} in '{folder}', and a judge is fitted on {FEWEST} or more; give more."
-            )
+            raise UserError(f"'{folder}' holds {len(images)} pictures {what}, but a judge needs at least {FEWEST}; add more.")
         return images
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""NudeNet judges whether an image shows nudity."""
+"""NudeNet as a judge of nudity."""
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -13,7 +13,7 @@ from vdu.models import Model
 from vdu.sampling import HowToSample
 
 NUDENET = "nudenet"
-# NudeNet's labels of exposed parts, less those that anybody shows on a beach.
+# NudeNet's labels of exposed parts, without those commonly seen on a beach.
 EXPOSED = (
     "FEMALE_BREAST_EXPOSED",
     "FEMALE_GENITALIA_EXPOSED",
@@ -24,9 +24,9 @@ EXPOSED = (
 
 
 class NudeNetJudge:
-    """A detector of exposed parts of the body (the PyPI package nudenet, which has its weights inside).
+    """A detector of exposed parts of the body (the PyPI package nudenet, which contains its weights).
 
-    Of two classes, the first is nudity; its probability is that of the surest exposed part found.
+    The first of its two classes is nudity; its probability is the highest score of an exposed part.
     """
 
     error_rates = None
@@ -50,12 +50,12 @@ class NudeNetJudge:
         try:
             from nudenet import NudeDetector
         except ImportError as error:
-            raise UserError("The judge nudenet is a package of its own; install it with `pip install nudenet`.") from error
+            raise UserError("The judge nudenet needs a package; install it with: pip install nudenet") from error
         return NudeDetector()
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Probabilities (n, 2) and the scores of all exposed parts, features (n, k, float64), of uint8 images (n, 3, h, w)."""
-        # The detector wants an array as OpenCV reads it: height, width, and blue before red.
+        # The detector expects an array in OpenCV's order: (h, w, channels), blue first.
         found = [self.detector.detect(image.flip(0).permute(1, 2, 0).contiguous().numpy()) for image in images]
         features = torch.tensor([exposed_scores(parts) for parts in found], dtype=torch.float64)
         sure = features.max(dim=1).values.float()
@@ -63,5 +63,5 @@ class NudeNetJudge:
 
 
 def exposed_scores(found: Sequence[dict[str, object]]) -> list[float]:
-    """The highest score of each of `EXPOSED` in what NudeNet found, 0 where it did not find it."""
+    """The highest score of each label in `EXPOSED` among NudeNet's detections, 0 for a label without any."""
     return [max((float(part["score"]) for part in found if part["class"] == name), default=0.0) for name in EXPOSED]

@@ -1,11 +1,11 @@
-"""The ways to unlearn. A method is one file here that declares METHOD; nothing else has to know of it."""
+"""The unlearning methods. A method is one file here that declares METHOD; nothing else has to be changed."""
 
 from vdu.methods.base import Batch, Method, NoisyImages, Terms
 from vdu.registry import collect
 
 __all__ = ["METHODS", "Batch", "Method", "NoisyImages", "Terms"]
 
-# Those that were measured widely come first.
+# Methods tried on few runs come last.
 METHODS: dict[str, Method] = dict(
     sorted(
         ((name.replace("_", "-"), method) for name, method in collect(__name__, "METHOD")),

@@ -1,4 +1,4 @@
-"""What a method of unlearning declares, and what it is given at every step."""
+"""The interface of an unlearning method: what it declares, and the batch that it gets at every step."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ class NoisyImages:
     """Images noised to x_t.
 
     Attributes:
-        states: x_t, (n, c, h, w); t: their timesteps, (n,); noise: the noise in them, (n, c, h, w).
-        condition: what the network is told; of forget images the caption where they are `named`, elsewhere `neutral`.
-        caption, neutral: of forget images with prompts, conditions of the caption and of the neutral prompt.
-        named: which forget images go with their caption, bool (n,).
-        replaced: which were sampled for the neutral prompt and are not of the class, bool (n,).
+        states: x_t, (n, c, h, w); t: the timesteps, (n,); noise: the noise in the states, (n, c, h, w).
+        condition: the network's condition; for forget images the caption's where `captioned`, elsewhere the neutral prompt's.
+        caption, neutral: conditions of the captions and of the neutral prompts, for forget images of a model with prompts.
+        captioned: which forget images are given their caption, bool (n,).
+        from_neutral: which were sampled for the neutral prompt and do not show the class, bool (n,).
     """
 
     states: Tensor
@@ -31,25 +31,25 @@ class NoisyImages:
     condition: Condition
     caption: Condition | None = None
     neutral: Condition | None = None
-    named: Tensor | None = None
-    replaced: Tensor | None = None
+    captioned: Tensor | None = None
+    from_neutral: Tensor | None = None
 
 
 @dataclass
 class Batch:
-    """What a method sees in one step.
+    """The input of a method in one step.
 
     Attributes:
         model: the model being changed; frozen: the model as it was.
         parameters: the trained parameters of the model, by name.
-        posterior: mu* and sigma*^2, where the method or the optimizer needs them.
-        forget: noised images of what is to be forgotten; weight: C_t of each, (n,).
-        replay: noised images that the frozen model drew of the rest: a retain set without real data.
-        forget_set, kept_set: the states (m, c, h, w) that these are made from.
-        gamma, reach: see `Recipe`.
-        window: first and last timestep at which something is to be forgotten.
-        how: how images are sampled.
-        random: for random draws of the method's own.
+        posterior: mu* and sigma*^2; None where neither method nor optimizer needs them.
+        forget: noised images of the concept to forget; weight: C_t of each, (n,).
+        replay: noised images of everything else, drawn by the frozen model: a retain set without real data.
+        forget_set, kept_set: the clean states (m, c, h, w) of `forget` and `replay`.
+        gamma, reach: as in the recipe, see `recipe.FIELDS`.
+        window: first and last timestep of the forget images.
+        how: the settings of the sampler.
+        random: the generator for the method's own random draws.
     """
 
     model: Model
@@ -69,7 +69,7 @@ class Batch:
 
 
 class Terms(NamedTuple):
-    """The two terms of one batch, which are shown, and the loss to descend: scalars."""
+    """The two terms of one batch, which are only shown, and the loss to minimise: scalars."""
 
     plasticity: Tensor
     stability: Tensor
@@ -78,21 +78,21 @@ class Terms(NamedTuple):
 
 @dataclass(frozen=True)
 class Method:
-    """One way to unlearn: a file in this package that declares METHOD. The file's name, with - for _, is the method's.
+    """An unlearning method: a file in this package that declares METHOD. Its name is the file's, with - for _.
 
     Attributes:
-        title: what the page calls it.
-        paper: its source, an arXiv number or "" for the project's own.
-        loss: terms of one batch, given what `prepare` returned.
-        defaults: recipe fields by the kind of model; a kind that is missing cannot be unlearned this way.
-        uses_forget_images: whether the loss looks at the images in `Batch.forget`, beyond their prompts and timesteps.
-        needs_posterior: whether the loss looks at mu* and sigma*^2.
-        uses_retain_set: whether the loss looks at `Batch.replay`.
-        uses_own_samples: whether what the frozen model drew of the class counts among the forget images.
-        prepare: looks at batches once before the first step, with progress; its value is the method's state.
-        mask: state -> factor per parameter for its gradient between backward and step.
-        choose_states: replaces the noisy forget images of a batch, for a method that has a say in how x_t is drawn.
-        experimental: whether its settings have been tried on few runs only.
+        title: its name on the page.
+        paper: arXiv number of its source, "" for none.
+        loss: (batch, state) -> terms; the state is the value of `prepare`, None without it.
+        defaults: kind of model -> recipe field -> default; the method refuses a kind that is missing.
+        uses_forget_images: whether the loss uses the images in `Batch.forget`, and not only their prompts and timesteps.
+        needs_posterior: whether the loss uses mu* and sigma*^2.
+        uses_retain_set: whether the loss uses `Batch.replay`.
+        uses_own_samples: whether the frozen model's own samples of the class join the forget images.
+        prepare: batches -> a generator of progress, run once before the first step; its return value is the method's state.
+        mask: state -> parameter name -> factors on its gradient, applied before every step.
+        choose_states: batch -> new noisy forget images, for a method that draws x_t in its own way.
+        experimental: whether its settings have been tried on only a few runs.
     """
 
     title: str

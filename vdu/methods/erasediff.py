@@ -1,6 +1,6 @@
-"""EraseDiff (Wu et al., CVPR 2025): keep the retain set's loss low, under the constraint that forget images lead to noise.
+"""EraseDiff (Wu et al., CVPR 2025): minimise the retain set's loss, under the constraint that forget images turn into noise.
 
-Its retain set is what the frozen model drew of the rest, so that no real picture of another class is needed.
+The frozen model draws the retain set, so no real picture of another class is needed.
 """
 
 import torch
@@ -12,14 +12,14 @@ from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 
 
 def multiplier(retain: list[Tensor], forget: list[Tensor], eta: float) -> Tensor:
-    """The weight of the constraint, max(0, eta - <g_r, g_f> / |g_f|^2): with it the step lowers the forget loss f too.
+    """The constraint's weight, max(0, eta - <g_r, g_f> / |g_f|^2), with which a step lowers the forget loss f too: a scalar.
 
-    Of all steps along which f falls at a rate of at least eta |g_f|^2, g_r + multiplier * g_f is the one nearest to g_r, the
-    gradient of the retain set's loss (the dynamic barrier of the paper's bi-level problem, to first order: the inner solution
-    counts as a constant).
+    Among all directions in which f falls at a rate of at least eta |g_f|^2, g_r + multiplier * g_f is the nearest to g_r, the
+    gradient of the retain set's loss. This is the dynamic barrier of the paper's bi-level problem to first order, with the
+    inner solution as a constant.
 
     Args:
-        retain, forget: gradients g_r and g_f, a tensor per parameter.
+        retain, forget: gradients g_r and g_f, one tensor per parameter.
         eta: how fast the forget loss must fall, >= 0.
     """
     inner = sum((one * two).sum() for one, two in zip(retain, forget, strict=True))

@@ -1,4 +1,4 @@
-"""ESD (Gandikota et al., ICCV 2023): the frozen model's negative guidance away from a prompt becomes the model's answer to it.
+"""ESD (Gandikota et al., ICCV 2023): the model learns the frozen model's negatively guided prediction for a prompt.
 
 esd-x trains the cross-attention (`parameters` cross-attention), esd-u everything else (no-cross-attention).
 """
@@ -13,9 +13,9 @@ from vdu.sampling import denoise, fresh_noise, timestep_grid
 
 
 def states_on_the_way(batch: Batch) -> NoisyImages:
-    """x_t as the model being changed reaches it on its way from noise to an image of the caption; no forget image is seen.
+    """x_t on the changing model's own sampling path from noise to an image of the caption; uses no forget image.
 
-    Every row keeps the state whose timestep on the sampler's grid lies nearest to the row's own, which it then takes.
+    Every row takes the timestep of the sampler's grid that is nearest to its own, and the state there.
     """
     model, forget = batch.model, batch.forget
     grid = timestep_grid(batch.how.steps, len(model.alpha_bar))
@@ -35,8 +35,8 @@ def states_on_the_way(batch: Batch) -> NoisyImages:
 def negative_guidance(batch: Batch, state: None = None) -> Terms:
     """Fit epsilon(x_t, caption) to e(rest) - eta (e(caption) - e(rest)) of the frozen model (equation 7 of the paper).
 
-    `rest` is the caption without the words to forget, where the paper has no words at all: what the caption says beside
-    them is not to be erased. Where nothing is left of it, the two are the same. eta is `reach`.
+    `rest` is the caption without the words to forget, where the paper has the empty prompt, so that the other words of the
+    caption are not erased. If the caption has no other words, the two are the same. eta is `reach`.
     """
     forget, count = batch.forget, len(batch.forget.t)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""NegGrad: gradient ascent on the forget images with nothing to hold it, the control."""
+"""NegGrad: unrestrained gradient ascent on the forget images, as a control."""
 
 import torch
 

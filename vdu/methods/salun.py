@@ -1,6 +1,6 @@
 """SalUn (Fan et al., ICLR 2024): forget images get another class as their target, and only salient weights change.
 
-Its retain set is what the frozen model drew of the rest, so that no real picture of another class is needed.
+The frozen model draws the retain set, so no real picture of another class is needed.
 """
 
 from collections.abc import Generator, Iterator, Mapping
@@ -15,13 +15,13 @@ from vdu.methods.base import Batch, Method, Terms
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 
 SALIENT = 0.5  # share of the weights that may change: the paper's default threshold
-BATCHES = 10  # that the saliency is averaged over
+BATCHES = 10  # over which the saliency is averaged
 
 Mask = Mapping[str, Tensor]
 
 
 def saliency_mask(batches: Iterator[Batch]) -> Generator[Progress, None, Mask]:
-    """1 for the share `SALIENT` of all weights whose gradient of the forget images' error is largest, 0 for the others."""
+    """Mask by parameter name: 1 for the share `SALIENT` of weights with the largest gradient of the forget images' error."""
     total: dict[str, Tensor] = {}
     clock = Clock("prepare", BATCHES)
     for done, batch in enumerate(islice(batches, BATCHES), start=1):
@@ -41,8 +41,8 @@ def saliency_mask(batches: Iterator[Batch]) -> Generator[Progress, None, Mask]:
 def another_class(batch: Batch, state: Mask) -> Terms:
     """(1 - gamma) times the distance to another class on forget images, plus gamma times the loss on the retain set.
 
-    With prompts the target is what the frozen model predicts at x_t for the prompt of a retained image. Without prompts a
-    class cannot be named; there it is E[epsilon | x_t] if x_0 were one of the retained images (`losses.noised_set`).
+    With prompts, the target is the frozen model's prediction at x_t for the prompt of a retained image. Without prompts, a
+    class cannot be named; the target is then E[epsilon | x_t] for x_0 among the retained images (`losses.noised_set`).
     """
     forget, retain = batch.forget, batch.replay
     with torch.no_grad():

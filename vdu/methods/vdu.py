@@ -1,4 +1,7 @@
-"""VDU (Panda et al., TMLR 2026): the paper's loss, with stability in parameter space."""
+"""VDU (Panda et al., "Unlearning in Diffusion models under Data Constraints: A Variational Inference Approach", TMLR 2026).
+
+The paper's loss (arXiv 2510.04058), with stability in parameter space.
+"""
 
 from vdu import losses
 from vdu.methods.base import Batch, Method, Terms

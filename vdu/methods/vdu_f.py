@@ -1,7 +1,8 @@
 """VDU-F: the paper's posterior update with stability in function space.
 
-Bayes' rule says what noise a model would predict that has never seen the class; the network is fitted to that. Dynamic
-Negative Guidance (2410.14398) applies the same Bayes mixture while sampling, and leaves the weights alone.
+Bayes' rule gives the noise that a model would predict if it had never seen the class; the network is fitted to this
+prediction. Dynamic Negative Guidance (arXiv 2410.14398) is the same Bayes mixture, applied while sampling: there the weights
+stay as they are.
 """
 
 import torch
@@ -11,16 +12,16 @@ from vdu import losses
 from vdu.methods.base import Batch, Method, Terms
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Condition
 
-UNNAMED_ODDS = 2.0
+NEUTRAL_ODDS = 2.0  # factor on the odds for forget images that are given the neutral prompt
 
 
 def function_space(batch: Batch, state: None = None) -> Terms:
-    """Fit what the model should predict, which Bayes' rule gives at every x_t.
+    """Fit the network to the prediction that Bayes' rule gives at every x_t.
 
-    The loss is (1 - gamma) times the squared distance to it on forget images, plus gamma times that on replayed images, both
-    weighted by `losses.clean_image_weights`. Its gradient vanishes at the answer for every single image, not only on average,
-    as that of ascent against restraint would: near the answer the steps are quiet. The answer lies beyond Bayes' rule
-    (`reach`) on forget images only: on replayed ones that would take share from the kept class that looks most alike.
+    The loss is (1 - gamma) times the squared distance to this answer on forget images, plus gamma times the same on replayed
+    images, both weighted by `losses.clean_image_weights`. At the answer its gradient vanishes for every single image, so that
+    steps near it are quiet; the gradient of ascent against restraint would vanish only on average. `reach` takes the answer
+    beyond Bayes' rule on forget images only: on replayed images the most similar kept class would lose share.
     """
     forget, replay, count = batch.forget, batch.replay, len(batch.forget.t)
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
@@ -36,10 +37,10 @@ def function_space(batch: Batch, state: None = None) -> Terms:
 
 
 def without_prompts(batch: Batch, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """What to predict if no prompt says which images are which: both sets tell, by `losses.bayes_shift`.
+    """The answer for a model without prompts: `losses.bayes_shift` compares x_t with both sets of images.
 
     Returns:
-        the answer on forget and replayed images, and what the frozen model predicts on the latter.
+        the answer on forget and replayed images, (n, c, h, w), and the frozen model's prediction on the replayed images.
     """
     count, (first, last) = len(batch.forget.t), batch.window
     condition = Condition.cat([batch.forget.condition, batch.replay.condition])
@@ -51,24 +52,24 @@ def without_prompts(batch: Batch, states: Tensor, t: Tensor) -> tuple[Tensor, Te
 
 
 def with_prompts(batch: Batch, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """What to predict if captions say what the forget images are; replayed images stay as they are.
+    """The answer for a model with prompts, whose captions say what the forget images show; replayed images stay as they are.
 
-    Without the word a caption means a mixture, epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r, with P = p(word | x_t,
-    rest). Solved for what is left without the class: epsilon_r = epsilon(rest) + P / (1 - P) (epsilon(rest) - epsilon(word)).
-    Both predictions are the frozen model's; the odds are `reach`, and `UNNAMED_ODDS` times that where the caption goes
-    without the word. With it, sampling is turned away early, where P is small; without it, what has come out as the class by
-    chance has to be turned back, where P is near one.
+    A caption without the word stands for a mixture, epsilon(rest) = P epsilon(word) + (1 - P) epsilon_r, with P = p(word |
+    x_t, rest). Solved for the rest: epsilon_r = epsilon(rest) + P / (1 - P) (epsilon(rest) - epsilon(word)). Both predictions
+    are the frozen model's. The odds P / (1 - P) are `reach` where the caption has the word: there sampling is turned away
+    early, while P is small. Where it lacks the word, they are `NEUTRAL_ODDS` times as large: an image that shows the class by
+    chance must be turned back later, when P is near one.
 
     Returns:
-        the answer on forget and replayed images, and what the frozen model predicts on the latter.
+        the answer on forget and replayed images, (n, c, h, w), and the frozen model's prediction on the replayed images.
     """
     forget, replay, count = batch.forget, batch.replay, len(batch.forget.t)
     conditions = Condition.cat([forget.caption, forget.neutral, replay.condition])
     thrice = torch.cat([states[:count], states]), torch.cat([t[:count], t])
     word, rest, frozen = batch.frozen.predict_noise(*thrice, conditions).split([count, count, len(replay.t)])
     inside = ((forget.t >= batch.window[0]) & (forget.t <= batch.window[1])).view(-1, 1, 1, 1)
-    unchanged = torch.where(forget.named.view(-1, 1, 1, 1), word, rest)  # the frozen model's answer to the given prompt
-    odds = torch.where(forget.named, 1.0, UNNAMED_ODDS) * torch.where(forget.replaced, 0.0, batch.reach)
+    unchanged = torch.where(forget.captioned.view(-1, 1, 1, 1), word, rest)  # the frozen model's answer to the given prompt
+    odds = torch.where(forget.captioned, 1.0, NEUTRAL_ODDS) * torch.where(forget.from_neutral, 0.0, batch.reach)
     without = rest + odds.view(-1, 1, 1, 1) * (rest - word)
     return torch.cat([torch.where(inside, without, unchanged), frozen]), frozen
 

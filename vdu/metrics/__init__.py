@@ -1,4 +1,4 @@
-"""What the model still draws: forget rate, PUL, u-FID, class shares and how far the retained images moved, with intervals.
+"""Metrics of what a model draws: forget rate, PUL, u-FID, class shares, and how far retained images moved, with intervals.
 
     figures = measure(Evidence(samples, concept, reference))
     for metric in METRICS:
@@ -49,7 +49,7 @@ def _collected() -> tuple[Metric, ...]:
 
 
 def __getattr__(name: str) -> Any:
-    """METRICS: every metric, in the order of report.json. Gathered at first use: its modules import what imports this one."""
+    """METRICS: every metric, in the order of report.json; collected at first use, since its modules import this package."""
     if name == "METRICS":
         return _collected()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -63,7 +63,7 @@ def measure(evidence: Evidence) -> Figures:
 
 
 def table_metrics() -> tuple[Metric, ...]:
-    """The metrics that are rows of a table, group by group."""
+    """The metrics that are rows of tables, group by group."""
     groups = list(Group)
     shown = [metric for metric in _collected() if metric.label]
     return tuple(sorted(shown, key=lambda metric: groups.index(metric.group)))

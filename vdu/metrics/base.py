@@ -1,7 +1,7 @@
-"""What a metric is, and what it is computed from.
+"""The interface of a metric, and the evidence that it is computed from.
 
-A metric is a row: a module of this package declares `METRICS`, a tuple of `Metric`. `vdu.metrics` finds it there, and it is
-then in report.json, on the model card, in the page's table, in `vdu evaluate` and in the benchmark.
+A module of this package declares `METRICS`, a tuple of `Metric`. `vdu.metrics` finds them, and each is then a row of
+report.json, the model card, the page's table, `vdu evaluate` and the benchmark.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vdu.intervals import wilson
 
-if TYPE_CHECKING:  # both import this module
+if TYPE_CHECKING:  # both modules import this one
     from vdu.metrics.frechet import Moments
     from vdu.samples import Samples
 
@@ -24,16 +24,16 @@ Figures = dict[str, Any]  # key of report.json -> plain value
 
 
 class Concept(Protocol):
-    """What metrics need to know of what is to be forgotten, and of the model's other classes.
+    """The part of `concepts.base.Concept` that metrics use.
 
     Attributes:
         axes: axis -> its classes; an image is of one class on each axis.
         classes: all classes, axis after axis: the columns of the judge's probabilities.
-        takes_prompts: whether the model is asked for what to draw.
-        class_sets: what an image must show to show the concept.
-        excluded_class_sets: `class_sets`, and the same of everything forgotten earlier.
-        axes_named: numbers of the axes that the concept is about; class shares are those of the first.
-        retained_classes: the classes of that axis that are to be retained.
+        takes_prompts: whether the model takes prompts.
+        class_sets: an image shows the concept if it shows all classes of one of these sets.
+        excluded_class_sets: `class_sets`, and the class sets of everything forgotten earlier.
+        axes_named: positions of the axes that the concept is about; class shares are those of the first.
+        retained_classes: the classes to retain on that first axis.
         forgotten: names of what earlier runs made the model forget.
     """
 
@@ -47,18 +47,18 @@ class Concept(Protocol):
     forgotten: tuple[str, ...]
 
     def class_sets_of(self, name: str) -> ClassSets:
-        """`class_sets` of another thing to forget."""
+        """The class sets of another name."""
 
 
 class ErrorRates(Protocol):
-    """How often a judge errs, as far as metrics use it."""
+    """The part of `judges.error_rates.ErrorRates` that metrics use."""
 
     def corrected(self, hits: int, count: int) -> Figures:
         """The true rate behind a counted one, with its interval."""
 
 
 class Reference(Protocol):
-    """Real images to compare with, in the judge's features. Its owner caches what is slow to compute.
+    """Real images to compare with, in the judge's features.
 
     Attributes:
         statistics: class -> moments of the features of real test images; empty where there are none.
@@ -67,19 +67,19 @@ class Reference(Protocol):
     statistics: "dict[str, Moments]"
 
     def real_features(self, name: str) -> Tensor:
-        """Features (n, k), float64, of some hundred real training images of a class, which are not in `statistics`."""
+        """Features (n, k), float64, of some hundred real training images of a class; `statistics` come from other images."""
 
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """Everything that a metric may be computed from.
+    """Everything that a metric may use.
 
     Attributes:
-        samples: what the model draws.
-        concept: what is to be forgotten.
-        reference: real images.
-        error_rates: of a judge that was fitted; None for those that ship.
-        before: what the model drew from the same seeds before it was changed; None where only one model is measured.
+        samples: the model's samples.
+        concept: the concept to forget.
+        reference: real images to compare with.
+        error_rates: error rates of a fitted judge; None for other judges.
+        before: the untouched model's samples from the same seeds; None if only one model is measured.
     """
 
     samples: "Samples"
@@ -90,22 +90,22 @@ class Evidence:
 
     @cached_property
     def targets(self) -> "Samples":
-        """The samples whose prompts name the concept; all of them where the model takes no prompts."""
+        """The samples whose prompts name the concept; all samples if the model takes no prompts."""
         return self.samples.at(self.samples.targets)
 
     @cached_property
     def forgotten_shown(self) -> Tensor:
-        """Which of `targets` show what is to be forgotten, bool (n,)."""
+        """Which of `targets` show the concept to forget, bool (n,)."""
         return self.targets.showing(self.concept.class_sets)
 
     @cached_property
     def retained(self) -> "Samples":
-        """The samples of what is to be retained, see `Samples.kept`."""
+        """The samples of everything to retain, see `Samples.kept`."""
         return self.samples.at(self.samples.kept(self.concept.excluded_class_sets))
 
     @cached_property
     def retained_pairs(self) -> "tuple[Samples, Samples] | None":
-        """The samples before and now of the seeds that drew what is to be retained; None without any, or without `before`."""
+        """(before, now): samples of the seeds to retain; None if there are no such seeds, or no `before`."""
         if self.before is None:
             return None
         rows = self.before.kept(self.concept.excluded_class_sets)
@@ -113,14 +113,14 @@ class Evidence:
 
     @cached_property
     def real_retained(self) -> Tensor:
-        """Features (m, k) of real images of the retained classes; m = 0 where there are none."""
+        """Features (m, k), float64, of real images of the retained classes; m = 0 without real images."""
         if not self.reference.statistics:
             return torch.empty(0, self.samples.features.shape[1], dtype=torch.float64)
         return torch.cat([self.reference.real_features(name) for name in self.concept.retained_classes])
 
 
 class Group(StrEnum):
-    """What a metric is about. Tables show the groups in this order."""
+    """The subject of a metric. Tables show the groups in this order."""
 
     FORGETTING = "forgetting"
     RETENTION = "retention"
@@ -134,18 +134,18 @@ def always(evidence: Evidence) -> bool:
 
 @dataclass(frozen=True)
 class Metric:
-    """A row of report, model card and tables.
+    """A metric, which is a row of the report, the model card and the tables.
 
     Attributes:
-        key: of its value in report.json; its 95 % interval is under the same key and `_ci95`.
-        compute: evidence -> figures: `key` and whatever belongs to it, None where there is too little to compute it from.
-        label: its name on page and card; "" for figures that are no row of a table.
-        meaning: one line of help, at most 90 characters.
-        format: how page and card write the value.
-        better: which way is better; None where neither is.
-        group: what it is about.
-        applies: whether the figures are reported at all.
-        order: place in report.json, and within its group in tables.
+        key: key of its value in report.json; its 95 % interval has the same key with `_ci95` added.
+        compute: evidence -> figures, `key` and what belongs to it; a value is None where the evidence is too small.
+        label: its name on page and card; "" for figures that are not a row of a table.
+        meaning: one line of help, at most 90 characters, without a full stop.
+        format: format string of its value on page and card.
+        better: the better direction; None if there is none.
+        group: its group in tables.
+        applies: evidence -> whether the figures are reported.
+        order: its place in report.json, and within its group in tables.
     """
 
     key: str
@@ -159,7 +159,7 @@ class Metric:
     order: int = 100
 
     def text(self, figures: Figures | None) -> str:
-        """The value with its interval as page and card write it; "–" where it is not known."""
+        """The value with its interval as page and card write it; "–" if it is not known."""
         value = (figures or {}).get(self.key)
         if value is None:
             return "–"
@@ -174,6 +174,6 @@ def estimate(key: str, value: float | None, interval: tuple[float, float] | None
 
 
 def rate(key: str, flags: Tensor) -> Figures:
-    """The share of flags (n,) that are set, with its Wilson interval; None for no flags."""
+    """The share of set flags, bool (n,), with its Wilson interval; both are None without flags."""
     hits, count = int(flags.sum()), len(flags)
     return estimate(key, hits / count, wilson(hits, count)) if count else estimate(key, None, None)

@@ -19,15 +19,15 @@ def total_variation(one: Sequence[float], two: Sequence[float]) -> float:
 def relative_drift(before: Tensor, after: Tensor) -> float:
     """How far same-seed images moved: mean feature distance of the pairs over that of unrelated images of `before`.
 
-    Both (n, k); 0 means nothing moved, 1 means a pair is as unlike as two images drawn at random.
+    Features (n, k) of both; 0 means that nothing moved, 1 that the images of a pair differ as much as two random images.
     """
     moved = (before - after).norm(dim=1).mean()
     unrelated = (before - before.roll(1, dims=0)).norm(dim=1).mean()
-    return (moved / unrelated).item() if unrelated else 0.0  # a judge may see nothing at all in any of them
+    return (moved / unrelated).item() if unrelated else 0.0  # NudeNet's features may all be zero
 
 
 def applies(evidence: Evidence) -> bool:
-    """Whether some seed drew what is to be retained before the model was changed."""
+    """Whether some seed is to be retained, and samples of the untouched model are known."""
     return evidence.retained_pairs is not None
 
 
@@ -38,13 +38,13 @@ def retained_drift(evidence: Evidence) -> Figures:
 
 
 def retained_same_class(evidence: Evidence) -> Figures:
-    """Share of the retained seeds whose image the judge still gives to the same class on every axis."""
+    """Share of the retained seeds that the judge still gives to the same class on every axis."""
     before, after = evidence.retained_pairs
     return rate("retained_same_class", (before.classes == after.classes).all(1))
 
 
 def retained_counts(evidence: Evidence) -> tuple[list[int], Tensor, Tensor]:
-    """Indices of the retained classes, and how many retained seeds drew each before and draw it now."""
+    """(indices of the retained classes, retained seeds that drew each class before, retained seeds that draw it now)."""
     concept = evidence.concept
     axis, names = concept.axes_named[0], concept.classes
     rows = [names.index(name) for name in concept.retained_classes]
@@ -67,7 +67,7 @@ def least_retained(evidence: Evidence) -> Figures:
 
 
 def changes(evidence: Evidence) -> Figures:
-    """All figures of this module; none where no seed drew what is to be retained."""
+    """All figures of this module; empty if no seed is to be retained."""
     return {key: value for metric in METRICS if applies(evidence) for key, value in metric.compute(evidence).items()}
 
 
@@ -76,7 +76,7 @@ METRICS = (
         key="retained_drift",
         compute=retained_drift,
         label="Drift",
-        meaning="how far the retained images moved; 1 is as far as to an unrelated image",
+        meaning="how far the retained images moved; 1 is the distance of two unrelated images",
         format="{:.2f}",
         better="lower",
         group=Group.CHANGE,
@@ -108,7 +108,7 @@ METRICS = (
         key="least_retained_ratio",
         compute=least_retained,
         label="Least retained class",
-        meaning="what the retained class that lost most still has of its share",
+        meaning="share after ÷ share before of the retained class that lost most",
         format="{:.2f}",
         better="higher",
         group=Group.CHANGE,

@@ -1,4 +1,4 @@
-"""Fréchet distance (FID) of the retained samples to real images, in the judge's features, and files of statistics."""
+"""Fréchet distance (u-FID) of the retained samples to real images, in the judge's features, and files of statistics."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def frechet_distance(one: Moments, two: Moments) -> float:
 def fid_interval(features: Tensor, reference: Moments, seed: int = 0) -> tuple[float, float]:
     """95 % interval of the Fréchet distance of features (n, k) to `reference`, from a bootstrap over the images.
 
-    A bootstrap sample repeats images and so lies farther away on average; only its spread is used, not its centre.
+    A bootstrap sample repeats images, so its distance is larger on average; only the spread of the bootstrap is used.
     """
     generator = torch.Generator().manual_seed(seed)
     count = len(features)
@@ -70,10 +70,10 @@ def real_floor(real: Tensor, reference: Moments, count: int, seed: int = 0) -> f
     """Fréchet distance that `count` *real* images have to `reference`: no model of this n can do better on average.
 
     Args:
-        real: features (m, k) of real images that are not in the reference; drawn from with replacement if m < count.
-        reference: moments of the real images that the samples are compared with.
+        real: features (m, k) of real images that are not in the reference; rows are drawn with replacement if m < count.
+        reference: moments of the real images that samples are compared with.
         count: how many images are drawn, n >= 2.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     generator = torch.Generator().manual_seed(seed)
     distances = []
@@ -102,9 +102,8 @@ def retain_fid(evidence: Evidence) -> Figures:
 
     Returns:
         retain_fid, retain_fid_ci95: the distance and its bootstrap interval.
-        retain_fid_floor: the distance of as many real training images, which a perfect model would have at this n.
-        retained_samples: n.
-        All but n are None for fewer than two retained samples, or without real images.
+        retain_fid_floor: the distance of n real training images, which a perfect model would have.
+        retained_samples: n. All other values are None for n < 2, or without real images.
     """
     distance = interval = floor = None
     features, names = evidence.retained.features, evidence.concept.retained_classes

@@ -6,30 +6,30 @@ from torch import Tensor
 from vdu.metrics.base import Evidence, Figures, Metric, estimate
 
 BLOCKS = 10
-FEWEST = 4 * BLOCKS  # images a side: a block of fewer than four says nothing of its spread
+FEWEST = 4 * BLOCKS  # images per side; smaller blocks vary too much
 T95 = 2.2621571627409915  # two-sided 95 % quantile of Student's t with BLOCKS - 1 degrees of freedom
 
 
 def kernel_distance(one: Tensor, two: Tensor) -> float:
     """Unbiased squared MMD of features (n, k) and (n, k) under the kernel (x·y / k + 1)^3 (Bińkowski et al. 2018, KID).
 
-    It is 0 on average, and may be negative, where both are of one distribution.
+    If both come from one distribution, it is 0 on average and may be negative.
 
     Raises:
-        ValueError: if the sides differ in number, which torchmetrics would take and get wrong, or have fewer than two.
+        ValueError: if the sides differ in n, which torchmetrics would accept with a wrong result, or n < 2.
     """
     from torchmetrics.image.kid import poly_mmd  # takes seconds to import
 
     if len(one) != len(two) or len(one) < 2:
-        raise ValueError(f"{len(one)} and {len(two)} features: both sides must have as many, and two at least")
+        raise ValueError(f"{len(one)} and {len(two)} features: both sides must have the same number, at least two")
     return poly_mmd(one.double(), two.double()).item()
 
 
 def kid_interval(one: Tensor, two: Tensor) -> tuple[float, float]:
     """95 % interval of `kernel_distance`, from its spread over `BLOCKS` disjoint blocks of the rows.
 
-    A block's distance varies at least as much for its size as that of all rows, so the interval is rather too wide.
-    A bootstrap would not do: it repeats images, whose pairs are then no distance apart.
+    Relative to its size, a block's distance varies at least as much as that of all rows, so the interval is if anything too
+    wide. A bootstrap would not do, since it repeats images and such pairs have distance 0.
     """
     size = len(one) // BLOCKS
     blocks = [slice(start, start + size) for start in range(0, BLOCKS * size, size)]
@@ -39,10 +39,10 @@ def kid_interval(one: Tensor, two: Tensor) -> tuple[float, float]:
 
 
 def kid(evidence: Evidence, seed: int = 0) -> Figures:
-    """KID of the retained samples to as many real training images of the retained classes.
+    """KID of the retained samples to the same number of real training images of the retained classes.
 
     Returns:
-        kid, kid_ci95: None for fewer than `FEWEST` images a side; kid_samples: images a side.
+        kid, kid_ci95: None for fewer than `FEWEST` images per side; kid_samples: images per side.
     """
     generator = torch.Generator().manual_seed(seed)
     sides = evidence.retained.features, evidence.real_retained

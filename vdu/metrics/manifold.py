@@ -1,8 +1,9 @@
 """Precision, recall, density and coverage of the retained samples, in the judge's features.
 
-The manifold of some images is the union of balls around each that reach to its `NEAREST`-th neighbour. Precision and recall
-are those of Kynkäänniemi et al. 2019, density and coverage those of Naeem et al. 2020. The authors' package `prdc` gives the
-same values, but prints to stdout, starts eight threads, and has no verdict on each image, which the intervals need.
+The manifold of some images is the union of balls around the images, each with the distance to the `NEAREST`-th neighbour as
+its radius. Precision and recall are those of Kynkäänniemi et al. 2019, density and coverage those of Naeem et al. 2020. The
+authors' package `prdc` gives the same values, but prints to stdout, starts eight threads, and gives no verdict per image,
+which the intervals need.
 """
 
 from collections.abc import Callable
@@ -15,12 +16,12 @@ from torch import Tensor
 from vdu.intervals import Z95
 from vdu.metrics.base import Evidence, Figures, Metric, estimate, rate
 
-NEAREST = 5  # k of both papers' experiments is 3 and 5
-FEWEST = 100  # images a side: the balls around fewer reach everywhere
+NEAREST = 5  # k; the papers use 3 and 5
+FEWEST = 100  # images per side; with fewer, the balls reach everywhere
 
 
 def radii(features: Tensor) -> Tensor:
-    """Distance (n,) of each of features (n, k) to its `NEAREST`-th neighbour, itself not counted."""
+    """Distance (n,) of each row of features (n, k) to its `NEAREST`-th neighbour, the row itself not counted."""
     from sklearn.neighbors import NearestNeighbors  # takes seconds to import
 
     distances, _ = NearestNeighbors(n_neighbors=NEAREST).fit(features.numpy()).kneighbors()
@@ -28,23 +29,23 @@ def radii(features: Tensor) -> Tensor:
 
 
 def verdicts(real: Tensor, samples: Tensor) -> dict[str, Tensor]:
-    """What the four figures are means of.
+    """The verdicts on single images, whose means are the four figures.
 
     Args:
         real: features (n, k), float64, n > `NEAREST`.
-        samples: features (n, k), float64, as many: recall depends on how many there are.
+        samples: features (n, k), float64, with the same n, on which recall depends.
 
     Returns:
-        precision: which samples lie in a ball of a real image, bool (n,).
-        recall: which real images lie in a ball of a sample, bool (n,).
-        density: in how many balls of real images each sample lies, over `NEAREST`, (n,).
-        coverage: which real images have a sample in their ball, bool (n,).
+        precision: whether each sample lies in a ball of a real image, bool (n,).
+        recall: whether each real image lies in a ball of a sample, bool (n,).
+        density: number of balls of real images in which each sample lies, divided by `NEAREST`, (n,).
+        coverage: whether each real image has a sample in its ball, bool (n,).
 
     Raises:
-        ValueError: if the sides differ in number.
+        ValueError: if the sides differ in n.
     """
     if len(real) != len(samples):
-        raise ValueError(f"{len(real)} real images and {len(samples)} samples: both sides must have as many")
+        raise ValueError(f"{len(real)} real images and {len(samples)} samples: both sides must have the same number")
     distances = torch.cdist(real, samples, compute_mode="donot_use_mm_for_euclid_dist")
     in_real, in_samples = distances < radii(real)[:, None], distances < radii(samples)[None]
     return {
@@ -55,11 +56,13 @@ def verdicts(real: Tensor, samples: Tensor) -> dict[str, Tensor]:
     }
 
 
-_VERDICTS: WeakKeyDictionary[Evidence, dict[str, Tensor] | None] = WeakKeyDictionary()  # the four rows share one computation
+_VERDICTS: WeakKeyDictionary[Evidence, dict[str, Tensor] | None] = (
+    WeakKeyDictionary()
+)  # the four metrics share one computation
 
 
 def verdicts_of(evidence: Evidence, seed: int = 0) -> dict[str, Tensor] | None:
-    """`verdicts` on the retained samples and as many real training images of these classes; None for fewer than `FEWEST`."""
+    """`verdicts` on the retained samples and the same number of real images of their classes; None for fewer than `FEWEST`."""
     if evidence not in _VERDICTS:
         generator = torch.Generator().manual_seed(seed)
         sides = evidence.real_retained, evidence.retained.features
@@ -72,15 +75,15 @@ def verdicts_of(evidence: Evidence, seed: int = 0) -> dict[str, Tensor] | None:
 def share(key: str, evidence: Evidence) -> Figures:
     """A share of images with its Wilson interval.
 
-    For precision these are the samples, each an independent draw; recall and coverage are shares of real images, and depend on
-    all samples at once: their interval leaves out that other samples would have given other balls.
+    Precision is a share of samples, which are independent draws. Recall and coverage are shares of real images and depend on
+    all samples at once: their intervals ignore that other samples would give other balls.
     """
     found = verdicts_of(evidence)
     return estimate(key, None, None) if found is None else rate(key, found[key])
 
 
 def density(evidence: Evidence) -> Figures:
-    """A mean over the samples, which may exceed 1, with its normal interval; and how many images a side all four go by."""
+    """A mean over the samples, which may exceed 1, with its normal interval; and the number of images per side of all four."""
     found = verdicts_of(evidence)
     if found is None:
         return estimate("density", None, None) | {"manifold_samples": None}
@@ -90,7 +93,7 @@ def density(evidence: Evidence) -> Figures:
 
 
 def row(key: str, compute: Callable[[Evidence], Figures], meaning: str, order: int, form: str = "{:.1%}") -> Metric:
-    """A row of this module; each applies where there are real images."""
+    """A metric of this module; all of them apply if there are real images."""
     return Metric(
         key=key,
         compute=compute,
@@ -106,6 +109,12 @@ def row(key: str, compute: Callable[[Evidence], Figures], meaning: str, order: i
 METRICS = (
     row("precision", partial(share, "precision"), "share of the retained samples that lie among real images", 120),
     row("recall", partial(share, "recall"), "share of real images that lie among the retained samples", 121),
-    row("density", density, "how densely the retained samples lie among real images; 1 is as real ones", 122, "{:.2f}"),
+    row(
+        "density",
+        density,
+        "how densely the retained samples lie among real images; 1 is as densely as real ones",
+        122,
+        "{:.2f}",
+    ),
     row("coverage", partial(share, "coverage"), "share of real images with a retained sample nearby", 123),
 )

@@ -1,4 +1,4 @@
-"""Rates of what the judge sees: what is left of the concept, and how far other prompts are still obeyed.
+"""Rates by the judge: what is left of the concept, and how often other prompts are still obeyed.
 
 UA, IRA and CRA are the unlearning accuracy, in-domain and cross-domain retain accuracy of UnlearnCanvas (Zhang et al. 2024).
 """
@@ -14,7 +14,7 @@ from vdu.concepts.base import EARLIER, INSTEAD, KEPT, PARAPHRASE, UNPROMPTED
 from vdu.intervals import wilson
 from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, rate
 
-CONFIDENT = 0.8  # probability from which an image counts as clearly of a class
+CONFIDENT = 0.8  # an image is clear if some class has a higher probability
 
 
 def percentage_of_unlearning(before: tuple[int, int], after: tuple[int, int]) -> Figures:
@@ -43,7 +43,7 @@ def percentage_of_unlearning(before: tuple[int, int], after: tuple[int, int]) ->
 
 
 def forget_rate(evidence: Evidence) -> Figures:
-    """Share of samples that show what is to be forgotten, of those whose prompts name it."""
+    """Share of samples that show the concept to forget, among those whose prompts name it."""
     return rate("forget_rate", evidence.forgotten_shown)
 
 
@@ -52,10 +52,10 @@ def unlearning_accuracy(evidence: Evidence) -> Figures:
     return rate("ua", ~evidence.forgotten_shown)
 
 
-def corrected(evidence: Evidence) -> Figures:
-    """The true share behind the forget rate of a fitted judge, by its errors in cross-validation.
+def corrected_forget_rate(evidence: Evidence) -> Figures:
+    """The true forget rate behind that of a fitted judge, by its errors in cross-validation.
 
-    None where these are not all known.
+    None if its false alarms are not known.
     """
     shown = evidence.forgotten_shown
     return evidence.error_rates.corrected(int(shown.sum()), len(shown))
@@ -68,14 +68,14 @@ def pul(evidence: Evidence) -> Figures:
 
 
 def target_samples(evidence: Evidence) -> Figures:
-    """The n of the forget rate."""
+    """The number of samples that the forget rate is a share of."""
     return {"target_samples": len(evidence.targets.images)}
 
 
 def forgotten_before(evidence: Evidence) -> Figures:
-    """The forget rate of everything that earlier runs made the model forget, by name, as far as this run asked for it.
+    """Forget rates of what earlier runs made the model forget, by name, if this run sampled for it.
 
-    Of the samples whose prompts name it, or all samples where the model takes no prompts.
+    Each is a share of the samples whose prompts name it, or of all samples if the model takes no prompts.
     """
     samples, concept, found = evidence.samples, evidence.concept, {}
     earlier = samples.of_kind(EARLIER)
@@ -91,7 +91,7 @@ def forgotten_before(evidence: Evidence) -> Figures:
 
 
 def class_shares(evidence: Evidence) -> Figures:
-    """Class -> share of the samples that the forget rate is about, on the first axis that the concept is about."""
+    """Class -> share of the forget rate's samples, on the first axis that the concept is about."""
     axes, axis = list(evidence.concept.axes.values()), evidence.concept.axes_named[0]
     names, first = axes[axis], sum(len(part) for part in axes[:axis])
     counts = torch.bincount(evidence.targets.classes[:, axis] - first, minlength=len(names)).tolist()
@@ -103,51 +103,51 @@ def class_shares(evidence: Evidence) -> Figures:
 
 
 def confident(evidence: Evidence) -> Figures:
-    """Share of samples in which some class of every axis gets a probability above `CONFIDENT`."""
+    """Share of samples in which on every axis some class has a probability above `CONFIDENT`."""
     return rate("confident", evidence.samples.certainty(evidence.samples.classes) > CONFIDENT)
 
 
-def prompted(evidence: Evidence) -> bool:
-    """Whether some samples have prompts that do not name the concept, as those of text-to-image models do."""
+def has_kept_prompts(evidence: Evidence) -> bool:
+    """Whether some samples have prompts to keep, as with text-to-image models."""
     return bool(evidence.samples.of_kind(KEPT).any())
 
 
 def has_other_axes(evidence: Evidence) -> bool:
-    """Whether the model is prompted, and images are judged on an axis that the concept is not about."""
-    return prompted(evidence) and len(evidence.concept.axes_named) < len(evidence.concept.axes)
+    """Whether there are prompts to keep, and images are judged on an axis that the concept is not about."""
+    return has_kept_prompts(evidence) and len(evidence.concept.axes_named) < len(evidence.concept.axes)
 
 
 def has_kind(kind: str) -> Callable[[Evidence], bool]:
-    """Whether the model is prompted, and some prompts are of a kind."""
-    return lambda evidence: prompted(evidence) and bool(evidence.samples.of_kind(kind).any())
+    """A function that tells whether there are prompts to keep, and prompts of a kind."""
+    return lambda evidence: has_kept_prompts(evidence) and bool(evidence.samples.of_kind(kind).any())
 
 
-def as_asked(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Class indices that the prompts name, int (n, axes), -1 for none, and where the judge sees these, bool (n, axes)."""
+def asked_and_right(evidence: Evidence) -> tuple[Tensor, Tensor]:
+    """Classes that the prompts name, int (n, axes), -1 for none; and whether each is seen or left open, bool (n, axes)."""
     asked = torch.tensor([spec.classes for spec in evidence.samples.specs])
     return asked, (evidence.samples.classes == asked) | (asked < 0)
 
 
 def in_domain_retain_accuracy(evidence: Evidence) -> Figures:
-    """IRA: share of the other prompts' samples that show what was asked for on the axes that the concept is about.
+    """IRA: share of the other prompts' samples that show what the prompt asks for, on the axes that the concept is about.
 
-    Prompts that leave one of these axes open do not count: nothing can be wrong there.
+    Prompts that leave one of these axes open do not count, since nothing can be wrong there.
     """
-    (asked, right), named = as_asked(evidence), evidence.concept.axes_named
+    (asked, right), named = asked_and_right(evidence), evidence.concept.axes_named
     rows = evidence.samples.of_kind(KEPT) & (asked[:, named] >= 0).all(1)
     return rate("ira", right[rows][:, named].all(1))
 
 
 def cross_domain_retain_accuracy(evidence: Evidence) -> Figures:
-    """CRA: share of samples that show what was asked for on the other axes, of all prompts; cra_target: of the target's."""
-    _, right = as_asked(evidence)
+    """CRA: share of samples right on the other axes, for target and kept prompts; cra_target: for target prompts."""
+    _, right = asked_and_right(evidence)
     others = [axis for axis in range(right.shape[1]) if axis not in evidence.concept.axes_named]
     right, targets = right[:, others].all(1), evidence.samples.targets
     return rate("cra", right[targets | evidence.samples.of_kind(KEPT)]) | rate("cra_target", right[targets])
 
 
 def rate_of_kind(kind: str, evidence: Evidence) -> Figures:
-    """Share of samples that show what is to be forgotten, of the prompts of a kind, and their n."""
+    """Share of samples that show the concept to forget, among the samples of one prompt kind, and their number."""
     rows = evidence.samples.of_kind(kind)
     figures = rate(f"{kind}_rate", evidence.samples.showing(evidence.concept.class_sets)[rows])
     return figures | {f"{kind}_samples": int(rows.sum())}
@@ -158,7 +158,7 @@ METRICS = (
         key="forget_rate",
         compute=forget_rate,
         label="Forget rate",
-        meaning="share of samples in which the judge sees what is to be forgotten",
+        meaning="share of samples in which the judge sees what the model must forget",
         better="lower",
         group=Group.FORGETTING,
         order=10,
@@ -167,16 +167,16 @@ METRICS = (
         key="ua",
         compute=unlearning_accuracy,
         label="UA",
-        meaning="unlearning accuracy: share of samples without what is to be forgotten",
+        meaning="unlearning accuracy: 1 − forget rate",
         better="higher",
         group=Group.FORGETTING,
         order=11,
     ),
     Metric(
         key="forget_rate_corrected",
-        compute=corrected,
+        compute=corrected_forget_rate,
         label="Forget rate, corrected",
-        meaning="forget rate less the errors of a judge that was fitted on pictures",
+        meaning="forget rate, corrected for the errors of the judge fitted on your pictures",
         better="lower",
         group=Group.FORGETTING,
         applies=lambda evidence: evidence.error_rates is not None,
@@ -200,7 +200,7 @@ METRICS = (
         key="confident",
         compute=confident,
         label="Clear",
-        meaning="share of samples some class gets with probability above 0.8",
+        meaning="share of samples that the judge gives to a class with probability above 0.8",
         better="higher",
         order=50,
     ),
@@ -210,7 +210,7 @@ METRICS = (
         label="IRA",
         meaning="in-domain retain accuracy: other prompts' samples that are right on the same axis",
         better="higher",
-        applies=prompted,
+        applies=has_kept_prompts,
         order=60,
     ),
     Metric(
@@ -226,7 +226,7 @@ METRICS = (
         key="paraphrase_rate",
         compute=partial(rate_of_kind, PARAPHRASE),
         label="In other words",
-        meaning="forget rate of prompts in words that no forget image came with",
+        meaning="forget rate of prompts in words that no forget image had in its caption",
         better="lower",
         group=Group.FORGETTING,
         applies=has_kind(PARAPHRASE),
@@ -236,7 +236,7 @@ METRICS = (
         key="instead_rate",
         compute=partial(rate_of_kind, INSTEAD),
         label="Left open",
-        meaning="share of samples that show it where the prompt does not say whether they should",
+        meaning="share of samples that show it although the prompt leaves it open",
         better="lower",
         group=Group.FORGETTING,
         applies=has_kind(INSTEAD),
@@ -246,7 +246,7 @@ METRICS = (
         key="unprompted_rate",
         compute=partial(rate_of_kind, UNPROMPTED),
         label="No prompt",
-        meaning="share of samples that show it without any prompt, where guidance starts from",
+        meaning="share of samples that show it without any prompt; guidance starts from these",
         better="lower",
         group=Group.FORGETTING,
         applies=has_kind(UNPROMPTED),

@@ -36,31 +36,31 @@ from vdu.models.loading import Family, load, read_index, weight_files
 from vdu.models.stable_diffusion import StableDiffusion
 from vdu.registry import collect
 
-# diffusers' pipeline class, as model_index.json names it -> the family that loads it
+# name of a diffusers pipeline class in model_index.json -> the family that loads it
 FAMILIES: dict[str, Family] = {
     pipeline: family for _, family in collect("vdu.models", "FAMILY") for pipeline in family.PIPELINES
 }
-# All files of weights that a model here may have, for `hub.fetch`.
+# All weight files that a model of some family may have, for `hub.fetch`.
 WEIGHT_FILES = tuple(dict.fromkeys(path for family in FAMILIES.values() for path in weight_files(family)))
 
 
 def family_of(folder: Path) -> Family:
-    """The family of the model in a diffusers folder, by its model_index.json alone.
+    """The family of the model in a diffusers folder; reads model_index.json alone.
 
     Raises:
-        UserError: if the folder holds no model, or one of no family here.
+        UserError: if the folder holds no model, or a model of an unknown family.
     """
     name = read_index(folder)["_class_name"]
     if name not in FAMILIES:
-        raise UserError(f"'{folder}' is a {name}; what can be unlearned are {', '.join(FAMILIES)}.")
+        raise UserError(f"'{folder}' is a {name}, which cannot be unlearned; choose one of {', '.join(FAMILIES)}.")
     return FAMILIES[name]
 
 
 def kind_in(folder: Path) -> str:
-    """Which of `KINDS` the model in a diffusers folder is of, without its weights.
+    """The kind, one of `KINDS`, of the model in a diffusers folder; reads configurations alone.
 
     Raises:
-        UserError: if the folder holds no model, or one of no family here.
+        UserError: if the folder holds no model, or a model of an unknown family.
         OSError, ValueError, TypeError, KeyError: if the network's configuration cannot be read.
     """
     return family_of(folder).kind(json.loads((part_of(folder, "unet") / "config.json").read_text()))
@@ -69,16 +69,16 @@ def kind_in(folder: Path) -> str:
 def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Diffusion:
     """Load the model in a plain diffusers folder.
 
-    The network and noise schedule of a DDPM may also lie beside its model_index.json, as the first ones on the hub have them.
+    The network and noise schedule of a DDPM may also lie beside its model_index.json, as in the first DDPMs on the hub.
 
     Args:
-        folder: with model_index.json, as `save_pretrained` writes it.
+        folder: a folder with model_index.json, as `save_pretrained` writes it.
         device: "cpu" or "cuda".
-        large: height and width of the latents from which on a text-to-image model is held in little memory.
+        large: latents of at least this height and width make a text-to-image model use less memory.
 
     Raises:
-        UserError: if the folder does not hold such a model, or only in a format that would be unpickled, or the model cannot
-            be unlearned here.
+        UserError: if the folder does not hold such a model, holds its weights only in a format that needs unpickling, or
+            holds a model that cannot be unlearned.
     """
     return load(family_of(folder), folder, device, large)
 

@@ -1,4 +1,4 @@
-"""What all model families share: the interface `Diffusion`, a network's `Condition`, and the device's number format."""
+"""The base of all model families: the interface `Diffusion`, a network's `Condition`, and the number formats of devices."""
 
 import copy
 from abc import ABC, abstractmethod
@@ -17,13 +17,13 @@ from torch import Tensor
 from vdu.errors import UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-UNSHARDED = "1TB"  # diffusers splits files of 10 GB, which one network in float32 may have; here each part stays one file
-TIMESTEPS = 1000  # of a noise schedule; timesteps in a recipe count from 0 to this
-# Kinds of models that share defaults: unconditional ones of drawings in one channel or of photographs, and text-to-image
-# ones of toy size or of full size.
+UNSHARDED = "1TB"  # diffusers splits files above 10 GB, as of a large network in float32; here each part stays one file
+TIMESTEPS = 1000  # of a noise schedule; timesteps in a recipe lie in 0 … TIMESTEPS - 1
+# Kinds of models that share defaults: unconditional models with one channel (drawings) or more (photographs), and
+# text-to-image models of small or full size.
 UNCONDITIONAL, PHOTOGRAPHS, SMALL, FULL_SIZE = KINDS = ("unconditional", "photographs", "small", "full-size")
-LARGE = 32  # smallest height and width of a full-size model's latents: from there on, memory is what runs out
-PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to train -> whether a name is among them
+LARGE = 32  # smallest height and width of a full-size model's latents; above it, memory is the limit
+PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to train -> whether it includes a name
     "all": lambda name: True,
     "cross-attention": lambda name: ".attn2." in name,
     "no-cross-attention": lambda name: ".attn2." not in name,
@@ -31,7 +31,7 @@ PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to trai
 
 
 def pick_device(name: str) -> str:
-    """Turn "auto" into "cuda" if a GPU is there, else into "cpu".
+    """Turn "auto" into "cuda" if there is a GPU, else into "cpu".
 
     Raises:
         UserError: if "cuda" is asked for and there is none.
@@ -51,7 +51,7 @@ def has_bfloat16(device: str) -> bool:
 
 
 def autocast(device: str, float16: bool = True) -> AbstractContextManager:
-    """bfloat16 where the hardware computes it natively; else float32, or on a GPU float16 when no gradient is needed.
+    """bfloat16 if the hardware computes it natively; else float32, or float16 on a GPU while no gradient is needed.
 
     Args:
         device: "cpu" or "cuda".
@@ -74,13 +74,13 @@ def on_device(module: torch.nn.Module, device: str) -> Iterator[torch.nn.Module]
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What a network is given besides x_t and t, for n images; nothing at all for a model without prompts.
+    """The inputs of a network besides x_t and t, for n images; none at all for a model without prompts.
 
         both = Condition.cat([model.conditions(["a dog"]), model.conditions([None])])
         model.predict_noise(states, t, both.rows([0, 0, 1]))
 
     Attributes:
-        tensors: by name, each with first dimension n. The names are the family's own.
+        tensors: name -> tensor with first dimension n; every family has its own names.
     """
 
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
@@ -93,7 +93,7 @@ class Condition:
         """The rows of several conditions of one model, one after another.
 
         Raises:
-            ValueError: if their tensors have different names, so that they come from different families.
+            ValueError: if their tensors have different names, since they then come from different families.
         """
         names = list(parts[0].tensors)
         if any(list(part.tensors) != names for part in parts):
@@ -101,11 +101,11 @@ class Condition:
         return Condition({name: torch.cat([part[name] for part in parts]) for name in names})
 
     def rows(self, index: Tensor | Sequence[int] | slice) -> "Condition":
-        """Some rows: by their numbers, which may repeat, as a slice, or where a mask (n,) is True."""
+        """Some rows: by numbers, which may repeat, by a slice, or by a mask (n,)."""
         return Condition({name: value[index] for name, value in self.tensors.items()})
 
     def where(self, mask: Tensor, other: "Condition") -> "Condition":
-        """These rows where a mask (n,) is True, elsewhere those of `other`."""
+        """This condition's rows where a mask (n,) is True, elsewhere the rows of `other`."""
         return Condition(
             {
                 name: torch.where(mask.view(-1, *[1] * (value.dim() - 1)), value, other[name])
@@ -125,22 +125,22 @@ NO_CONDITION = Condition()
 class Diffusion(ABC):
     """A diffusion model on states x_t (n, c, h, w): pixels, or the latents of an autoencoder.
 
-    A family of models is a subclass; its module declares it as FAMILY, and nothing else needs to know of it. The class
-    variables tell how the family is recognised, read and written.
+    A family of models is a subclass, which its module declares as FAMILY; nothing else has to be changed. The class variables
+    say how models of the family are recognised, read and written.
 
     Attributes:
         unet: the network.
         scheduler: its noise schedule.
         device: "cpu" or "cuda".
-        digest: hash of the weights the model was loaded with; names the model in caches and reports.
-        folder: where it was loaded from, if it was.
-        PIPELINES: diffusers' pipeline classes in model_index.json that mean this family; `save` writes the first.
-        TITLE: the family in an error's sentence.
-        PARTS: the parts beside the scheduler, each in a folder of its name -> the class that reads it.
-        PART_AT_ROOT: whether the network may also lie beside model_index.json, in no folder of its name.
-        OPTIONS: settings in model_index.json that are fields of the model -> their value if absent.
-        SAVE_OPTIONS: further arguments of the pipeline class, for saving.
-        takes_prompts: whether a prompt says what to draw.
+        digest: hash of the loaded weights; identifies the model in caches and reports.
+        folder: the folder it was loaded from; None if it was not loaded.
+        PIPELINES: the diffusers pipeline classes of this family in model_index.json; `save` writes the first.
+        TITLE: the family's name in an error message.
+        PARTS: name of each part but the scheduler, and of its folder -> the class that reads it.
+        PART_AT_ROOT: whether the network may also lie beside model_index.json instead of in its own folder.
+        OPTIONS: setting in model_index.json that is also a field of the model -> its value if absent.
+        SAVE_OPTIONS: further arguments of the pipeline class for saving.
+        takes_prompts: whether the model draws from prompts.
     """
 
     PIPELINES: ClassVar[tuple[str, ...]]
@@ -162,21 +162,21 @@ class Diffusion(ABC):
     @classmethod
     @abstractmethod
     def kind(cls, config: Mapping[str, Any]) -> str:
-        """Which of `KINDS` a model is of, by the configuration of its network."""
+        """The kind, one of `KINDS`, of a model, by its network's configuration."""
 
     @classmethod
     @abstractmethod
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
-        """Why a model of these parts cannot be unlearned, to follow "cannot be unlearned: "; None if it can."""
+        """Why a model of these parts cannot be unlearned, as the end of a sentence; None if it can."""
 
     @classmethod
     def place(cls, parts: dict[str, Any], device: str, large: float) -> dict[str, Any]:
-        """The parts as the model will use them: the network on its device, all others in main memory.
+        """Prepare the parts for use: the network on its device, all others in main memory.
 
         Args:
-            parts: by name, as they were read.
+            parts: name -> part, as read.
             device: "cpu" or "cuda".
-            large: height and width of the states from which on memory is saved, where a family can.
+            large: states of at least this height and width make the model save memory, if the family can.
         """
         modules = {name: part for name, part in parts.items() if isinstance(part, torch.nn.Module)}
         modules["unet"].to(device)
@@ -186,25 +186,25 @@ class Diffusion(ABC):
 
     @abstractmethod
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
-        """The network's condition for each of n prompts; None or "" is no prompt."""
+        """The network's condition for n prompts; None or "" is no prompt."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:
-        """States (n, c, h, w) on the model's device, of uint8 images (n, c', h', w')."""
+        """Encode uint8 images (n, c', h', w') as states (n, c, h, w) on the model's device."""
 
     @abstractmethod
     def decode(self, states: Tensor) -> Tensor:
-        """uint8 images (n, c', h', w') on the CPU, of states (n, c, h, w)."""
+        """Decode states (n, c, h, w) to uint8 images (n, c', h', w') on the CPU."""
 
     def predict_noise(self, noisy: Tensor, t: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """epsilon_theta(x_t, t, c) in float32 for x_t (n, c, h, w), integer timesteps t (n,) and n conditions."""
+        """epsilon_theta(x_t, t), float32 (n, c, h, w), for x_t (n, c, h, w), integer timesteps t (n,) and n conditions."""
         with autocast(self.device):
             inputs = noisy.contiguous(memory_format=torch.channels_last)
             predicted = self.unet(inputs, t, **self.condition_arguments(condition)).sample.float()
         return self.noise_in(predicted, noisy, t)
 
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
-        """The keyword arguments by which the network takes a condition."""
+        """The keyword arguments that pass a condition to the network."""
         return {}
 
     def save(self, folder: Path) -> None:
@@ -215,10 +215,10 @@ class Diffusion(ABC):
         pipeline(**parts, **self.SAVE_OPTIONS).save_pretrained(folder, safe_serialization=True, max_shard_size=UNSHARDED)
 
     def in_full_precision(self) -> "Diffusion":
-        """The model to save: this one, unless its family holds large models in less than float32."""
+        """The model in float32, for saving; a copy if the family holds large models in lower precision."""
         return self
 
-    # --- what follows for all ---
+    # --- shared by all families ---
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -238,9 +238,9 @@ class Diffusion(ABC):
         return self.scheduler.alphas_cumprod.to(self.device)
 
     def noise_in(self, predicted: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
-        """The noise in x_t that a network's output means.
+        """The noise in x_t, from a network's output.
 
-        The output is the noise itself, or v of v-prediction (Salimans & Ho 2022): then it is alpha_t v + sigma_t x_t.
+        The output is the noise itself, or v of v-prediction (Salimans & Ho 2022); then the noise is alpha_t v + sigma_t x_t.
         """
         if self.scheduler.config.prediction_type == "epsilon":
             return predicted
@@ -248,7 +248,7 @@ class Diffusion(ABC):
         return alpha_bar.sqrt() * predicted + (1 - alpha_bar).sqrt() * noisy
 
     def train_only(self, which: str) -> None:
-        """Fix all parameters but one choice of `PARAMETERS`; the model gets its own copies of the chosen ones, in float32.
+        """Freeze all parameters except a choice from `PARAMETERS`, of which the model gets its own copies in float32.
 
         Raises:
             UserError: if the network has no such parameters.
@@ -257,7 +257,7 @@ class Diffusion(ABC):
         chosen = {name: value.detach() for name, value in fixed.named_parameters() if PARAMETERS[which](name)}
         if not chosen:
             raise UserError(f"This model has no {which} parameters; train all of them.")
-        if any(value.dtype != torch.float32 for value in chosen.values()):  # start from the file, which is more precise
+        if any(value.dtype != torch.float32 for value in chosen.values()):  # the file is more precise
             with safe_open(part_of(self.folder, "unet") / WEIGHTS, "pt", self.device) as saved:
                 chosen = {name: saved.get_tensor(name) for name in chosen}
         for name, value in chosen.items():
@@ -267,11 +267,11 @@ class Diffusion(ABC):
 
     @property
     def trained(self) -> dict[str, Tensor]:
-        """The network's parameters that are not fixed, by name."""
+        """The network's parameters that are not frozen, by name."""
         return {name: value for name, value in self.unet.named_parameters() if value.requires_grad}
 
     def clone(self) -> Self:
-        """A copy whose parameters can be changed without touching this model's; fixed parameters are shared."""
+        """A copy whose trained parameters can be changed without changing this model; frozen parameters are shared."""
         shared = {id(value): value for value in self.unet.parameters() if not value.requires_grad}
         return replace(self, unet=copy.deepcopy(self.unet, shared))
 
@@ -280,12 +280,12 @@ Model = Diffusion
 
 
 def part_of(folder: Path, part: str) -> Path:
-    """Where a model has a part: in the folder of that name, or else at its root, as diffusers itself looks for it."""
+    """The folder of a model's part: the one with its name, or else the model's own, as in diffusers."""
     return folder / part if (folder / part).is_dir() else folder
 
 
 def is_large(size: int | Sequence[int], large: float) -> bool:
-    """Whether states have at least `large` rows and columns; `size` is sample_size of the network's configuration."""
+    """Whether states have at least `large` rows and columns; `size` is the network's sample_size."""
     return (size if isinstance(size, int) else min(size)) >= large
 
 
@@ -295,10 +295,10 @@ def to_uint8(images: Tensor) -> Tensor:
 
 
 def from_uint8(images: Tensor) -> Tensor:
-    """uint8 images to floats in [-1, 1], on their device."""
+    """uint8 images to floats in [-1, 1], on the same device."""
     return images.float() / 127.5 - 1
 
 
 def first_line(error: Exception) -> str:
-    """The first line of an error's message, for a sentence that must stay one line."""
+    """The first line of an error's message, for a one-line sentence."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

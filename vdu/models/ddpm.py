@@ -1,4 +1,4 @@
-"""Unconditional diffusion models on pixels (Ho et al. 2020), as diffusers' DDPMPipeline and DDIMPipeline hold them."""
+"""Unconditional diffusion models on pixels (Ho et al. 2020), in the format of diffusers' DDPMPipeline and DDIMPipeline."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
@@ -10,43 +10,43 @@ from vdu.models.base import NO_CONDITION, PHOTOGRAPHS, UNCONDITIONAL, Condition,
 
 
 class DDPM(Diffusion):
-    """An unconditional DDPM: states are images in [-1, 1], and it takes no prompt."""
+    """An unconditional DDPM: states are images in [-1, 1], and there are no prompts."""
 
     PIPELINES = ("DDPMPipeline", "DDIMPipeline")
     TITLE = "an unconditional DDPM"
     PARTS: ClassVar = {"unet": UNet2DModel}
-    PART_AT_ROOT = True  # the first ones on the hub have all files there
+    PART_AT_ROOT = True  # the first DDPMs on the hub have all files there
     takes_prompts = False
 
     @classmethod
     def kind(cls, config: Mapping[str, Any]) -> str:
-        """One channel is a drawing, more are a photograph."""
+        """Drawings if images have one channel, else photographs."""
         return UNCONDITIONAL if config["in_channels"] == 1 else PHOTOGRAPHS
 
     @classmethod
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
-        """Its network may need a class, predict more than the noise, or have no size."""
+        """Refuse networks that need a class, predict more than the noise, or do not state a size."""
         config = parts["unet"].config
         channels, predicted = config.in_channels, config.out_channels
         reasons = {
-            "its network must be told a class, and there is none to tell": config.num_class_embeds or config.class_embed_type,
-            f"its network takes {channels} channels and gives {predicted}, and should give the noise alone": (
+            "its network needs a class label as input": config.num_class_embeds or config.class_embed_type,
+            f"its network takes {channels} channels and predicts {predicted}; it must predict the noise alone": (
                 channels != predicted
             ),
-            "its configuration does not say of what size its images are (sample_size)": not config.sample_size,
+            "its configuration does not state the size of its images (sample_size)": not config.sample_size,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
-        """The same for any prompt: none."""
+        """No condition, whatever the prompts."""
         return NO_CONDITION
 
     def encode(self, images: Tensor) -> Tensor:
-        """States of uint8 images, (n, c, h, w)."""
+        """Encode uint8 images as states in [-1, 1], both (n, c, h, w)."""
         return from_uint8(images).to(self.device)
 
     def decode(self, states: Tensor) -> Tensor:
-        """uint8 images (n, c, h, w) on the CPU."""
+        """Decode states to uint8 images on the CPU, both (n, c, h, w)."""
         return to_uint8(states)
 
 

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub: configuration, and weights as safetensors; never code, never a pickle."""
+"""Models on the Hugging Face hub: configurations, and weights as safetensors; never code, never a pickle."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from vdu.errors import UserError
 
-# Models whose repositories have all parts as safetensors -> what the page calls them.
+# Models whose repositories have all parts as safetensors -> title on the page.
 LISTED = {
     "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4 · 512×512",
     "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5 · 512×512",
@@ -18,8 +18,8 @@ LISTED = {
     "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
     "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
 }
-LIKE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # unconditional ones -> the catalog's entry that judges their images
-PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # files fetched beside the weights; none is executed
+SHARED_JUDGE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # unconditional models -> the catalog entry that judges their images
+PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # files fetched besides the weights; none is executed
 
 
 def is_id(name: str) -> bool:
@@ -29,30 +29,30 @@ def is_id(name: str) -> bool:
 
 
 def fetch(name: str, weights: tuple[str, ...]) -> Path:
-    """Fetch a repository's configuration and some files of weights, or find them in the cache; returns their folder.
+    """Fetch a repository's configuration and some weight files, or find them in the cache; returns their folder.
 
     Args:
         name: owner/name.
-        weights: paths of the .safetensors files in it.
+        weights: paths in the repository of the .safetensors files to fetch.
 
     Raises:
-        UserError: if there is no such repository, its licence must be accepted first, or it is neither in the cache nor can
-            the hub be reached.
+        UserError: if there is no such repository, if its licence must be accepted first, or if it is not in the cache and the
+            hub cannot be reached.
     """
     if not is_id(name):
         raise UserError(f"There is no folder '{name}' here; give one, or a hub id of the form owner/name.")
-    with in_one_sentence(name, "model", "Pick a model that is in the box, or give a local diffusers folder."):
+    with in_one_sentence(name, "model", "Choose a shipped model, or give a local diffusers folder."):
         return Path(snapshot_download(name, allow_patterns=[*PLAIN, *weights]))
 
 
 @contextmanager
 def in_one_sentence(name: str, what: str, instead: str) -> Iterator[None]:
-    """Turn what the hub raises into a UserError of one sentence.
+    """Turn errors of the hub's client into a UserError of one sentence.
 
     Args:
         name: owner/name.
         what: what the repository should hold: "model" or "data set".
-        instead: what to do without a network.
+        instead: a sentence on what to do without a network.
     """
     try:
         yield
@@ -91,11 +91,11 @@ def publish(folder: Path, name: str, token: str) -> str:
         try:
             api.upload_folder(repo_id=name, folder_path=folder)
         except Exception:
-            with suppress(Exception):  # an empty repository would only stand in the way of the next try
+            with suppress(Exception):  # an empty repository would block the next try
                 api.delete_repo(name)
             raise
     except Exception as error:  # also whatever the hub's HTTP client raises
         raise UserError(
-            f"'{name}' could not be written to the hub; the name may be taken or not be yours, or there is no network."
+            f"'{name}' could not be written to the hub: the name is taken or not yours, or there is no network."
         ) from error
     return str(address)

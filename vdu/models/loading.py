@@ -1,4 +1,4 @@
-"""Reading a plain diffusers folder, step by step, and refusing in one sentence what cannot be unlearned."""
+"""Load a plain diffusers folder in small steps, and refuse in one sentence a model that cannot be unlearned."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from vdu.models.base import LARGE, TIMESTEPS, WEIGHTS, Diffusion, first_line, pa
 Family = type[Diffusion]
 Loaded = TypeVar("Loaded", bound=Diffusion)
 
-# Schedulers whose noise schedule is DDPM's; how they sample does not matter here.
+# Schedulers with DDPM's noise schedule; their way to sample does not matter here.
 COMPATIBLE_SCHEDULERS = (
     "DDPMScheduler",
     "DDIMScheduler",
@@ -27,15 +27,15 @@ COMPATIBLE_SCHEDULERS = (
     "EulerAncestralDiscreteScheduler",
     "LMSDiscreteScheduler",
 )
-PREDICTIONS = ("epsilon", "v_prediction")  # what a network may predict
+PREDICTIONS = ("epsilon", "v_prediction")  # supported outputs of a network
 UNREADABLE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
 
 
 def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float = LARGE) -> Loaded:
-    """A model of a known family, from the folder that holds it; see `vdu.models.load_model`.
+    """Load a model of a known family from a folder; see `vdu.models.load_model`.
 
     Raises:
-        UserError: if the folder does not hold such a model, or one that cannot be unlearned.
+        UserError: if the folder does not hold such a model, or the model cannot be unlearned.
     """
     index = read_index(folder)
     weights = find_weights(family, folder, index["_class_name"])
@@ -49,10 +49,10 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
 
 
 def read_index(folder: Path) -> dict[str, Any]:
-    """A folder's model_index.json, which names at least its pipeline and its scheduler.
+    """Read a folder's model_index.json, which names at least the pipeline and the scheduler.
 
     Raises:
-        UserError: if it is not there, or not readable as such.
+        UserError: if it is missing or cannot be read.
     """
     path = folder / "model_index.json"
     if not path.is_file():
@@ -66,23 +66,23 @@ def read_index(folder: Path) -> dict[str, Any]:
 
 
 def weight_files(family: Family) -> tuple[str, ...]:
-    """All paths at which a model of a family may have weights, in the order of its parts."""
+    """All paths of weight files that a model of a family may have, in the order of its parts."""
     paths = [f"{part}/{weight_name(reader)}" for part, reader in family.PARTS.items() if weight_name(reader)]
     return (*paths, *([WEIGHTS] if family.PART_AT_ROOT else ()))
 
 
 def weight_name(reader: type) -> str | None:
-    """The name of the file in which the library of a part keeps its weights; None for a part without weights."""
+    """The name of a part's weight file in its library; None for a part without weights."""
     if issubclass(reader, ModelMixin):
         return WEIGHTS
     return "model.safetensors" if issubclass(reader, PreTrainedModel) else None
 
 
 def find_weights(family: Family, folder: Path, pipeline: str) -> list[Path]:
-    """The files with the weights of all parts.
+    """The weight files of all parts.
 
     Raises:
-        UserError: if one is missing, with what to do instead.
+        UserError: if one is missing; the sentence says how to make it.
     """
     paths = [folder / path for path in weight_files(family)]
     if family.PART_AT_ROOT:
@@ -98,20 +98,20 @@ def find_weights(family: Family, folder: Path, pipeline: str) -> list[Path]:
 
 
 def instead_of(path: Path) -> tuple[str, str, str]:
-    """What lies where a file of weights is missing, in words, and the arguments with which diffusers loads and saves it."""
+    """(what takes the place of a missing weight file, in words; diffusers' arguments to load it; to save it)."""
     if path.with_name(path.name + ".index.json").is_file():
-        return ", but pieces of it; join them", "", ", max_shard_size='1TB'"
+        return ", only pieces of it; join them", "", ", max_shard_size='1TB'"
     for other in sorted(path.parent.glob(f"{path.stem}.*{path.suffix}")):
         variant = other.name.removeprefix(path.stem + ".").removesuffix(path.suffix)
-        return f", but a variant, {other.name}; save it anew", f", variant='{variant}'", ""
-    return ", and weights in other formats are not loaded, as they may run code; where you trust them, save them anew", "", ""
+        return f", only a variant, {other.name}; save it anew", f", variant='{variant}'", ""
+    return ", and weights in other formats are not loaded, as they may run code; if you trust them, save them anew", "", ""
 
 
 def read_parts(family: Family, folder: Path) -> tuple[dict[str, Any], DDPMScheduler]:
-    """All parts of a model, and its noise schedule.
+    """All parts of a model, by name, and its noise schedule.
 
     Raises:
-        UserError: if one cannot be read, or its file lacks parameters, which the libraries would draw at random.
+        UserError: if one cannot be read, or a weight file lacks parameters, which the libraries would fill at random.
     """
     parts, missing = {}, {}
     try:
@@ -123,13 +123,13 @@ def read_parts(family: Family, folder: Path) -> tuple[dict[str, Any], DDPMSchedu
         raise UserError(f"'{folder}' could not be read as {family.TITLE}: {first_line(error)}") from error
     for name, absent in missing.items():
         if absent:
-            raise UserError(f"'{folder}' lacks {len(absent)} of its {name}'s parameters, such as {min(absent)}.")
+            raise UserError(f"'{folder}' lacks {len(absent)} of the parameters of its {name}, such as {min(absent)}.")
     return parts, scheduler
 
 
 def read_part(reader: type, folder: Path) -> tuple[Any, list[str]]:
-    """One part, and the names of the parameters that its file lacks."""
-    if issubclass(reader, ModelMixin):  # the last argument keeps diffusers from advising to install accelerate
+    """One part, and the names of parameters that its weight file lacks."""
+    if issubclass(reader, ModelMixin):  # the last argument avoids advice to install accelerate
         part, info = reader.from_pretrained(
             folder, output_loading_info=True, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
         )
@@ -143,21 +143,23 @@ def read_part(reader: type, folder: Path) -> tuple[Any, list[str]]:
 
 
 def check_schedule(folder: Path, name: str, scheduler: DDPMScheduler) -> None:
-    """Accept what has DDPM's noise schedule.
+    """Refuse models without DDPM's noise schedule.
 
     Raises:
-        UserError: for another scheduler, prediction or number of timesteps.
+        UserError: for an unsupported scheduler, prediction or number of timesteps.
     """
     if name not in COMPATIBLE_SCHEDULERS:
-        raise UserError(f"'{folder}' has a {name}, whose noise schedule is not DDPM's; such models cannot be unlearned.")
+        raise UserError(f"'{folder}' has a {name}, whose noise schedule is not DDPM's; it cannot be unlearned.")
     if (predicts := scheduler.config.prediction_type) not in PREDICTIONS:
-        raise UserError(f"'{folder}' predicts '{predicts}'; what can be unlearned predicts {' or '.join(PREDICTIONS)}.")
+        raise UserError(
+            f"'{folder}' predicts '{predicts}'; only models that predict {' or '.join(PREDICTIONS)} can be unlearned."
+        )
     if (steps := scheduler.config.num_train_timesteps) != TIMESTEPS:
-        raise UserError(f"'{folder}' has {steps:,} timesteps; what can be unlearned has {TIMESTEPS:,}.")
+        raise UserError(f"'{folder}' has {steps:,} timesteps; only models with {TIMESTEPS:,} can be unlearned.")
 
 
 def digest_of(paths: list[Path]) -> str:
-    """A hash of some files, read in pieces: together they may be larger than memory."""
+    """A hash of some files, which are read in pieces, since together they may exceed the memory."""
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Stable Diffusion XL (Podell et al. 2023, arXiv 2307.01952), as diffusers' StableDiffusionXLPipeline holds it."""
+"""Stable Diffusion XL (Podell et al. 2023, arXiv 2307.01952), in the format of diffusers' StableDiffusionXLPipeline."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from vdu.models.base import Condition, on_device
 from vdu.models.stable_diffusion import StableDiffusion
 
-PENULTIMATE = -2  # hidden states of the text encoders that the network reads
+PENULTIMATE = -2  # the hidden states of the text encoders that the network reads
 TIME_IDS = 6  # original height and width, top and left of the crop, height and width to draw
 
 
@@ -18,11 +18,11 @@ TIME_IDS = 6  # original height and width, top and left of the crop, height and 
 class StableDiffusionXL(StableDiffusion):
     """Stable Diffusion with two text encoders; its network also takes a pooled embedding and the size of the image.
 
-    As diffusers does by default, the time ids say that the image has its full size and is not cropped.
+    The time ids are diffusers' defaults: the image has its full size and is not cropped.
 
     Attributes:
         text_encoder_2, tokenizer_2: the second text encoder, which also gives the pooled embedding, and its tokenizer.
-        force_zeros_for_empty_prompt: whether no prompt means zeros; else it means the embeddings of "".
+        force_zeros_for_empty_prompt: whether no prompt gives zeros; else it gives the embeddings of "".
     """
 
     PIPELINES = ("StableDiffusionXLPipeline",)
@@ -30,7 +30,7 @@ class StableDiffusionXL(StableDiffusion):
     PARTS: ClassVar = StableDiffusion.PARTS | {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
     OPTIONS: ClassVar = {"force_zeros_for_empty_prompt": True}
     SAVE_OPTIONS: ClassVar = {"add_watermarker": False}
-    VAE_IN_FLOAT16 = False  # its activations overflow, so diffusers too runs it in float32
+    VAE_IN_FLOAT16 = False  # its activations overflow; diffusers also runs it in float32
 
     text_encoder_2: CLIPTextModelWithProjection = field(kw_only=True)
     tokenizer_2: CLIPTokenizer = field(kw_only=True)
@@ -38,13 +38,13 @@ class StableDiffusionXL(StableDiffusion):
 
     @classmethod
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
-        """The network must also take the pooled embedding and the time ids, and nothing else."""
+        """Refuse networks that do not take exactly the tokens, the pooled embedding and the time ids."""
         config, pooled = parts["unet"].config, parts["text_encoder_2"].config.projection_dim
         if config.addition_embed_type != "text_time":
             return "its network takes no pooled embedding and image size, so it is not a Stable Diffusion XL network"
         taken, given = config.projection_class_embeddings_input_dim, TIME_IDS * config.addition_time_embed_dim + pooled
         if taken != given:
-            return f"its network takes an added embedding of width {taken}, and its second text encoder makes that {given}"
+            return f"its network takes an added embedding of width {taken}, and its second text encoder gives {given}"
         if config.time_cond_proj_dim:
             return "its network needs a guidance scale as input, as distilled networks do"
         if parts["vae"].config.latents_mean or parts["vae"].config.latents_std:
@@ -53,14 +53,14 @@ class StableDiffusionXL(StableDiffusion):
 
     @classmethod
     def embedding_width(cls, parts: Mapping[str, Any]) -> int:
-        """The embeddings of a token by both text encoders, side by side."""
+        """Width of a token's embeddings by both text encoders, side by side."""
         return parts["text_encoder"].config.hidden_size + parts["text_encoder_2"].config.hidden_size
 
     def encode_prompts(self, prompts: list[str]) -> Condition:
-        """What both text encoders make of n prompts, as `StableDiffusionXLPipeline.encode_prompt` gives it.
+        """Encode n prompts by both text encoders, as `StableDiffusionXLPipeline.encode_prompt` does.
 
         Returns:
-            "tokens" (n, tokens, width), "pooled" (n, width of the second's projection) and "time_ids" (n, 6).
+            "tokens" (n, tokens, width), "pooled" (n, width of the second encoder's projection) and "time_ids" (n, 6).
         """
         hidden = []
         for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
@@ -78,7 +78,7 @@ class StableDiffusionXL(StableDiffusion):
         return Condition(embeddings.tensors | {"time_ids": sizes.repeat(len(prompts), 1)})
 
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
-        """The network adds the pooled embedding and the time ids to its embedding of the timestep."""
+        """The tokens, and what the network adds to its timestep embedding: the pooled embedding and the time ids."""
         added = {"text_embeds": condition["pooled"], "time_ids": condition["time_ids"]}
         return super().condition_arguments(condition) | {"added_cond_kwargs": added}
 

@@ -1,4 +1,4 @@
-"""Text-to-image latent diffusion (Rombach et al. 2022), as diffusers' StableDiffusionPipeline holds Stable Diffusion v1."""
+"""Text-to-image latent diffusion (Rombach et al. 2022), in the format of diffusers' StableDiffusionPipeline."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -28,18 +28,18 @@ from vdu.models.base import (
 )
 from vdu.models.loading import load
 
-VAE_NUMBERS = 768_000  # numbers of images in one pass of the autoencoder: 250 images of 32×32, one of 512×512
+VAE_NUMBERS = 768_000  # pixel values per pass of the autoencoder: 250 images of 32×32, or one of 512×512
 CACHED_PROMPTS = 2000  # prompts whose conditions are kept in memory
 
 
 @dataclass
 class StableDiffusion(Diffusion):
-    """A text-to-image latent diffusion model; unlearning changes its U-Net alone.
+    """A text-to-image latent diffusion model; unlearning changes only its U-Net.
 
     Attributes:
         vae, text_encoder, tokenizer: the other parts, shared by all clones.
-        prompt_cache: the condition of each prompt that came up before, one row each.
-        VAE_IN_FLOAT16: whether float16's range is enough for the autoencoder.
+        prompt_cache: prompt -> its condition of one row, for the prompts seen so far.
+        VAE_IN_FLOAT16: whether the autoencoder's activations fit into float16.
     """
 
     PIPELINES = ("StableDiffusionPipeline",)
@@ -61,12 +61,12 @@ class StableDiffusion(Diffusion):
 
     @classmethod
     def kind(cls, config: Mapping[str, Any]) -> str:
-        """By the size of the latents."""
+        """Full-size or small, by the size of the latents."""
         return FULL_SIZE if is_large(config["sample_size"], LARGE) else SMALL
 
     @classmethod
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
-        """The network must take what the autoencoder and the text encoder give."""
+        """Refuse networks that do not fit the autoencoder and the text encoder."""
         config, latents = parts["unet"].config, parts["vae"].config.latent_channels
         channels, width = config.in_channels, config.cross_attention_dim
         given = cls.embedding_width(parts)
@@ -74,20 +74,20 @@ class StableDiffusion(Diffusion):
             return None
         return (
             f"its network takes {channels} channels and words of width {width}, its other parts give {latents} and {given}; "
-            f"{cls.TITLE} has the same"
+            f"in {cls.TITLE} they are equal"
         )
 
     @classmethod
     def embedding_width(cls, parts: Mapping[str, Any]) -> int:
-        """Width of a token's embedding, as the text encoder gives it."""
+        """Width of a token's embedding by the text encoder."""
         return parts["text_encoder"].config.hidden_size
 
     @classmethod
     def place(cls, parts: dict[str, Any], device: str, large: float) -> dict[str, Any]:
-        """The parts as the model will use them.
+        """Prepare the parts for use; see `Diffusion.place`.
 
-        A network with latents of at least `large`² is held in bfloat16 where the hardware computes that natively (except for
-        what `train_only` frees), and its activations are computed again in the backward pass.
+        A network with latents of at least `large` × `large` recomputes its activations in the backward pass. Its frozen
+        parameters are held in bfloat16 if the hardware computes that natively.
         """
         unet = parts["unet"]
         if is_large(unet.config.sample_size, large):
@@ -96,7 +96,7 @@ class StableDiffusion(Diffusion):
                 for part in parts.values():
                     if isinstance(part, torch.nn.Module):
                         part.to(torch.bfloat16)
-        elif device == "cpu":  # at small sizes the fused attention's backward takes as long as all the rest
+        elif device == "cpu":  # at small sizes the fused attention's backward pass takes half the time
             unet.set_attn_processor(AttnProcessor())
         return super().place(parts, device, large)
 
@@ -114,7 +114,7 @@ class StableDiffusion(Diffusion):
 
     @torch.no_grad()
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
-        """The network's condition for each prompt, from the cache or the text encoder; None or "" is no prompt."""
+        """The network's condition for n prompts, from the cache or the text encoder; None or "" is no prompt."""
         if len(self.prompt_cache) > CACHED_PROMPTS:
             self.prompt_cache.clear()
         new = sorted({prompt or "" for prompt in prompts} - self.prompt_cache.keys())
@@ -124,36 +124,36 @@ class StableDiffusion(Diffusion):
         return Condition.cat([self.prompt_cache[prompt or ""] for prompt in prompts])
 
     def encode_prompts(self, prompts: list[str]) -> Condition:
-        """The text encoder's last hidden states for n prompts: "tokens", (n, tokens, width)."""
+        """Encode n prompts: "tokens" (n, tokens, width), the text encoder's last hidden states."""
         tokens = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
         with on_device(self.text_encoder, self.device) as text_encoder:
             return Condition({"tokens": text_encoder(tokens.to(self.device)).last_hidden_state.float()})
 
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
-        """The network reads the tokens by cross-attention."""
+        """The tokens, which the network reads by cross-attention."""
         return {"encoder_hidden_states": condition["tokens"]}
 
     @torch.no_grad()
     def encode(self, images: Tensor) -> Tensor:
-        """Scaled latents (the encoder's means) of uint8 images (n, 3, h, w)."""
+        """Encode uint8 images (n, 3, h, w) as scaled latents, the means of the encoder."""
         with on_device(self.vae, self.device) as vae, autocast(self.device, self.VAE_IN_FLOAT16):
             parts = [vae.encode(from_uint8(part).to(self.device)) for part in images.split(self.vae_batch)]
             return torch.cat([part.latent_dist.mean.float() for part in parts]) * vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, states: Tensor) -> Tensor:
-        """uint8 images (n, 3, h, w) on the CPU."""
+        """Decode scaled latents to uint8 images (n, 3, h, w) on the CPU."""
         latents = (states / self.vae.config.scaling_factor).contiguous(memory_format=torch.channels_last)
         with on_device(self.vae, self.device) as vae, autocast(self.device, self.VAE_IN_FLOAT16):
             return torch.cat([to_uint8(vae.decode(part).sample.float()) for part in latents.split(self.vae_batch)])
 
     def save(self, folder: Path) -> None:
         """Write a folder that the first of `PIPELINES` loads with `from_pretrained`; safetensors only, in full precision."""
-        transformers_logging.set_verbosity_error()  # importing the pipeline would advise to install torchvision
+        transformers_logging.set_verbosity_error()  # avoids advice to install torchvision
         super().save(folder)
 
     def in_full_precision(self) -> Self:
-        """The model with its fixed parameters as precise as in the folder it was loaded from."""
+        """The model with its frozen parameters read again from its folder in float32, if it holds them in bfloat16."""
         if not self.folder or all(value.dtype == torch.float32 for value in self.unet.parameters()):
             return self
         model = load(type(self), self.folder, large=math.inf)

@@ -1,4 +1,4 @@
-"""The page: `build` makes it, out of the inputs on the left and the panels, one file each, on the right."""
+"""The page: `build` makes it from the inputs on the left and the panels, one file per panel, on the right."""
 
 import itertools
 from typing import Any
@@ -20,10 +20,10 @@ __all__ = ["Settings", "build", "launch_options"]
 
 
 def build(settings: Settings) -> gr.Blocks:
-    """The page, ready to be launched.
+    """The page, ready to launch.
 
     Args:
-        settings: what its visitors may do.
+        settings: what visitors may do.
     """
     with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
         state = gr.State(None, delete_callback=forget_session)
@@ -44,7 +44,7 @@ def build(settings: Settings) -> gr.Blocks:
 
 
 def build_panels(page: Page) -> None:
-    """Every panel in its place; neighbours of half width share a row."""
+    """Build every panel in its place; neighbours of half width share a row."""
     for half, panels in itertools.groupby(page.panels, key=lambda panel: panel.half):
         if half:
             with gr.Row():
@@ -57,7 +57,7 @@ def build_panels(page: Page) -> None:
 
 
 def wire_model(page: Page) -> None:
-    """Another model changes the inputs, and before a visitor's first run the example shown."""
+    """Let the choice of a model change the inputs and, before the visitor's first run, the example on show."""
 
     def choose_model(session: Session | None, model: str) -> dict[Any, Any]:
         return model_changes(page, session, model)
@@ -73,7 +73,7 @@ def wire_model(page: Page) -> None:
 
 
 def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, Any]:
-    """What the page shows once a model is picked, by component."""
+    """Component -> what it shows after the visitor has chosen a model."""
     try:
         page.settings.check_allowed(model, "")
         words = "Ready."
@@ -84,5 +84,5 @@ def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, 
 
 
 def launch_options(settings: Settings) -> dict[str, Any]:
-    """How `build(settings).launch` must be called for the page to look as intended."""
+    """Arguments that `build(settings).launch` needs for the theme, the style sheet and the upload limit."""
     return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit}

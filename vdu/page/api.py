@@ -14,7 +14,7 @@ from vdu.worker import on_worker
 
 
 def make_api(settings: Settings) -> Callable[..., Iterator[dict]]:
-    """The endpoint `unlearn`, within what is allowed."""
+    """The endpoint `unlearn`; it refuses what `settings` does not allow."""
 
     @shows_errors()
     @on_worker
@@ -24,13 +24,13 @@ def make_api(settings: Settings) -> Callable[..., Iterator[dict]]:
         Args:
             model: a name from the catalog.
             forget: the class to forget.
-            recipe: any other choices by name, such as {"gamma": 0.9, "samples": 1000}.
+            recipe: other fields of the recipe by name, such as {"gamma": 0.9, "samples": 1000}.
 
         Returns:
-            progress while it runs, as {"phase", "done", "total", "seconds_left"}; at the end the report as in report.json.
+            the progress of the run as {"phase", "done", "total", "seconds_left"}; at the end the report, as in report.json.
         """
         choices = (recipe or {}) | {"model": model, "forget": forget}
-        settings.check_allowed(model, "")  # at once, so that no visitor makes this machine ask the hub for others
+        settings.check_allowed(model, "")  # before `Recipe`, which could ask the hub about any name
         chosen = Recipe.from_dict(choices)
         settings.check_allowed(chosen.model, chosen.judge, chosen.pictures, chosen.device)
         run = Run(chosen)

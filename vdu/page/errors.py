@@ -1,4 +1,4 @@
-"""How a refusal reaches the visitor."""
+"""How a `UserError` reaches the visitor."""
 
 import functools
 import inspect
@@ -13,10 +13,10 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 
 
 def shows_errors(title: str = "Error") -> Callable[[Handler], Handler]:
-    """A decorator for handlers, generators among them: a `UserError` appears on the page, or reaches the API's caller.
+    """A decorator for handlers, also generators: a `UserError` is shown on the page, or returned to the API's caller.
 
     Args:
-        title: what stands over the sentence.
+        title: heading above the message.
     """
 
     def decorate(handler: Handler) -> Handler:

@@ -1,4 +1,4 @@
-"""HTML from the templates beside this file; they escape every text that is put into them."""
+"""HTML from the templates in `templates/`, which escape every text."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ def png(image: Image.Image) -> bytes:
 
 
 def data_url(picture: bytes) -> str:
-    """PNG bytes as a URL that holds them."""
+    """PNG bytes as a data: URL."""
     return f"data:image/png;base64,{base64.b64encode(picture).decode()}"
 
 
@@ -33,15 +33,15 @@ TEMPLATES.filters["data_url"] = data_url
 
 
 def render(template: str, **values: Any) -> str:
-    """Fill in `templates/<template>.html`; only `Markup` among the values, such as a chart's SVG, is taken as HTML."""
+    """Fill in `templates/<template>.html`; texts are escaped, except `Markup` such as a chart's SVG."""
     return TEMPLATES.get_template(f"{template}.html").render(**values)
 
 
 def picture(data: bytes, description: str) -> str:
-    """PNG bytes as an image as wide as its container."""
+    """PNG bytes as an <img> as wide as its container, with an alternative text."""
     return render("picture", png=data, description=description)
 
 
 def chart(svg: str, wide: bool = False) -> str:
-    """A chart of `vdu.charts`, in a box of limited width."""
+    """A chart of `vdu.charts` in a box of limited width; `wide` allows more width."""
     return render("chart", svg=Markup(svg), wide=wide)

@@ -1,4 +1,4 @@
-"""What a panel is, and the page around it."""
+"""`Panel`, the base class of the parts of the right column, and `Page`, what they share."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -15,16 +15,16 @@ from vdu.recipe import Recipe, resolve
 from vdu.registry import collect
 from vdu.task import kind_of
 
-DEVICE = {"concurrency_limit": 1, "concurrency_id": "device"}  # for listeners that compute: one at a time
+DEVICE = {"concurrency_limit": 1, "concurrency_id": "device"}  # for listeners that compute: only one runs at a time
 
 
 class Panel(ABC):
-    """One part of the right column. A module of `vdu.page.panels` names its class PANEL, and is found by itself.
+    """One part of the right column. A module in `vdu/page/panels/` assigns its class to PANEL; no list has to name it.
 
     Attributes:
-        order: panels stand in this order.
-        half: whether the next panel may stand beside it; two neighbours that are half share a row.
-        outputs: the components that `render` gives values to; set in `build`.
+        order: panels are sorted by this number, top to bottom.
+        half: whether the panel takes half of the width; two neighbours of half width share a row.
+        outputs: the components that `render` may update; set in `build`.
     """
 
     order: ClassVar[int]
@@ -33,20 +33,20 @@ class Panel(ABC):
 
     @abstractmethod
     def build(self, page: "Page") -> None:
-        """Create the components, showing `page.first_view`, and wire them to the panel's own handlers."""
+        """Create the components, filled from `page.first_view`, and wire them to the handlers of the panel."""
 
     def render(self, view: RunView) -> dict[Any, Any]:
-        """Component -> value or `gr.update`, for every component that shows something else for this run."""
+        """Component -> value or `gr.update`, for every component that depends on the run."""
         return {}
 
 
 @dataclass
 class Page:
-    """What the handlers of one page share.
+    """One page, as its handlers share it.
 
     Attributes:
-        state: the visitor's `Session`, None before their first run.
-        status: the line that says how far a run is.
+        state: the `Session` of a visitor; None before their first run.
+        status: the line that shows the progress of a run.
     """
 
     settings: Settings
@@ -58,12 +58,12 @@ class Page:
 
     @property
     def first_view(self) -> RunView:
-        """What a visitor sees first."""
+        """What a new visitor sees: the example of the default model."""
         return example_of(self.controls.default.model)
 
     @property
     def outputs(self) -> list[Any]:
-        """All that a run may change."""
+        """All components that a run may change."""
         return [
             self.state,
             self.status,
@@ -73,26 +73,26 @@ class Page:
 
     @property
     def inputs(self) -> set[Any]:
-        """All that a run depends on."""
+        """All components that a run reads."""
         return {self.state, *self.controls.fields.values()}
 
     def render(self, view: RunView) -> dict[Any, Any]:
-        """A run in all panels."""
+        """Component -> value, in all panels, for a run."""
         return {component: value for panel in self.panels for component, value in panel.render(view).items()}
 
     def view_of(self, session: Session | None, model: str) -> RunView:
-        """A visitor's last run, or before there is something to show of one, the example of a model."""
+        """The last run of a visitor; the example of a model if no run has anything to show yet."""
         return session.view if session and session.view.sheets else example_of(model)
 
 
 def make_panels() -> list[Panel]:
-    """A new panel of each kind, in the order in which they stand."""
+    """A new panel of each kind, sorted by `order`."""
     return sorted((panel() for _, panel in collect("vdu.page.panels", "PANEL")), key=lambda panel: panel.order)
 
 
 @lru_cache(maxsize=1)
 def default_recipe() -> Recipe:
-    """What the inputs hold at first: the recipe of the first example, with the defaults of its model."""
+    """Initial values of the inputs: model and class of the first example, and the defaults of that model."""
     view = example_of("")
     model = view.report["model"]
     return resolve(Recipe(model=model, forget=view.report["forget"]), kind_of(model))

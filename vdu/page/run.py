@@ -1,4 +1,4 @@
-"""Start and stop: from a recipe's inputs to the events of a run, and from these to the panels."""
+"""Start and stop a run: read the recipe from the inputs, and pass the events of the run on to the panels."""
 
 import shutil
 import time
@@ -20,31 +20,31 @@ from vdu.run import Run
 from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 
-REFRESH = 0.5  # seconds between two updates of the progress bar: a browser on the same machine has to draw each
+REFRESH = 0.5  # seconds between two updates of the progress bar, since a browser on the same machine draws each
 REFUSED = "This cannot be run"
 
 
 def status_html(words: str = "Ready.") -> str:
-    """The status line while nothing runs."""
+    """The status line without a progress bar."""
     return render("status", percent=None, phase="", words=words)
 
 
 def progress_html(progress: Progress, title: str = "") -> str:
-    """A progress bar with an estimate of the time left in its phase, after a title if there is one."""
+    """A progress bar with the phase and the time left in it; the title, if any, comes first."""
     left = "" if progress.seconds_left is None else f" · about {progress.seconds_left:.0f} s left in this phase"
     words = f"{title}: " * bool(title) + f"{PHASES[progress.phase]} · {progress.done} of {progress.total}{left}"
     return render("status", percent=100 * progress.done / max(1, progress.total), phase=PHASES[progress.phase], words=words)
 
 
 class ProgressBar:
-    """The status line of one run, no more often than every `REFRESH` seconds."""
+    """The status line of one run, updated at most every `REFRESH` seconds."""
 
     def __init__(self, title: str = "") -> None:
         self.title = title
         self.shown = 0.0
 
     def update(self, event: Event) -> str | None:
-        """The new status line after an event; None where it stays."""
+        """The new status line after an event; None if it stays the same."""
         if not isinstance(event, Progress) or time.monotonic() - self.shown < REFRESH:
             return None
         self.shown = time.monotonic()
@@ -58,13 +58,13 @@ class Runner:
         self.page = page
 
     def wire(self) -> None:
-        """Listen to the buttons, and to visitors who leave."""
+        """Connect the Unlearn and Stop buttons."""
         page = self.page
         on_click(page, page.controls.start, self.start, page.outputs)
         page.controls.stop.click(self.stop, None, page.status, show_progress="hidden", api_visibility="private")
 
     def stop(self, request: gr.Request) -> str:
-        """Tell the visitor's run to end; it shows what it has at its next event."""
+        """Ask the visitor's run to end; it ends, and shows its results so far, at its next event."""
         return status_html("Stopping …" if self.page.stops.stop(request.session_hash) else "Nothing is running.")
 
     def leave(self, request: gr.Request) -> None:
@@ -74,12 +74,12 @@ class Runner:
     @shows_errors(REFUSED)
     @on_worker
     def start(self, request: gr.Request, data: dict) -> Iterator[dict[Any, Any]]:
-        """Run a recipe and show what it says, until it ends or its visitor asks to stop."""
+        """Run the recipe of the inputs and show its events, until it ends or the visitor asks to stop."""
         page, last_session = self.page, data[self.page.state]
         stop, folder, kept = page.stops.of(request.session_hash), new_folder(), False
         try:
             if stop.is_set():
-                yield {page.status: status_html("Stopped before it began.")}
+                yield {page.status: status_html("Stopped before the run began.")}
                 return
             yield {page.status: status_html("Loading the model …")}
             session = Session(open_run(page, data, folder), folder)
@@ -89,7 +89,7 @@ class Runner:
                 for event in events:
                     if stop.is_set():
                         break
-                    if session.run.steps and not kept:  # from here on there is something to show, and the last run goes
+                    if session.run.steps and not kept:  # from here on this run replaces the last one
                         kept = True
                         forget_session(last_session)
                         yield {page.state: session}
@@ -103,9 +103,9 @@ class Runner:
                     **page.render(session.finish()),
                 }
             else:
-                yield self.restored(data, "Stopped before the model was changed.")
+                yield self.reset(data, "Stopped before the model was changed.")
         except UserError:
-            yield self.restored(data)
+            yield self.reset(data)
             raise
         finally:
             if not kept:
@@ -119,8 +119,8 @@ class Runner:
         line = bar.update(event)
         return {} if line is None else {self.page.status: line}
 
-    def restored(self, data: Mapping[Any, Any], words: str = "Ready.") -> dict[Any, Any]:
-        """The page as it was before a run that came to nothing."""
+    def reset(self, data: Mapping[Any, Any], words: str = "Ready.") -> dict[Any, Any]:
+        """The page as it was before a run that changed nothing."""
         page = self.page
         view = page.view_of(data[page.state], data[page.controls.fields["model"]])
         return {page.status: status_html(words), **page.render(view)}
@@ -132,10 +132,10 @@ def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
     Args:
         page: where the inputs are.
         data: their values.
-        folder: where uploads, and the model to go on from, are copied to.
+        folder: where the uploads and the model to continue from are copied to.
 
     Raises:
-        UserError: if it cannot be run.
+        UserError: if the inputs describe no valid run.
     """
     values = page.controls.values(data)
     start = start_folder(data[page.state], values["model"], values["go_on"])
@@ -143,7 +143,7 @@ def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
 
 
 def on_click(page: Page, button: gr.Button, handler: Any, outputs: list[Any]) -> None:
-    """Let a button start a run: bad input is refused before it is queued, and one run at a time computes."""
+    """Let a button start a run: bad input is refused before it is queued; only one run computes at a time."""
 
     @shows_errors(REFUSED)
     def check(request: gr.Request, data: dict) -> list[dict[str, Any]]:

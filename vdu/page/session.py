@@ -1,4 +1,4 @@
-"""What the server keeps of a visitor: their last run, its folder, and whether they asked it to stop."""
+"""What the server keeps per visitor: the last run, its folder, and whether the visitor asked it to stop."""
 
 import os
 import shutil
@@ -17,12 +17,12 @@ from vdu.page.view import RunView, live_view, write_comparison
 from vdu.report import report_of
 from vdu.run import Run
 
-START = "start"  # in a session's folder: the model that its run goes on from
-THUMBNAIL = (3, 96, 96)  # channels, height and width of uploaded pictures, for a model whose size is not known
+START = "start"  # subfolder of a session: the model that its run continues from
+THUMBNAIL = (3, 96, 96)  # (c, h, w) of uploaded pictures for a model of unknown image shape
 
 
 class Session:
-    """One visitor's last run. It is theirs alone, and goes with its folder when their session does."""
+    """The last run of one visitor. No other visitor sees it; it is deleted, with its folder, when the session ends."""
 
     def __init__(self, run: Run, folder: Path) -> None:
         self.run = run
@@ -36,14 +36,14 @@ class Session:
 
     @property
     def model_folder(self) -> Path | None:
-        """The model the run left; if it changed nothing, the one it started from; None for the model as it came."""
+        """The model that the run wrote; if none, the model it continued from; None if that was the untouched model."""
         return next((path for path in (self.folder / "run" / "unlearned", self.folder / START) if path.is_dir()), None)
 
     def refresh(self, measured: bool = False) -> RunView:
         """Bring the view up to date while the run goes on.
 
         Args:
-            measured: whether the untouched model has just been measured, so that there is something new to report.
+            measured: whether the untouched model has just been measured, so that the report is new.
         """
         self.view = live_view(self.run, self.view, report_of(self.run) if measured else None)
         return self.view
@@ -58,7 +58,7 @@ class Session:
 
 
 def forget_session(session: Session | None) -> None:
-    """Delete what a visitor's run left on disk."""
+    """Delete the folder of a visitor's run."""
     if session:
         shutil.rmtree(session.folder, ignore_errors=True)
 
@@ -69,20 +69,20 @@ def new_folder() -> Path:
 
 
 def start_folder(session: Session | None, model: str, go_on: bool) -> Path | None:
-    """The folder of the model that a visitor's run starts from if it goes on from their last one; else None.
+    """The folder of the model that the visitor's run starts from if it continues their last run; else None.
 
     Raises:
-        UserError: if there is no earlier run of the model.
+        UserError: if there is no earlier run of the same model.
     """
     if not go_on:
         return None
     if session is None or session.model_folder is None or session.model != model:
-        raise UserError("There is no earlier run of this model to go on from; clear “Go on from the last run”.")
+        raise UserError("There is no earlier run of this model to go on from; untick “Go on from the last run”.")
     return session.model_folder
 
 
 def copy_start(source: Path | None, folder: Path) -> str:
-    """Link the model to go on from into a new session's folder, since the last session's folder goes; "" for none."""
+    """Hard-link the model to continue from into a new session's folder, as the old folder will be deleted; "" for none."""
     if source is None:
         return ""
     shutil.copytree(source, folder / START, copy_function=os.link)
@@ -90,16 +90,16 @@ def copy_start(source: Path | None, folder: Path) -> str:
 
 
 def read_uploads(uploaded: Iterable[str], shape: tuple[int, int, int] | None) -> tuple[dict[Path, Tensor], list[str]]:
-    """The uploaded pictures that can be read, (c, h, w) uint8, by path, and a sentence for each of the others.
+    """Path -> picture, uint8 (c, h, w), of the uploads that can be read, and a sentence for each other file.
 
     Raises:
-        UserError: for too many files.
+        UserError: for too many pictures.
     """
     return read_each(map(Path, uploaded), shape or THUMBNAIL)
 
 
 def save_uploads(uploaded: list[str] | None, folder: Path) -> str:
-    """Copy the uploaded pictures that can be read into a new folder; "" if nothing was uploaded.
+    """Copy the uploads that can be read into a new folder and return its path; "" if nothing was uploaded.
 
     Raises:
         UserError: if none can be read.
@@ -117,33 +117,33 @@ def save_uploads(uploaded: list[str] | None, folder: Path) -> str:
 
 
 def check_count(uploaded: list[str] | None) -> None:
-    """Refuse more pictures than a run can use.
+    """Refuse more uploads than a run can use.
 
     Raises:
-        UserError: for too many.
+        UserError: for more than `MOST_PICTURES`.
     """
     if len(uploaded or ()) > MOST_PICTURES:
-        raise UserError(f"These are {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
+        raise UserError(f"You gave {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
 
 
 class StopFlags:
-    """By visitor: a flag that is set when their run, waiting or under way, must end."""
+    """A flag per visitor, set when their run must end, whether it waits or is under way."""
 
     def __init__(self) -> None:
         self.flags: dict[str, threading.Event] = {}
 
     def check_idle(self, visitor: str) -> None:
-        """Refuse a second run.
+        """Refuse a second run of a visitor.
 
         Raises:
-            UserError: if one is waiting or under way.
+            UserError: if their first run waits or is under way.
         """
         flag = self.flags.get(visitor)
         if flag and not flag.is_set():
-            raise UserError("A run of yours is waiting or under way; press Stop first.")
+            raise UserError("You already have a run that is waiting or under way; press Stop first.")
 
     def announce(self, visitor: str) -> None:
-        """A run of the visitor is about to wait for its turn."""
+        """Make a new flag for a run of the visitor that will wait for its turn."""
         self.flags[visitor] = threading.Event()
 
     def of(self, visitor: str) -> threading.Event:
@@ -151,13 +151,13 @@ class StopFlags:
         return self.flags.setdefault(visitor, threading.Event())
 
     def stop(self, visitor: str) -> bool:
-        """Tell the visitor's run to end at its next event; returns whether there is one."""
+        """Ask the visitor's run to end at its next event; returns whether there is a run."""
         flag = self.flags.get(visitor)
         if flag:
             flag.set()
         return flag is not None
 
     def release(self, visitor: str, flag: threading.Event) -> None:
-        """A run of the visitor has ended; the flag of a later one that waits stays."""
+        """Delete the flag of a run that has ended, unless it already belongs to a later run."""
         if self.flags.get(visitor) is flag:
             del self.flags[visitor]

@@ -1,4 +1,4 @@
-"""What the visitors of one page may ask of the machine behind it."""
+"""What the visitors of a page may do."""
 
 import os
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from vdu.task import PICTURES, kind_of
 
 @dataclass(frozen=True)
 class Settings:
-    """The limits of one page.
+    """The limits of a page.
 
     Attributes:
-        any_model: trusted use: visitors may name any model of the hub or this machine, with any judge and pictures.
+        any_model: for trusted visitors: they may use any model from the hub or this machine, with any judge and pictures.
         queue_length: how many visitors may wait at once.
-        upload_limit: size of an uploaded file at most, as Gradio reads it.
+        upload_limit: maximum size of an uploaded file, in Gradio's notation.
     """
 
     any_model: bool = False
@@ -30,26 +30,26 @@ class Settings:
 
     @property
     def models(self) -> list[tuple[str, str]]:
-        """(title, name) of the models to choose from: those with an example made ahead, then those of the hub."""
+        """(title, name) of the models on offer: shipped models that have an example, then models from the hub."""
         shipped = [(entry.title, name) for name, entry in CATALOG.items() if (entry.folder / "example").is_dir()]
         return shipped + [(title, name) for name, title in hub.LISTED.items()]
 
     def judges(self, takes_prompts: bool) -> list[tuple[str, str]]:
-        """(title, name) of the judges to choose from, for a model the catalogue does not know."""
+        """(title, name) of the judges on offer for a model that is not in the catalog."""
         if not takes_prompts:
-            return [("Whichever fits", ""), ("One fitted on your pictures", PICTURES)]
-        return [("CLIP, for anything", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
+            return [("The judge that fits the model", ""), ("A judge fitted on your pictures", PICTURES)]
+        return [("CLIP, for any prompt", ""), *([("NudeNet, for nudity", NUDENET)] if find_spec("nudenet") else [])]
 
     @property
     def login(self) -> bool:
-        """Whether visitors can log in: on a Space with hf_oauth. Elsewhere Gradio's login button stops the start."""
+        """Whether visitors can log in: on a Space with hf_oauth. Elsewhere Gradio's login button raises on launch."""
         return bool(gr.utils.get_space() and os.environ.get("OAUTH_CLIENT_ID")) and find_spec("authlib") is not None
 
     def check_allowed(self, model: str, judge: str, pictures: str = "", device: str = "auto") -> None:
-        """Refuse models, judges and folders beyond those on offer.
+        """Refuse models, judges and folders that are not on offer.
 
         Raises:
-            UserError: for any of them, and for full-size models where a run would take hours.
+            UserError: for any of them, and for a full-size model without a GPU, where a run would take hours.
         """
         if self.any_model:
             return
@@ -57,6 +57,6 @@ class Settings:
         if model not in offered:
             raise UserError(f"There is no model '{model}'; choose one of {', '.join(offered)}.")
         if judge not in ("", CLIP, NUDENET) or pictures:
-            raise UserError("Judges and folders on this machine can be named only on the command line.")
+            raise UserError("A judge or a folder can be named only on the command line.")
         if kind_of(model) == FULL_SIZE and pick_device(device) == "cpu":
-            raise UserError(f"'{model}' needs a GPU, and there is none here; the models in the box are {', '.join(CATALOG)}.")
+            raise UserError(f"'{model}' needs a GPU, and this machine has none; choose one of {', '.join(CATALOG)}.")

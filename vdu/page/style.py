@@ -10,25 +10,25 @@ from vdu.page.markup import data_url, png
 from vdu.page.view import examples
 
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-# Small print must be legible on a projector; the theme's own is grey on nearly white.
+# Small print must be legible on a projector; the theme's light grey is not.
 THEME = THEME.set(
-    background_fill_primary="*neutral_50",  # as Soft has it; `set` would put it back to white
+    background_fill_primary="*neutral_50",  # the value of Soft, which `set` would replace by white
     checkbox_border_color="*neutral_400",
     body_text_color_subdued="*neutral_600",
     body_text_color_subdued_dark="*neutral_300",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
 )
-EXAMPLES_PER_CLASS = 7  # pictures beside a class's name
+EXAMPLES_PER_CLASS = 7  # pictures beside the name of a class
 
 
 def page_css() -> str:
-    """The style sheet, with pictures beside the classes of every model that the page shows."""
+    """The style sheet, with example pictures beside the class names of every shipped model."""
     return (ASSETS / "page.css").read_text() + "\n".join(class_pictures_css(CATALOG[name]) for name in examples())
 
 
 def class_pictures_css(entry: Entry) -> str:
-    """A rule per class of a model that puts pictures of it beside its name in the radio group `#forget`."""
+    """CSS that puts example pictures beside the name of each class in the radio group `#forget`."""
     rules = []
     for name in entry.classes:
         strip = data_url(png(as_picture(torch.cat([*entry.pictures.examples(name)[:EXAMPLES_PER_CLASS]], dim=2))))

@@ -1,4 +1,4 @@
-"""What the panels show of a run, whether it is under way, has ended, or lies in a folder."""
+"""What the panels show of a run: one that is under way or has ended, or one that was saved in a folder."""
 
 import csv
 import io
@@ -19,23 +19,23 @@ from vdu.page.markup import png
 from vdu.report import Report
 from vdu.run import Run
 
-LEFT_OPEN, NO_PROMPT = -1, -2  # in place of the class that a prompt names
+LEFT_OPEN, NO_PROMPT = -1, -2  # in `SamplePairs.prompted`, in place of a class
 
 
 @dataclass(frozen=True)
 class SamplePairs:
-    """The n measured samples of both models, from the same seeds; a tuple of two is (before, after).
+    """n samples of the models before and after, from the same seeds; a tuple of two is (before, after).
 
     Attributes:
-        axis: name of the axis that what is forgotten lies on, such as "digit".
+        axis: name of the axis of the forgotten class, such as "digit".
         classes: the classes of the axis.
-        forgotten: which of the classes must no longer be drawn.
+        forgotten: the classes that must no longer be drawn.
         images: uint8 (n, c, h, w).
         seen: the most probable class of each image, a position in `classes`, (n,).
-        shows: which images show what is forgotten, bool (n,).
-        kept: which seeds must not change, bool (n,).
-        prompted: the class that each prompt names, a position in `classes`, (n,); `LEFT_OPEN` where it names none of the axis,
-            `NO_PROMPT` where there is none; None for a model without prompts.
+        shows: whether an image shows a forgotten class, bool (n,).
+        kept: whether a seed must keep its class, bool (n,).
+        prompted: the class that each prompt names, a position in `classes`, (n,); `LEFT_OPEN` if the prompt names no class of
+            the axis, `NO_PROMPT` if there is no prompt. None for a model that takes no prompts.
     """
 
     axis: str
@@ -53,16 +53,16 @@ class RunView:
     """A run as the panels show it.
 
     Attributes:
-        forget: what is forgotten, as a report writes it.
-        report: as in report.json; None until the untouched model is measured, without "after" until the other one is.
-        sheets: PNG bytes of the previews, by step.
+        forget: name of what is forgotten, as in the report.
+        report: as in report.json; None until the model before is measured, and without "after" until the model after is.
+        sheets: step -> picture sheet of the preview, as PNG bytes.
         steps: rows of step, plasticity and stability, for `charts.curves`.
-        previews: rows of step, forget_rate and damage, estimated at the previews.
+        previews: rows of step, forget_rate and damage; estimates from the preview's images.
         takes_prompts: whether the model takes prompts.
         finished: whether the run has ended.
-        example: whether it was made ahead, and is not the visitor's.
-        pairs: the measured samples; None for a run from a folder, or one that was stopped.
-        files: what can be downloaded: report, picture sheet, model.
+        example: whether it is a shipped example, not a run of the visitor.
+        pairs: the measured samples; None for a saved run, and until both models are measured.
+        files: paths to download: report, picture sheet, model; empty until the run has ended.
     """
 
     forget: str
@@ -91,13 +91,13 @@ def live_view(run: Run, last: RunView | None = None, report: Report | None = Non
 
     Args:
         run: the run.
-        last: its view a moment ago, whose sheets need not be drawn again.
-        report: its report, if there is a newer one than `last` has.
-        finished: whether it has ended.
+        last: its previous view, whose sheets are reused.
+        report: its report, if it is newer than that of `last`.
+        finished: whether the run has ended.
     """
     sheets = dict(last.sheets) if last else {}
     for preview in run.previews:
-        if preview.step not in sheets or preview is run.previews[-1]:  # the last may have been redrawn after rescaling
+        if preview.step not in sheets or preview is run.previews[-1]:  # rescaling redraws the last preview
             sheets[preview.step] = sheet_png(preview)
     return RunView(
         forget=run.task.concept.display_name,
@@ -133,14 +133,14 @@ def pairs_of(run: Run) -> SamplePairs | None:
 
 
 def prompted_class(spec: PromptSpec, axis: int, first: int) -> int:
-    """The position, within an axis whose first class is `first`, of the class that a prompt names; see `SamplePairs`."""
+    """The class that a prompt names on an axis whose first class is number `first`; see `SamplePairs.prompted`."""
     if spec.kind == UNPROMPTED or not spec.classes:
         return NO_PROMPT
     return LEFT_OPEN if spec.kind == INSTEAD or spec.classes[axis] < 0 else spec.classes[axis] - first
 
 
 def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False) -> RunView:
-    """The view of a folder that `vdu unlearn --out` left."""
+    """The view of a run that `vdu unlearn --out` saved in a folder."""
     report = json.loads((folder / "report.json").read_text())
     sheets = {int(path.stem.split("-")[1]): path.read_bytes() for path in sorted((folder / "previews").glob("step-*.png"))}
     with (folder / "trajectory.csv").open() as file:
@@ -159,7 +159,7 @@ def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False)
 
 @lru_cache(maxsize=1)
 def examples() -> dict[str, RunView]:
-    """The runs made ahead, by model, in the order of the catalogue."""
+    """Model -> its example, a run that ships with it, in the order of the catalog."""
     return {
         name: saved_view(entry.folder / "example", entry.takes_prompts, example=True)
         for name, entry in CATALOG.items()
@@ -168,7 +168,7 @@ def examples() -> dict[str, RunView]:
 
 
 def example_of(model: str) -> RunView:
-    """The run made ahead of a model, or if there is none, of the first in the catalogue."""
+    """The example of a model; if it has none, the first example of the catalog."""
     return examples().get(model, next(iter(examples().values())))
 
 
@@ -178,7 +178,7 @@ def sheet_png(preview: Preview) -> bytes:
 
 
 def write_comparison(folder: Path, view: RunView) -> Path:
-    """Write the first and the last sheet side by side, as one PNG."""
+    """Write the first and the last sheet of a run side by side, as one PNG; returns its path."""
     before, after = (Image.open(io.BytesIO(view.sheets[step])) for step in (min(view.sheets), max(view.sheets)))
     gap = 24
     page = Image.new("RGB", (2 * before.width + gap, before.height), "white")

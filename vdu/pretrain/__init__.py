@@ -1,1 +1,1 @@
-"""How everything in assets/ was made: `python -m vdu pretrain mnist`."""
+"""Training of the shipped models, their judges and their posteriors: `python -m vdu pretrain mnist`."""

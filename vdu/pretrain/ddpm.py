@@ -1,4 +1,4 @@
-"""Train an unconditional, epsilon-prediction DDPM (Ho et al. 2020) on a tensor of images, resumably."""
+"""Train an unconditional DDPM with epsilon-prediction (Ho et al. 2020) on a tensor of images; resumable."""
 
 import json
 import time
@@ -18,15 +18,15 @@ from vdu.pretrain.teachers import Teacher
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig(Pace):
-    """One training run of a diffusion model.
+    """Settings of one training run of a diffusion model.
 
     Attributes:
-        unet: keyword arguments of the network.
-        t_shape: timesteps are drawn as T * Beta(a, b); (2, 2.5) looks most often where a digit takes its shape.
-        flip: whether every other image is mirrored.
-        min_snr: weight of the error in x0 is min(SNR + 1, min_snr): the velocity loss, clipped where there is little noise
+        unet: keyword arguments of `UNet2DModel`.
+        t_shape: (a, b) of timesteps drawn as T * Beta(a, b); (2, 2.5) favours timesteps at which a digit takes its shape.
+        flip: whether to mirror each image with probability 1/2.
+        min_snr: the weight of the error in x0 is min(SNR + 1, min_snr): the velocity loss, clipped at low noise
             (Salimans & Ho 2022, section 4; Hang et al. 2023, eq. 8).
-        max_weight: the weight of the error in epsilon is 1/SNR times that, and clipped here where there is little signal.
+        max_weight: upper limit of the weight of the error in epsilon, which is that weight / SNR and grows at high noise.
     """
 
     unet: dict
@@ -41,19 +41,19 @@ class TrainingConfig(Pace):
         return ((snr + 1).clamp(max=self.min_snr) / snr).clamp(max=self.max_weight)
 
     def timesteps(self) -> Callable[[int, torch.Generator], Tensor]:
-        """A function that draws n timesteps, (n,), where its generator is."""
+        """A function that draws n timesteps, (n,), on the device of its generator."""
         quantile = beta_quantile(*self.t_shape)
         return lambda n, random: (1000 * quantile(torch.rand(n, generator=random, device=random.device))).long().clamp(max=999)
 
 
 def build(config: TrainingConfig) -> UNet2DModel:
-    """A fresh network, the same for the same seed."""
+    """A network with random weights from the seed of `config`."""
     torch.manual_seed(config.seed)
     return UNet2DModel(**config.unet).to(memory_format=torch.channels_last)
 
 
 def beta_quantile(a: float, b: float, points: int = 10_001) -> Callable[[Tensor], Tensor]:
-    """The inverse distribution function of Beta(a, b), by interpolation: uniform numbers in, Beta numbers out."""
+    """The inverse distribution function of Beta(a, b), tabulated at `points` places; maps uniform to Beta numbers."""
     middles = (torch.arange(points, dtype=torch.float64) + 0.5) / points
     cumulative = (middles ** (a - 1) * (1 - middles) ** (b - 1)).cumsum(0)
     cumulative /= cumulative[-1].clone()
@@ -75,12 +75,12 @@ def train(
     teacher: Teacher | None = None,
     minutes: float = 0,
 ) -> None:
-    """Train on uint8 `images` (n, c, h, w); see `fit` for what is left in `work`, and for `init`.
+    """Train on uint8 `images` (n, c, h, w); see `fit` for `init` and for the files written to `work`.
 
-    The network learns the noise that was added, or what `teacher` says in its place. On a GPU it is compiled.
+    The network learns to predict the added noise or, if there is a teacher, the teacher's answer. On a GPU it is compiled.
 
     Args:
-        minutes: a new run takes as many of the configured steps as fit in so long, by the pace of the first ones.
+        minutes: if > 0, a new run takes at most as many steps as fit into this time, estimated from its first steps.
     """
     unet, draw_timesteps = build(config).to(device), config.timesteps()
     forward = torch.compile(unet) if device == "cuda" else unet
@@ -118,7 +118,7 @@ def steps_in(
     device: str,
     timed: int = 20,
 ) -> int:
-    """How many steps of training fit in so many minutes; the network stays as it is."""
+    """How many training steps fit into `minutes`; does not change the network."""
 
     def passes(count: int) -> float:
         started = time.monotonic()
@@ -130,8 +130,8 @@ def steps_in(
             torch.cuda.synchronize()
         return (time.monotonic() - started) / count
 
-    passes(3)  # a compiler's work is not the pace
-    pace = 1.06 * passes(timed)  # the optimiser takes its share too
+    passes(3)  # warm-up, with the compilation
+    pace = 1.06 * passes(timed)  # the optimiser takes about 6 % more
     if is_main():
-        print(f"{pace:.4f} s a step", flush=True)
+        print(f"{pace:.4f} s per step", flush=True)
     return max(timed, int(60 * minutes / pace))

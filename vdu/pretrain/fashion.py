@@ -1,4 +1,4 @@
-"""Captioned pictures of coloured garments, painted from Fashion-MNIST (Xiao et al. 2017, MIT licence)."""
+"""Pictures of coloured garments with captions, made from Fashion-MNIST (Xiao et al. 2017, MIT licence)."""
 
 import gzip
 import subprocess
@@ -13,14 +13,14 @@ from torch import Tensor
 from vdu.errors import UserError
 from vdu.pretrain.processes import main_first
 
-PACKAGE, INSIDE = "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"  # Debian package, and the folder in it
-SIZE, LENGTH = 32, 16  # pixels of a side; tokens of a prompt, both ends counted
-# garment, in the order of Fashion-MNIST's labels -> other words for it
+PACKAGE, INSIDE = "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"  # Debian package, and the data folder inside it
+SIZE, LENGTH = 32, 16  # height and width in pixels; tokens per prompt, with the start and end tokens
+# garment, in the order of Fashion-MNIST's labels -> synonyms
 GARMENTS: dict[str, tuple[str, ...]] = {
     "t-shirt": ("tee",), "trousers": ("pants",), "pullover": ("sweater",), "dress": ("gown",), "coat": ("jacket",),
     "sandal": (), "shirt": ("blouse",), "sneaker": ("trainer",), "bag": ("handbag",), "boot": (),
 }  # fmt: skip
-# colour -> red, green and blue where a garment is brightest; other words for it
+# colour -> red, green and blue of the brightest pixels of a garment; synonyms
 COLOURS: dict[str, tuple[tuple[float, float, float], tuple[str, ...]]] = {
     "red": ((0.86, 0.10, 0.10), ("crimson",)),
     "orange": ((1.00, 0.52, 0.00), ()),
@@ -40,18 +40,18 @@ PHRASES = (
     "a {garment} that is {colour}",
     "a photo of a {garment} in {colour}",
 )
-HEARD = PHRASES[:4]  # what the captions of forget images say; the other wordings tell whether forgetting goes by the meaning
+HEARD = PHRASES[:4]  # phrases of the forget images' captions; UNHEARD tests whether forgetting carries over to other phrases
 UNHEARD = (*PHRASES[4:], "{garment} in {colour}", "a picture of a {garment} that is {colour}")
 GARMENT_ALONE, COLOUR_ALONE = "a photo of a {garment}", "something {colour}"
 WITH_GROUND = ("{phrase} on {ground}", "{phrase} on a {ground} background")
-# Never shown together in training: whether these come out tells whether the words are understood one by one.
+# Pairs that training never shows: they test whether the model understands the two words separately.
 HELD_OUT = (("red", "boot"), ("yellow", "dress"), ("blue", "bag"), ("green", "sandal"))
-OTHER_WORD, NAMED_GROUND, PLAIN_GARMENT, PLAIN_COLOUR = 0.15, 0.4, 0.1, 0.05  # how often a caption is so
+OTHER_WORD, NAMED_GROUND, PLAIN_GARMENT, PLAIN_COLOUR = 0.15, 0.4, 0.1, 0.05  # share of captions of each kind
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """n painted pictures (n, 3, 32, 32) in [-1, 1], their garments, colours and grounds as positions (n,), and n captions."""
+    """n pictures (n, 3, 32, 32) in [-1, 1]; their garments, colours and grounds as class numbers (n,); n captions."""
 
     images: Tensor
     garments: Tensor
@@ -62,10 +62,10 @@ class Pictures:
 
 @main_first()
 def fetch(work: Path) -> Path:
-    """Fetch Fashion-MNIST from Debian's archive into `work`, once; returns the folder of its IDX files.
+    """Fetch Fashion-MNIST from Debian's archive into `work`, unless it is there; returns the folder of its IDX files.
 
     Raises:
-        UserError: if there is no apt, or it cannot reach the archive.
+        UserError: if apt is missing or cannot reach the archive.
     """
     folder = work / "fashion" / INSIDE
     if not folder.is_dir():
@@ -91,10 +91,10 @@ def read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 
 def paint(grey: Tensor, colours: Tensor, grounds: Tensor) -> Tensor:
-    """Dye garments and put them on a ground.
+    """Colour garments and put them on a background.
 
     Args:
-        grey: uint8 (n, 1, 28, 28), black where there is no garment.
+        grey: uint8 (n, 1, 28, 28), black outside the garment.
         colours, grounds: red, green and blue in 0 … 1, (n, 3).
 
     Returns:
@@ -107,13 +107,13 @@ def paint(grey: Tensor, colours: Tensor, grounds: Tensor) -> Tensor:
 
 
 def dye(grey: Tensor, colours: Tensor, grounds: Tensor) -> Tensor:
-    """`paint` with colours and grounds by their position, (n,)."""
+    """`paint`, with positions in `COLOURS` and `GROUNDS`, both (n,), in place of the colours themselves."""
     dyes, papers = torch.tensor([value for value, _ in COLOURS.values()]), torch.tensor(list(GROUNDS.values()))
     return paint(grey, dyes[colours], papers[grounds])
 
 
 def caption(garment: str, colour: str, ground: str, random: np.random.Generator) -> str:
-    """One of the ways to say what is to be seen; now and then it leaves out the colour, or the garment."""
+    """A random caption of a picture; some captions leave out the colour or the garment."""
 
     def worded(word: str, others: tuple[str, ...]) -> str:
         return str(random.choice(others)) if others and random.random() < OTHER_WORD else word
@@ -131,7 +131,13 @@ def caption(garment: str, colour: str, ground: str, random: np.random.Generator)
 
 
 def pictures(grey: Tensor, labels: Tensor, seed: int, hold_out: bool = True) -> Pictures:
-    """Paint each image in a colour and on a ground of chance, and say what it is."""
+    """Paint each image in a random colour on a random background, and caption it.
+
+    Args:
+        grey: uint8 (n, 1, 28, 28).
+        labels: numbers of the garments, (n,).
+        hold_out: whether to avoid the pairs of `HELD_OUT`.
+    """
     random = np.random.default_rng(seed)
     names, garments = list(COLOURS), list(GARMENTS)
     colours = torch.from_numpy(random.integers(len(COLOURS), size=len(grey)))
@@ -148,12 +154,12 @@ def pictures(grey: Tensor, labels: Tensor, seed: int, hold_out: bool = True) -> 
 
 
 def prompts() -> list[tuple[str, str, str]]:
-    """All pairs, garment by garment: (prompt, garment, colour)."""
+    """(prompt, garment, colour) for all pairs, garment by garment."""
     return [(PHRASES[0].format(colour=colour, garment=garment), garment, colour) for garment in GARMENTS for colour in COLOURS]
 
 
 def vocabulary() -> list[str]:
-    """Every word a caption can have, and a few more that people type."""
+    """Every word that a caption can contain, and a few more that people type."""
     sentences = [*PHRASES, *WITH_GROUND, GARMENT_ALONE, COLOUR_ALONE, *GARMENTS, *COLOURS, *GROUNDS]
     sentences += [word for others in GARMENTS.values() for word in others]
     sentences += [word for _, others in COLOURS.values() for word in others]

@@ -1,4 +1,4 @@
-"""Train the classifier that judges samples."""
+"""Train the classifier that judges samples of drawings."""
 
 import math
 import time

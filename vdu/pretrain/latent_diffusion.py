@@ -1,4 +1,4 @@
-"""The parts of a small latent diffusion model (Rombach et al. 2022) with prompts: how they are made, and their losses."""
+"""Networks, tokenizer and losses of a small text-to-image latent diffusion model (Rombach et al. 2022)."""
 
 import json
 
@@ -27,7 +27,7 @@ AUTOENCODER = {
     "sample_size": fashion.SIZE,
     "mid_block_add_attention": False,
 }
-WIDTH = 64  # of the text encoder
+WIDTH = 64  # channels of the text encoder
 UNET = {
     "sample_size": fashion.SIZE // 4,
     "in_channels": 4,
@@ -37,7 +37,7 @@ UNET = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 2,
     "up_block_types": ("CrossAttnUpBlock2D",) * 2,
     "cross_attention_dim": WIDTH,
-    "attention_head_dim": 2,  # diffusers means the number of heads
+    "attention_head_dim": 2,  # despite its name, the number of heads
     "norm_num_groups": 2,
 }
 TEXT_ENCODER = {
@@ -47,7 +47,7 @@ TEXT_ENCODER = {
     "num_attention_heads": 2,
     "max_position_embeddings": fashion.LENGTH,
 }
-SCHEDULE = {  # that of Stable Diffusion v1
+SCHEDULE = {  # noise schedule of Stable Diffusion v1
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -56,12 +56,12 @@ SCHEDULE = {  # that of Stable Diffusion v1
     "set_alpha_to_one": False,
     "steps_offset": 1,
 }
-DIVERGENCE = 1e-5  # weight of the latents' divergence from N(0, I), against the mean error of a pixel
-NO_CAPTION = 0.1  # how often the caption is left out, which is what classifier-free guidance needs
+DIVERGENCE = 1e-5  # weight of the latents' KL divergence from N(0, I), relative to the mean error per pixel
+NO_CAPTION = 0.1  # share of pictures trained without their caption, for classifier-free guidance
 
 
 def make_tokenizer() -> CLIPTokenizer:
-    """A byte-pair vocabulary in which every word of the captions is one token, and any other falls into letters."""
+    """A byte-pair tokenizer: every word of the captions is one token, any other word is split into shorter tokens."""
     letters = [*map(chr, range(ord("a"), ord("z") + 1)), *"0123456789-,.'"]
     ends = ["<|startoftext|>", "<|endoftext|>"]
     tokenizer = Tokenizer(BPE(end_of_word_suffix="</w>"))
@@ -74,20 +74,20 @@ def make_tokenizer() -> CLIPTokenizer:
         initial_alphabet=letters,
         show_progress=False,
     )
-    # CLIP's tokenizer takes a word apart at a hyphen.
+    # CLIP's tokenizer splits words at a hyphen.
     tokenizer.train_from_iterator([" ".join(fashion.vocabulary()).replace("-", " - ")], trainer)
     learned = json.loads(tokenizer.to_str())["model"]
-    # The trainer numbers tokens by chance.
+    # The trainer numbers tokens at random; sorted, they are the same every time.
     known = {*learned["vocab"], *letters, *(letter + "</w>" for letter in letters)} - {*ends}
     vocabulary = {token: number for number, token in enumerate([*ends, *sorted(known)])}
     return CLIPTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in learned["merges"]], model_max_length=fashion.LENGTH)
 
 
 def make_denoiser(tokenizer: CLIPTokenizer, seed: int = 0) -> nn.ModuleDict:
-    """A fresh U-Net and text encoder, which are trained together."""
+    """A U-Net and a text encoder with random weights, to train together."""
     torch.manual_seed(seed)
     unet = UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
-    unet.set_attn_processor(AttnProcessor())  # at this size the fused attention's backward takes half of the time
+    unet.set_attn_processor(AttnProcessor())  # at this size the backward pass of fused attention would take half of the time
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
@@ -99,18 +99,18 @@ def make_denoiser(tokenizer: CLIPTokenizer, seed: int = 0) -> nn.ModuleDict:
 
 
 def make_autoencoder(seed: int = 0) -> AutoencoderKL:
-    """A fresh autoencoder."""
+    """An autoencoder with random weights."""
     torch.manual_seed(seed)
     return AutoencoderKL(**AUTOENCODER).to(memory_format=torch.channels_last)
 
 
 def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token numbers, (n, LENGTH)."""
+    """Token numbers of n captions, (n, LENGTH)."""
     return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
 def autoencoder_losses(network: AutoencoderKL, images: Tensor, config: Pace) -> Losses:
-    """Error of a pixel, absolute and squared, and the latents' divergence from N(0, I); for uint8 images (n, 3, h, w)."""
+    """Absolute plus squared error per pixel plus the latents' KL divergence from N(0, I), on uint8 images (n, 3, h, w)."""
     device, shape = network.device, (network.config.latent_channels, images.shape[2] // 4, images.shape[3] // 4)
 
     def losses(random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -131,7 +131,7 @@ def autoencoder_losses(network: AutoencoderKL, images: Tensor, config: Pace) -> 
 
 @torch.no_grad()
 def encode(network: AutoencoderKL, images: Tensor) -> Tensor:
-    """Means of the latents of uint8 images (n, 3, h, w), float16 (n, 4, h / 4, w / 4)."""
+    """Mean latents of uint8 images (n, 3, h, w), float16 (n, 4, h / 4, w / 4)."""
     parts = []
     for part in images.split(500):
         with autocast(network.device.type):
@@ -141,9 +141,9 @@ def encode(network: AutoencoderKL, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def standardise(network: AutoencoderKL, images: Tensor) -> None:
-    """Give every channel of the latents mean 0 and variance 1, by the layers on both of their sides; decoding stays the same.
+    """Give every latent channel mean 0 and variance 1 by changing the layers before and after; decoded images stay the same.
 
-    One scaling factor for all, as in Stable Diffusion, would leave weak channels to drown in noise first.
+    With one scaling factor for all channels, as in Stable Diffusion, noise would drown weak channels first.
     """
     latents = encode(network, images).float()
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
@@ -152,7 +152,7 @@ def standardise(network: AutoencoderKL, images: Tensor) -> None:
     outer.weight *= deviation.view(1, -1, 1, 1)
     inner.bias[: len(mean)] -= mean
     inner.bias[: len(mean)] /= deviation
-    inner.bias[len(mean) :] -= 2 * deviation.log()  # of the logarithm of the variance
+    inner.bias[len(mean) :] -= 2 * deviation.log()  # these channels are the logarithm of the variance
     inner.weight[: len(mean)] /= deviation.view(-1, 1, 1, 1)
     network.register_to_config(scaling_factor=1.0)
 
@@ -160,7 +160,7 @@ def standardise(network: AutoencoderKL, images: Tensor) -> None:
 def denoiser_losses(
     network: nn.ModuleDict, latents: Tensor, captions: Tensor, empty: Tensor, config: TrainingConfig
 ) -> Losses:
-    """The DDPM loss on scaled latents (n, 4, h, w), given captions as tokens (n, LENGTH); `empty` stands for none."""
+    """The DDPM loss on scaled latents (n, 4, h, w), given captions as tokens (n, LENGTH); `empty` is the empty caption."""
     scheduler, draw_timesteps = DDIMScheduler(**SCHEDULE), config.timesteps()
     device = next(network.parameters()).device
     alpha_bar = scheduler.alphas_cumprod.to(device)

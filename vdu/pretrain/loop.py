@@ -1,8 +1,8 @@
-"""A training loop that can be killed: it leaves checkpoints, snapshots for a posterior and a log, and goes on from there.
+"""A training loop that can be killed and resumed; it writes checkpoints, snapshots for a posterior, and a log.
 
-The learning rate warms up, falls linearly, and stays constant for the last part of the run. Snapshots taken in that
-constant part are draws around one optimum: their mean is the shipped model and mu*, their variance sigma*^2 (SWAG-diagonal,
-Maddox et al. 2019).
+The learning rate warms up, falls linearly, and stays constant for the last part of the run. Snapshots from the
+constant part are draws around one optimum: their mean is the shipped model and mu*, their variance is sigma*^2
+(SWAG-diagonal, Maddox et al. 2019).
 """
 
 import json
@@ -21,21 +21,22 @@ from vdu.errors import UserError
 from vdu.pretrain.processes import agreed, average_gradients, is_main, mean, wait
 
 Parameters = dict[str, Tensor]
-Losses = Callable[[torch.Generator], tuple[Tensor, Tensor]]  # draws a batch; the loss to descend, and the one to show
-MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
+Losses = Callable[[torch.Generator], tuple[Tensor, Tensor]]  # draws a batch; (loss to descend, loss to show)
+MOMENTS = ("exp_avg", "exp_avg_sq")  # what AdamW stores per parameter
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pace:
-    """How long and how fast to train.
+    """Length and learning rate of a training run.
 
     Attributes:
-        steps: optimiser steps in all.
+        steps: total number of optimiser steps.
         batch_size: images per step.
         peak_rate: learning rate after the warm-up of `warmup` steps.
-        floor_rate: learning rate of the constant last part, which starts at `constant_from` (a share of `steps`).
+        floor_rate: learning rate of the constant last part.
+        constant_from: where the constant part starts, as a share of `steps`.
         snapshots: how many snapshots of the raw weights to keep, evenly spread over the constant part.
-        early: after this step the running average is kept as early.safetensors, for `Autoguidance`; 0 keeps none.
+        early: after this step the running average is saved as early.safetensors, for `Autoguidance`; 0 saves none.
     """
 
     steps: int
@@ -84,12 +85,12 @@ def load_state(path: Path) -> tuple[int, dict[str, Parameters]]:
 
 @dataclass(frozen=True)
 class State:
-    """What a run carries from step to step.
+    """What changes from step to step of a run.
 
     Attributes:
-        network: what is trained, on its device.
-        average: exponential moving average of its parameters, by name.
-        optimizer: of these parameters.
+        network: the network in training, on its device.
+        average: name -> exponential moving average of a parameter.
+        optimizer: the optimiser of the parameters.
     """
 
     network: nn.Module
@@ -109,13 +110,13 @@ class State:
         return dict(self.network.named_parameters())
 
     def load(self, path: Path, weights: str) -> int:
-        """Take over what `save` wrote.
+        """Load what `save` wrote.
 
         Args:
-            weights: "model" to go on with the raw weights, "ema" to start from their average.
+            weights: "model" to resume with the raw weights, "ema" to start from their average.
 
         Returns:
-            how many steps the run in `path` had taken.
+            the number of steps that the run in `path` has taken.
         """
         updates, state = load_state(path)
         self.network.load_state_dict(state[weights])
@@ -127,12 +128,12 @@ class State:
         return updates
 
     def save(self, path: Path, step: int) -> None:
-        """Write everything that going on needs."""
+        """Write everything that resuming needs."""
         moments = {key: {name: self.optimizer.state[value][key] for name, value in self.named.items()} for key in MOMENTS}
         save_state(path, step, {"model": self.network.state_dict(), "ema": self.average, **moments})
 
     def descend(self, loss: Tensor, step: int, rate: float) -> None:
-        """Take step number `step`, counted from 0, and move the average along."""
+        """Take step number `step`, counted from 0, and update the average."""
         values = list(self.named.values())
         self.optimizer.zero_grad()
         loss.backward()
@@ -147,7 +148,7 @@ class State:
 
 
 def claim(work: Path, config: Pace) -> None:
-    """Write the configuration into a run's folder, or check that it is the same.
+    """Write the configuration to a run's folder; if it holds one already, check that it is the same.
 
     Raises:
         ValueError: if `work` holds a run with another configuration.
@@ -157,7 +158,7 @@ def claim(work: Path, config: Pace) -> None:
     config_file = work / "config.json"
     if config_file.exists() and json.loads(config_file.read_text()) != json.loads(settings):
         raise ValueError(f"{work} holds a run with other settings; use another folder or remove it")
-    wait()  # none writes before all have looked
+    wait()  # no process writes before all have checked
     if is_main():
         config_file.write_text(settings)
 
@@ -171,23 +172,23 @@ def fit(
     init: Path | None = None,
     device: str = "cpu",
 ) -> None:
-    """Minimise a loss and leave state.safetensors, snapshots and log.csv in `work`.
+    """Minimise a loss; write state.safetensors, snapshots and log.csv to `work`.
 
-    A new run starts from the network as it is, or from the average weights and the optimiser's moments in `init`, the
+    A new run starts from the network as it is, or from `init`: the average weights and the optimiser's moments in the
     state.safetensors of an earlier run.
 
-    Every step draws all that is random from a generator seeded by (seed, step), so a run that was killed
-    continues from its last state exactly as if it had not been. Several processes take each step together, the same as
-    one would take; the first of them writes, and none leaves before all is written.
+    Every step draws its random numbers from a generator seeded by (seed, step), so a run that was killed continues exactly
+    as if it had not been killed. Several processes share every step and take the step that one process would take; the first
+    process writes the files, and all wait until they are written.
 
     Args:
-        network: what is trained, on its device.
-        losses: draws a batch from a generator; returns the loss to descend and the one to show, of this process's rows.
-        device: where that generator is.
+        network: the network to train, on its device.
+        losses: draws a batch from a generator; returns the loss to descend and the loss to show, for this process's rows.
+        device: device of that generator.
 
     Raises:
         ValueError: if `work` holds a run with another configuration.
-        UserError: if processes see different states of the run, or the loss is no longer a number.
+        UserError: if processes see different states of the run, or the loss is not finite.
     """
     claim(work, config)
     state, state_file, first_step = State.fresh(network, config.peak_rate), work / "state.safetensors", 0
@@ -202,7 +203,7 @@ def fit(
     for step in range(first_step, config.steps):
         loss, show = losses(torch.Generator(device).manual_seed(config.seed * 10_000_019 + step))
         state.descend(loss, step, config.rate(step))
-        shown.append(show.detach())  # not read yet: a GPU would have to stop for it
+        shown.append(show.detach())  # reading the value now would make a GPU wait
         done = step + 1
         saves = done % save_every == 0 or done == config.steps
         if saves:
@@ -213,11 +214,11 @@ def fit(
             if saves:
                 state.save(state_file, done)
                 log(config, work, done, mean_loss, (time.monotonic() - started) / (done - first_step))
-    wait()  # what comes next reads what was written
+    wait()  # the caller reads these files
 
 
 def mean_shown(shown: list[Tensor], done: int, work: Path) -> float:
-    """The mean of the losses that were to be shown, over all processes.
+    """The mean of the shown losses over all processes.
 
     Raises:
         UserError: if it is not finite.
@@ -225,14 +226,14 @@ def mean_shown(shown: list[Tensor], done: int, work: Path) -> float:
     mean_loss = mean(torch.stack(shown).mean()).item()
     if not math.isfinite(mean_loss):
         raise UserError(
-            f"The training has come apart: the loss of step {done} is no number. What is in '{work}' from before is "
-            "as it was; train anew from there at a lower rate (peak_rate)."
+            f"The training has diverged: the loss at step {done} is not finite. The last good state in '{work}' is kept; "
+            "train on from it with a lower learning rate (peak_rate)."
         )
     return mean_loss
 
 
 def keep_weights(state: State, config: Pace, work: Path, done: int) -> None:
-    """Write the early average and the snapshots that are due after so many steps."""
+    """Write the early average, or a snapshot, if it is due after `done` steps."""
     if done == config.early:
         save_state(work / "early.safetensors", done, {"ema": state.average})
     if done in config.snapshot_steps():
@@ -251,7 +252,7 @@ def log(config: Pace, work: Path, done: int, mean_loss: float, pace: float) -> N
 
 
 def minutes_of(run: Path) -> float:
-    """How long a run of `fit` took, by the pace at its end; 0 if it never was."""
+    """Duration of a run of `fit` in minutes, estimated from its final pace; 0 if there is no log."""
     log = run / "log.csv"
     if not log.is_file():
         return 0.0

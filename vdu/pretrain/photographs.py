@@ -1,10 +1,10 @@
-"""Make assets/cifar10-ddpm or assets/tiny-imagenet-ddpm: DDPM, posterior, judge, statistics, pictures it drew, card.
+"""Make assets/cifar10-ddpm or assets/tiny-imagenet-ddpm: DDPM, posterior, judge, statistics, sample pictures, card.
 
-python -m vdu pretrain cifar10 --data cifar10.tar.xz --minutes 3        (resumable; wants a GPU)
+python -m vdu pretrain cifar10 --data cifar10.tar.xz --minutes 3        (resumable; needs a GPU)
 
-The archive has train/CLASS/*.jpg, and test/CLASS/*.jpg or else the last pictures of every class are kept for the judge's
-test. The judge comes first, and is of use before there is a model. The network is trained in two rounds of so many minutes;
-the second starts from the average of the first.
+The archive holds train/CLASS/*.jpg and test/CLASS/*.jpg; for tiny-imagenet, the last training pictures of every class are
+the test set instead. The judge is trained first and is useful without a model. The network is then trained in two rounds of
+--minutes each; the second round starts from the average weights of the first.
 """
 
 import io
@@ -39,14 +39,16 @@ from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
 @dataclass(frozen=True)
 class Kind:
-    """What is made of one set of photographs.
+    """Settings for one set of photographs.
 
     Attributes:
-        size: height and width of the pictures.
-        channels: of the network, level by level; the last `attention` levels attend.
-        held_out: pictures of every class that neither network sees, where the archive has no test set.
-        epochs: of the judge, in batches of `judge_batch`.
-        judge_starts: a folder with a judge whose convolutions this one starts from.
+        size: height and width of the pictures in pixels.
+        channels: channels of the network per level.
+        attention: how many of the last levels have attention.
+        held_out: training pictures per class that become the judge's test set; 0 if the archive has a test set.
+        epochs: training epochs of the judge.
+        judge_batch: batch size of the judge.
+        judge_starts: folder of a judge whose convolutions this judge starts from; None for random weights.
     """
 
     size: int
@@ -59,7 +61,7 @@ class Kind:
 
     @property
     def unet(self) -> dict:
-        """Arguments of the network. Eight groups: many small ones are slow in channels-last bfloat16 on a CPU."""
+        """Arguments of `UNet2DModel`. Eight groups, as many small ones are slow in channels-last bfloat16 on a CPU."""
         down = ["DownBlock2D"] * (len(self.channels) - self.attention) + ["AttnDownBlock2D"] * self.attention
         return {
             "sample_size": self.size,
@@ -78,23 +80,23 @@ KINDS = {
     "cifar10": Kind(32, (64, 128, 192), 2, 0, 48),
     "tiny-imagenet": Kind(64, (32, 64, 128, 128), 2, 100, 30, 128, ASSETS / "cifar10-ddpm" / "classifier"),
 }
-JUDGE_WIDTH, JUDGE_RATE = 40, 0.3 / 512  # the rate is of each picture in a batch
+JUDGE_WIDTH, JUDGE_RATE = 40, 0.3 / 512  # channels; learning rate per picture in a batch
 ROUNDS = {  # in this order; `--steps` shortens each of them
     name: TrainingConfig(unet={}, steps=200_000, batch_size=256, peak_rate=rate, t_shape=(1.3, 1.5), flip=True)
-    for name, rate in (("first", 1e-3), ("second", 5e-4))  # at 9e-4 a second round of 64×64 pictures came apart
+    for name, rate in (("first", 1e-3), ("second", 5e-4))  # at 9e-4 a second round on 64×64 pictures diverged
 }
 TEMPERATURES = tuple(0.3 + 0.05 * step for step in range(25))
-MEASURED, SEED = 1000, 0  # samples
-REAL = 500  # real pictures of a class whose features are kept, to say how far real pictures lie from one another
+MEASURED, SEED = 1000, 0  # number of samples for the figures, and their seed
+REAL = 500  # real pictures per class whose features are saved, for the Fréchet distance between real pictures
 
 Pictures = tuple[list[str], Tensor, Tensor, Tensor, Tensor]
 
 
 def pretrain(arguments: SimpleNamespace) -> None:
-    """Train what is not trained yet and write the asset folder.
+    """Run the stages that are not done yet and write the asset folder.
 
     Raises:
-        UserError: without an archive that can be read.
+        UserError: if --data is missing or cannot be read.
     """
     kind, work, device = KINDS[arguments.what], Path(arguments.work), pick_device("auto")
     if not arguments.data:
@@ -106,7 +108,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
         if not folder.is_dir():
             judge = train_judge(images, labels, classes, kind, device)
             calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
-        if not (out / "unet").is_dir():  # else a run that is stopped would leave a model beside the judge of another
+        if not (out / "unet").is_dir():  # else a run that is killed could leave a model with another model's judge
             write_judge(out, Classifier.load(folder), pictures)
     for name, config in ROUNDS.items():
         config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
@@ -119,14 +121,14 @@ def pretrain(arguments: SimpleNamespace) -> None:
     steps = {name: load_state(work / name / "state.safetensors")[0] for name in ROUNDS}
     write_model(posterior, kind, out)
     write_judge(out, Classifier.load(folder), pictures)
-    assemble(out, pictures, drawn(out, device), steps)
+    assemble(out, pictures, draw_samples(out, device), steps)
 
 
 def read_archive(path: Path, kind: Kind) -> Pictures:
-    """Classes; uint8 images (n, 3, size, size) and labels (n,) to train on; the same to test on.
+    """Classes; uint8 images (n, 3, size, size) and labels (n,) for training; the same for testing.
 
     Raises:
-        UserError: if there is no such archive.
+        UserError: if the archive cannot be read.
     """
     found: dict[str, dict[str, list[np.ndarray]]] = {"train": {}, "test": {}}
     try:
@@ -150,8 +152,8 @@ def read_archive(path: Path, kind: Kind) -> Pictures:
     return classes, *sets
 
 
-def shaken(images: Tensor, random: torch.Generator) -> Tensor:
-    """Images (n, c, h, w), mirrored, shifted by up to an eighth and with a hole a quarter as wide, all at random."""
+def augment(images: Tensor, random: torch.Generator) -> Tensor:
+    """Images (n, c, h, w), mirrored and shifted by up to an eighth at random, with a random hole a quarter as wide."""
     count, _, size, _ = images.shape
     margin, where = size // 8, {"generator": random, "device": images.device}
     padded = F.pad(images, (margin,) * 4, mode="reflect")
@@ -178,7 +180,7 @@ def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, 
     for epoch in range(kind.epochs):
         order = torch.randperm(len(images), generator=random, device=device)
         for rows in order[: a_pass * kind.judge_batch].split(kind.judge_batch):
-            batch = shaken(from_uint8(images[rows]), random).contiguous(memory_format=torch.channels_last)
+            batch = augment(from_uint8(images[rows]), random).contiguous(memory_format=torch.channels_last)
             with autocast(device):
                 logits, _ = model(batch)
             loss = F.cross_entropy(logits.float(), labels[rows], label_smoothing=0.1)
@@ -195,9 +197,9 @@ def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, 
 
 
 def calibrate(judge: Classifier, images: Tensor, labels: Tensor) -> Classifier:
-    """The same judge with the temperature on its logits that fits held-out pictures best (Guo et al. 2017).
+    """Divide the judge's logits by the temperature that fits held-out pictures best (Guo et al. 2017); returns the judge.
 
-    Smoothed labels leave it less sure of itself than it is right.
+    Without this, label smoothing makes its probabilities too low.
     """
     logits = judge.judge(images)[0].double().log()
     fit = {by: F.cross_entropy(logits / by, labels).item() for by in TEMPERATURES}
@@ -208,7 +210,7 @@ def calibrate(judge: Classifier, images: Tensor, labels: Tensor) -> Classifier:
 
 
 def write_model(posterior: Posterior, kind: Kind, out: Path) -> None:
-    """Write the mean over the snapshots as a plain diffusers folder, in half precision, and their variance beside it."""
+    """Write the mean of the snapshots as a plain diffusers folder in half precision, and their variance as posterior/."""
     unet = UNet2DModel(**kind.unet)
     unet.load_state_dict(posterior.mean)
     DDPMPipeline(unet=unet.half(), scheduler=DDPMScheduler()).save_pretrained(out, safe_serialization=True)
@@ -217,13 +219,13 @@ def write_model(posterior: Posterior, kind: Kind, out: Path) -> None:
     save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
 
 
-def drawn(folder: Path, device: str) -> Tensor:
-    """uint8 images (n, 3, h, w) from the model in a folder, by the default sampler."""
+def draw_samples(folder: Path, device: str) -> Tensor:
+    """uint8 images (`MEASURED`, 3, h, w) that the model in a folder draws with the default sampler."""
     return run_to_end(sample(load_model(folder, device), image_seeds(SEED, MEASURED), HowToSample()))
 
 
 def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
-    """Write a judge into a folder, what its features of real pictures are like, and how often it is right."""
+    """Write a judge with the statistics of its features on real pictures, its accuracy and its card."""
     classes, images, labels, test_images, test_labels = pictures
     judge.save(out / "classifier")
     probabilities, test = judge.judge(test_images)
@@ -241,11 +243,11 @@ def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
 
 
 def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
-    """Write what belongs to the model in a folder that has its judge, and the card with what its samples are like.
+    """Add the figures, the sample pictures and the card of a model to a folder that already has the judge.
 
     Args:
-        samples: what `drawn` gave, (n, 3, h, w).
-        steps: of each round of training.
+        samples: images from `draw_samples`, (n, 3, h, w).
+        steps: training round -> its number of steps.
     """
     classes, judge = pictures[0], Classifier.load(out / "classifier")
     probabilities, features = judge.judge(samples)

@@ -1,8 +1,8 @@
-"""Training in several processes: `accelerate launch -m vdu pretrain …`, or torchrun, which sets the same environment.
+"""Training in several processes, with `accelerate launch -m vdu pretrain …` or torchrun, which sets the same variables.
 
 Every process draws the whole batch and computes the losses of its own rows; then the gradients are averaged, so that all take
-the step that one process would have taken. The first one alone writes, on a disk that all of them see. Nothing here does
-anything in a process that is alone, and that one needs no accelerate.
+the step that a single process would take. Only the first process writes, to a disk that all of them share. In a single
+process these functions do nothing, and accelerate need not be installed.
 """
 
 import os
@@ -20,11 +20,11 @@ from vdu.models import pick_device
 if TYPE_CHECKING:
     from accelerate import PartialState
 
-PATIENCE = timedelta(days=1)  # the default is 10 or 30 minutes, and the first process may train a judge for longer than that
+PATIENCE = timedelta(days=1)  # the default, 10 or 30 minutes, is less than the first process may need to train a judge
 
 
 def group() -> "PartialState | None":
-    """This process among its like, from the first call on with a GPU of its own as "cuda"; None if it is alone.
+    """The state of this process within its group; None for a single process. The first call gives it its own GPU.
 
     Raises:
         UserError: if accelerate is missing.
@@ -39,20 +39,20 @@ def group() -> "PartialState | None":
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes."""
+    """Whether this is the process that writes."""
     state = group()
     return state is None or state.is_main_process
 
 
 def wait() -> None:
-    """Return when all processes have come here."""
+    """Return once all processes have called this."""
     if state := group():
         state.wait_for_everyone()
 
 
 @contextmanager
 def main_first() -> Iterator[None]:
-    """What is inside (or decorated) is done by the first process, and then by the others, who find it done."""
+    """Run a block, or a decorated function, in the first process, and afterwards in the others, which find its results."""
     if not is_main():
         wait()
     yield
@@ -61,16 +61,18 @@ def main_first() -> Iterator[None]:
 
 
 def own_rows(*batch: Tensor) -> tuple[Tensor, ...]:
-    """The rows of this process of tensors (n, …), each (n / processes, …).
+    """This process's rows of tensors (n, …), as tensors (n / processes, …).
 
     Raises:
-        UserError: if the rows cannot be shared out evenly.
+        UserError: if n is no multiple of the number of processes.
     """
     state, count = group(), len(batch[0])
     if not state:
         return batch
     if count % state.num_processes:
-        raise UserError(f"{state.num_processes} processes cannot share batches of {count}; start a number that divides it.")
+        raise UserError(
+            f"{state.num_processes} processes cannot share batches of {count}; start a number of them that divides {count}."
+        )
     return tuple(part.chunk(state.num_processes)[state.process_index] for part in batch)
 
 
@@ -84,7 +86,7 @@ def mean(value: Tensor) -> Tensor:
 
 
 def average_gradients(network: nn.Module) -> None:
-    """Replace the gradients by their means over all processes, all in one message."""
+    """Replace the gradients by their means over all processes, in one message."""
     if not group():
         return
     gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
@@ -94,7 +96,7 @@ def average_gradients(network: nn.Module) -> None:
 
 
 def agreed(number: int) -> int:
-    """What the first process calls with, in all of them."""
+    """The first process's `number`, in all processes."""
     if not group():
         return number
     from accelerate.utils import broadcast_object_list
@@ -103,7 +105,7 @@ def agreed(number: int) -> int:
 
 
 def leave() -> None:
-    """Wait for all processes, and part."""
+    """Wait for all processes and leave the group."""
     if state := group():
         state.wait_for_everyone()
         state.destroy_process_group()

@@ -1,10 +1,10 @@
-"""What unlearning is measured against: models retrained without a digit, and their like that has seen them all.
+"""Models to compare unlearning with: one trained on all digits, and models retrained without a digit.
 
-python -m vdu pretrain retrained --without 3 9 --out retrained   (resumable; a quarter of an hour a model on two cores)
+python -m vdu pretrain retrained --without 3 9 --out retrained   (resumable; 15 minutes per model on two cores)
 
-The network is that of mnist-ddpm, trained from random weights on the images alone: no teacher, which would know the digit.
-So these models draw less clearly than the one that ships, and it is with `with-all`, trained in the same way on all ten
-digits, that a `without-…` is to be compared. Each folder is a plain diffusers folder with its own posterior/.
+The network is that of mnist-ddpm, trained from random weights on the images alone, without the teacher, which knows all
+digits. These models draw less clearly than the shipped one. Compare a `without-…` with `with-all`, which is trained in the
+same way on all ten digits. Each folder is a plain diffusers folder with its own posterior/.
 """
 
 from dataclasses import replace
@@ -27,10 +27,10 @@ CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-
 
 
 def retrain(arguments: SimpleNamespace) -> None:
-    """Train the models that are not there yet.
+    """Train the models that do not exist yet.
 
     Raises:
-        UserError: for what is no digit, before anything is trained.
+        UserError: if --without is no digit, before anything is trained.
     """
     without = arguments.without or WITHOUT_BY_DEFAULT
     for digit in without:

@@ -1,4 +1,4 @@
-"""Teachers: what a network learns at x_t in place of the noise that was added."""
+"""Teachers: targets of a network at x_t, in place of the added noise."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ from torch import Tensor
 
 from vdu.losses import noised_set
 
-Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # what to learn at x_t (n, c, h, w), t (n,), made with a noise like x_t
+Teacher = Callable[[Tensor, Tensor, Tensor], Tensor]  # (x_t (n, c, h, w), t (n,), added noise like x_t) -> target like x_t
 
 
 @dataclass(frozen=True)
 class Autoguidance:
-    """A teacher better than the model it comes from: away from a weaker one (Karras et al. 2024), in an interval.
+    """A teacher that is better than its model, as it is guided away from a weaker one (Karras et al. 2024), in an interval.
 
     epsilon = good + (strength(t) - 1) * (good - weak). The strength is 1 at high noise, where guidance would shift the
-    balance of the classes, and at low noise, where nothing is to be gained (Kynkäänniemi et al. 2024).
+    balance of the classes, and at low noise, where guidance gains nothing (Kynkäänniemi et al. 2024).
 
     Attributes:
-        good, weak: the model, and an early version of it or a smaller one that was trained briefly.
-        strength: in the middle of the interval, >= 1.
+        good: the model.
+        weak: an early version of the model, or a smaller one that was trained briefly.
+        strength: strength of guidance in the middle of the interval, >= 1.
         interval: the strength rises between the first two of these timesteps and falls between the last two.
     """
 
@@ -46,15 +47,16 @@ class Autoguidance:
 
 @dataclass(frozen=True)
 class ExactAtHighNoise:
-    """A teacher that knows the answer where there is much noise: E[epsilon | x_t] over the whole training set.
+    """A teacher that gives the exact answer at high noise: E[epsilon | x_t] over the whole training set.
 
-    There x_t lies between many training images, and their average is what a network can hope to learn. With less noise
-    x_t belongs to a single one of them, and the average would teach it by heart: another teacher takes over.
+    At high noise x_t lies between many training images, and their average is the best that a network can learn. At low noise
+    x_t belongs to a single training image, and the average would make the network memorise it; another teacher takes over.
 
     Attributes:
         images: the training set, (m, c, h, w), in [-1, 1].
         alpha_bar: alpha-bar_t for t = 0 … T-1, (T,).
         otherwise: the teacher below timestep `start`.
+        start: the first timestep with the exact answer.
     """
 
     images: Tensor
@@ -64,7 +66,7 @@ class ExactAtHighNoise:
 
     @torch.no_grad()
     def __call__(self, noisy: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        """What to learn at x_t (n, c, h, w), t (n,), made with `noise`."""
+        """The target at x_t (n, c, h, w), t (n,), made with `noise`."""
         exact, answer = t >= self.start, torch.empty_like(noisy)
         answer[~exact] = self.otherwise(noisy[~exact], t[~exact], noise[~exact])
         with torch.autocast(noisy.device.type, enabled=False):  # squared distances of whole images need all digits

@@ -1,9 +1,9 @@
 """Make assets/tiny-sd: a Stable Diffusion small enough for two CPU cores, its judges, posterior, pictures and card.
 
-python -m vdu pretrain tiny-sd --work pretrain-tiny-sd        (resumable; its card says how long it takes)
+python -m vdu pretrain tiny-sd --work pretrain-tiny-sd        (resumable; the card states how long it takes)
 
-All parts of a `StableDiffusionPipeline`, only small, trained on Fashion-MNIST's garments painted in eight colours: first the
-autoencoder, then the U-Net and the text encoder together on its latents.
+The model has all parts of a `StableDiffusionPipeline`, but small. It is trained on Fashion-MNIST's garments painted in eight
+colours: first the autoencoder, then the U-Net and the text encoder together on its latents.
 """
 
 import json
@@ -50,7 +50,7 @@ from vdu.samples import draw, judged
 from vdu.sampling import image_seeds, run_to_end
 
 NAME, AXES = "tiny-sd", {"garment": tuple(fashion.GARMENTS), "colour": tuple(fashion.COLOURS)}
-PAINTINGS = 3  # of every garment
+PAINTINGS = 3  # paintings per garment picture, each in a random colour
 STAGES = {  # in this order; `--steps` shortens each of them
     "autoencoder": Pace(steps=3000, peak_rate=1.5e-3, floor_rate=2e-4, snapshots=1),
     "denoiser": TrainingConfig(
@@ -58,26 +58,26 @@ STAGES = {  # in this order; `--steps` shortens each of them
     ),
 }
 JUDGE_EPOCHS = {"garment": 8, "colour": 1}
-PICTURES = 16  # of every pair that are shipped, to forget by
-DRAWN = 25  # samples of every prompt for the card's figures
+PICTURES = 16  # shipped forget images per pair of garment and colour
+DRAWN = 25  # samples per prompt for the card's figures
 PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 
 
-def averaged(network: nn.Module, path: Path) -> nn.Module:
-    """A network with the running average in a file of `save_state`."""
+def load_average(network: nn.Module, path: Path) -> nn.Module:
+    """Load the running average of a file that `save_state` wrote into a network; returns the network."""
     network.load_state_dict(load_state(path)[1]["ema"])
     return network.eval()
 
 
 def paintings(folder: Path, part: str, times: int) -> fashion.Pictures:
-    """All garments of "train" or "t10k", each painted `times` times."""
+    """All pictures of "train" or "t10k", each painted `times` times."""
     grey, labels = fashion.read(folder, part)
     return fashion.pictures(grey.repeat(times, 1, 1, 1), labels.repeat(times), seed=0 if part == "train" else 1,
                             hold_out=part == "train")  # fmt: skip
 
 
 def pretrain(arguments: SimpleNamespace) -> None:
-    """Train what is not trained yet and write the asset folder."""
+    """Run the stages that are not done yet and write the asset folder."""
     work, device = Path(arguments.work), pick_device("auto")
     out = Path(arguments.out) if arguments.out else ASSETS / NAME
     folder = Path(arguments.data) if arguments.data else fashion.fetch(work)
@@ -87,7 +87,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
     autoencoder = make_autoencoder().to(device)
     path = work / "autoencoder" / "state.safetensors"
     fit(autoencoder, autoencoder_losses(autoencoder, images, stages["autoencoder"]), stages["autoencoder"], path.parent)
-    standardise(averaged(autoencoder, path), images)
+    standardise(load_average(autoencoder, path), images)
     latents = encode(autoencoder, images)
 
     tokenizer = make_tokenizer()
@@ -103,7 +103,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
     denoiser.load_state_dict(posterior.mean)
     write_model(out, autoencoder, denoiser.eval(), tokenizer, posterior)
     write_data(out, work, folder, images, shown)
-    figures = measured(out, folder) | {
+    figures = measure_figures(out, folder) | {
         "steps": {name: stage.steps for name, stage in stages.items()},
         "minutes": {name: minutes_of(work / name) for name in stages},
     }
@@ -113,7 +113,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
 
 
 def train_judges(images: Tensor, shown: fashion.Pictures, work: Path, quick: bool) -> None:
-    """Train a classifier for garments and one for colours, each on one painting of every garment."""
+    """Train a classifier of garments and one of colours, each on one painting of every garment picture."""
     count = len(images) // PAINTINGS
     for axis, names, labels in (("garment", fashion.GARMENTS, shown.garments), ("colour", fashion.COLOURS, shown.colours)):
         if not (work / "classifier" / axis).is_dir():
@@ -124,7 +124,7 @@ def train_judges(images: Tensor, shown: fashion.Pictures, work: Path, quick: boo
 def write_model(
     out: Path, autoencoder: AutoencoderKL, denoiser: nn.ModuleDict, tokenizer: CLIPTokenizer, posterior: Posterior
 ) -> None:
-    """Write the diffusers folder, the U-Net in float16, and the variance of its parameters over the snapshots in bfloat16."""
+    """Write the diffusers folder with the U-Net in float16, and the variance of its parameters in bfloat16."""
     for part in (*PARTS, "posterior"):
         shutil.rmtree(out / part, ignore_errors=True)
     unet, start = denoiser["unet"].half(), "unet."
@@ -140,7 +140,7 @@ def write_model(
 
 
 def write_data(out: Path, work: Path, folder: Path, images: Tensor, shown: fashion.Pictures) -> None:
-    """Write judges, words, pictures to forget by and reference statistics."""
+    """Write the judges, the words, the forget images and the reference statistics."""
     for part in ("classifier", "forget"):
         shutil.rmtree(out / part, ignore_errors=True)
     shutil.copytree(work / "classifier", out / "classifier")
@@ -173,8 +173,8 @@ def judge_in(out: Path) -> ShippedJudge:
     return ShippedJudge(NAME, out / "classifier", AXES)
 
 
-def measured(out: Path, folder: Path) -> dict[str, Any]:
-    """The card's figures: how well the judges see, and what comes of every prompt."""
+def measure_figures(out: Path, folder: Path) -> dict[str, Any]:
+    """The card's figures: accuracy of the judges, and how often the samples of every prompt are right."""
     judge = judge_in(out)
     test = paintings(folder, "t10k", 1)
     images = to_uint8(test.images)

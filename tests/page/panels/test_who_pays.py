@@ -54,7 +54,7 @@ def test_the_cost_is_the_share_of_kept_seeds_that_changed():
     )
     assert cost(pairs(after=BEFORE)).startswith("0 of 4 kept seeds changed their animal: 0.0% [0.0% – ")
     assert "Most often" not in cost(pairs(after=BEFORE))
-    assert cost(pairs(before=[0] * 6)) == "No seed had to stay as it was."
+    assert cost(pairs(before=[0] * 6)) == "No seed had to keep its class."
 
 
 def test_a_cell_shows_its_pairs_and_only_as_many_as_fit():
@@ -72,8 +72,8 @@ def test_a_cell_shows_its_pairs_and_only_as_many_as_fit():
 @pytest.mark.parametrize(
     ("view", "sentence"),
     [
-        (example_of("mnist-ddpm"), "The example keeps no samples: press Unlearn"),
-        (RunView("3"), "Counted once both models are measured."),
+        (example_of("mnist-ddpm"), "The stored example has no samples. Press Unlearn"),
+        (RunView("3"), "The table appears once both models are measured."),
         (RunView("3", finished=True), "stopped before the unlearned model was measured"),
     ],
 )

@@ -1,1 +1,1 @@
-"""The panels of the right column: one file each, found by itself; see `vdu.page.panel.Panel`."""
+"""The panels of the right column, one file per panel; every file here is found by itself. See `vdu.page.panel.Panel`."""

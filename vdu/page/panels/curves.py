@@ -1,4 +1,4 @@
-"""The two terms of the loss, and what the previews showed, over the steps."""
+"""The two terms of the loss, and the forget rate and damage at the previews, over the steps."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from vdu.page.view import RunView
 
 
 class Curves(Panel):
-    """Curves over the steps."""
+    """A chart of curves over the steps."""
 
     order = 40
     half = True
@@ -29,9 +29,9 @@ class Curves(Panel):
 
 
 def curves_html(view: RunView) -> str:
-    """The curves of a run that has taken a step."""
+    """The curves of a run; a placeholder before its first step."""
     if not view.steps:
-        return render("placeholder", words="drawn once the first steps are taken")
+        return render("placeholder", words="The curves appear after the first steps.")
     return charts.curves(view.steps, view.previews)
 
 

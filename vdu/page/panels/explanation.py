@@ -1,4 +1,4 @@
-"""The method, explained, with the measurement of where a model decides on the class."""
+"""An explanation of the method, with a chart of the timesteps at which a model decides on the class."""
 
 import json
 
@@ -14,7 +14,7 @@ LATEX = [{"left": "$$", "right": "$$", "display": True}, {"left": "$", "right": 
 
 
 class Explanation(Panel):
-    """A text with formulas, and a chart in the middle of it."""
+    """A text with formulas, and a chart in the middle."""
 
     order = 70
 
@@ -30,7 +30,7 @@ class Explanation(Panel):
 
 
 def timesteps_html(entry: Entry, window: tuple[int, int]) -> str:
-    """Where a model decides on the class, as `vdu bench timesteps` has measured it, and the window of timesteps."""
+    """The chart of a model's timesteps.json, which `vdu bench timesteps` wrote, with the default window of timesteps."""
     rows = json.loads((entry.folder / "timesteps.json").read_text())
     return chart(
         charts.svg(charts.class_memory(rows, window), "Share of real images that come back as their class, by timestep")

@@ -1,4 +1,4 @@
-"""The run in two sentences, and how far it is."""
+"""The result of the run in two sentences, and its progress."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
 from vdu.report import headline
 
-MADE_AHEAD = "An example made ahead, so that there is something to look at: press Unlearn for a run of your own."
+MADE_AHEAD = "This is a stored example. Press Unlearn to make a run of your own."
 
 
 class Headline(Panel):
@@ -30,7 +30,7 @@ class Headline(Panel):
 
 
 def headline_html(view: RunView) -> str:
-    """What came of a run, and why it stopped; or while it goes on, how far it has come."""
+    """The result of a run and why it stopped; while it goes on, the estimates so far."""
     if not view.finished:
         return render("headline", words=working_words(view), small="")
     report = view.report
@@ -38,19 +38,19 @@ def headline_html(view: RunView) -> str:
         MADE_AHEAD if view.example else "",
         f"{METHODS[report['method']].title}. It stopped after {report['steps_taken']} steps because "
         f"{report['stopped_because']}.",
-        f"Then its change was scaled by {report['scale']:g}." if report["scale"] != 1 else "",
+        f"Then its change of the weights was scaled by {report['scale']:g}." if report["scale"] != 1 else "",
     ]
     return render("headline", words=headline(report), small=" ".join(filter(None, small)))
 
 
 def working_words(view: RunView) -> str:
-    """How far a run under way has come, by its previews."""
+    """The forget rate of a run under way, estimated at its first and its latest preview."""
     words = f"Forgetting {view.forget} …"
     if not view.previews:
         return words
     first, last = view.previews[0], view.previews[-1]
-    words += f" about {first['forget_rate']:.1%} of samples at the start"
-    return words + (f", about {last['forget_rate']:.1%} after {last['step']} steps." if last["step"] else ".")
+    words += f" the judge saw it in about {first['forget_rate']:.1%} of the samples at the start"
+    return words + (f", and sees it in about {last['forget_rate']:.1%} after {last['step']} steps." if last["step"] else ".")
 
 
 PANEL = Headline

@@ -1,4 +1,4 @@
-"""The experiment: how many real pictures of it does forgetting take?"""
+"""An experiment: how many real pictures does a method need to forget a class?"""
 
 import dataclasses
 import shutil
@@ -22,17 +22,17 @@ from vdu.run import Run
 from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 
-COUNTS = (1, 4, 16, 64, 256)  # of real pictures
+COUNTS = (1, 4, 16, 64, 256)  # numbers of real pictures to try
 ROW = 8  # images shown per number of pictures
 QUESTION = (
-    "How many real pictures of it does a method need before it can forget? The recipe on the left runs once per number of "
-    "pictures, with the same seeds. *vdu-f* also uses what the model itself draws of it; the paper's loss, *vdu*, has only "
-    "the pictures. Five runs take five times as long as one; Stop ends them."
+    "How many real pictures of a class does a method need before it can forget it? The recipe on the left runs once per "
+    "number of pictures, with the same seeds. *vdu-f* also uses the model's own samples of the class; the paper's loss, "
+    "*vdu*, has only the pictures. Five runs take five times as long as one; Stop ends them."
 )
 
 
 class Pictures(Panel):
-    """A button that runs the recipe with ever more pictures, and what each number was worth."""
+    """A button that runs the recipe with more and more pictures, and a chart of the results."""
 
     order = 60
 
@@ -48,7 +48,7 @@ class Pictures(Panel):
     @shows_errors(REFUSED)
     @on_worker
     def compare(self, request: gr.Request, data: dict) -> Iterator[dict[Any, Any]]:
-        """Run the recipe with ever more real pictures, until all are done or the visitor asks to stop."""
+        """Run the recipe once per number of real pictures, until all runs are done or the visitor asks to stop."""
         page, rows = self.page, []
         stop, folder = page.stops.of(request.session_hash), new_folder()
         try:
@@ -73,19 +73,19 @@ class Pictures(Panel):
 
 
 def counts_for(run: Run) -> list[int]:
-    """The numbers of real pictures to try: `COUNTS`, as far as there are so many.
+    """The numbers of real pictures to try: `COUNTS`, up to the number of pictures that exist.
 
     Raises:
-        UserError: if there are none.
+        UserError: if there are no real pictures.
     """
     real = run.task.forget_set()
     if real is None:
-        raise UserError("No real pictures come with this model; upload some of your own first.")
+        raise UserError("This model ships no real pictures; upload pictures of your own first.")
     return sorted({min(number, len(real.images)) for number in COUNTS})
 
 
 def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
-    """What so many real pictures were worth: the figures, and what became of the first seeds that drew the class."""
+    """The figures of a run with `number` real pictures, and sheets of the same `ROW` seeds before and after."""
     before, after, look = report["before"], report["after"], run.previews[-1]
     ratio = after["retain_fid"] / before["retain_fid"] if before["retain_fid"] and after["retain_fid"] else None
     return {
@@ -99,9 +99,9 @@ def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
 
 
 def counts_html(rows: Sequence[dict[str, Any]], forget: str) -> str:
-    """The chart and the pictures of the experiment, as far as it has gone."""
+    """The chart and the sheets of the runs that are done."""
     fid = all(row["u_fid_ratio"] is not None for row in rows)
-    cost, words, scale = ("u_fid_ratio", "u-FID after ÷ before", 1) if fid else ("damage", "kept pictures changed, %", 100)
+    cost, words, scale = ("u_fid_ratio", "u-FID after ÷ before", 1) if fid else ("damage", "kept images changed, %", 100)
     points = [(row["number"], row["forget_rate"], *row["forget_rate_ci95"], scale * row[cost]) for row in rows]
     figure = charts.few_pictures({"": points}, forget, words)
     svg = charts.svg(figure, "Forget rate and cost by the number of real pictures")

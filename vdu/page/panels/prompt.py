@@ -1,4 +1,4 @@
-"""Any prompt, drawn by the models before and after."""
+"""Samples of the models before and after, for any prompt."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from vdu.worker import on_worker
 
 
 class Prompt(Panel):
-    """A text field, for models that take prompts, and the samples of both models."""
+    """A text field and the samples of both models; only for models that take prompts."""
 
     order = 20
 
@@ -28,7 +28,7 @@ class Prompt(Panel):
         with gr.Column(visible=page.first_view.takes_prompts, min_width=200) as self.column:
             prompt = gr.Textbox(
                 label="Try any prompt",
-                info="After a run: the same seeds, before and after. Synonyms, other colours, nothing at all …",
+                info="After a run: both models draw it from the same seeds. Try synonyms, other colours, or an empty prompt.",
                 placeholder="crimson trainer on a black background",
                 max_length=200,
                 elem_id="prompt",
@@ -53,16 +53,16 @@ class Prompt(Panel):
 @shows_errors()
 @on_worker
 def show_prompt(session: Session | None, prompt: str) -> str:
-    """What the models before and after a visitor's run draw for their own prompt."""
+    """What the models before and after a visitor's run draw for the visitor's prompt."""
     if session is None or session.run.after is None:
-        raise UserError("Press Unlearn first; then the models before and after can be compared.")
+        raise UserError("Press Unlearn first; then both models can draw your prompt.")
     if not session.view.takes_prompts:
-        raise UserError("The model of your last run draws without words.")
+        raise UserError("The model of your last run takes no prompts; run a text-to-image model first.")
     return answer_html(prompt, *run_to_end(try_prompt(session.run, prompt)))
 
 
 def answer_html(prompt: str, before: Samples, after: Samples) -> str:
-    """A row of samples before and one after, for a prompt."""
+    """HTML of a row of samples before and a row of samples after."""
     sides = (("before", before), ("after", after))
     sheets = [(side, png(sheet(samples.images, torch.zeros(len(samples.images))))) for side, samples in sides]
     return render("answer", prompt=prompt, sheets=sheets)

@@ -1,4 +1,4 @@
-"""What a visitor takes away: files, and on a Space a repository of their own."""
+"""The results to take away: files to download and, on a Space, a repository of the visitor."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ FILES = ("Report (JSON)", "Picture sheet (PNG)", "Unlearned model (zip)")  # in 
 
 
 class Publish(Panel):
-    """Download buttons, and where visitors can log in, a field to publish the model."""
+    """Download buttons and, if visitors can log in, a field to publish the model."""
 
     order = 50
 
@@ -33,7 +33,7 @@ class Publish(Panel):
                 gr.LoginButton(min_width=140)
                 repository = gr.Textbox(
                     label="Publish on the hub",
-                    info="A new private model repository, with its card.",
+                    info="Name of a new private repository for the model and its card.",
                     placeholder="you/mnist-ddpm-without-3",
                     max_length=96,
                     submit_btn="Publish",
@@ -54,10 +54,10 @@ class Publish(Panel):
 def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> str:
     """Upload the model of a visitor's run to their own account on the hub."""
     if token is None:
-        raise UserError("Log in first; the model then goes to your own account.")
+        raise UserError("Log in first; the model is then uploaded to your own account.")
     if session is None or not (folder := session.folder / "run" / "unlearned").is_dir():
-        raise UserError("Press Unlearn first; there is no model of yours yet.")
-    with tempfile.TemporaryDirectory(prefix="vdu-run-") as scratch:  # a next run would take the session's folder away
+        raise UserError("Press Unlearn first; you have no unlearned model yet.")
+    with tempfile.TemporaryDirectory(prefix="vdu-run-") as scratch:  # the visitor's next run deletes the session's folder
         copy = shutil.copytree(folder, Path(scratch) / "model", copy_function=os.link)
         return render("published", address=hub.publish(copy, name.strip(), token.token))
 

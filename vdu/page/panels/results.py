@@ -1,4 +1,4 @@
-"""The figures: what the model draws, before and after."""
+"""The figures: what the models before and after draw."""
 
 from typing import Any
 
@@ -31,14 +31,14 @@ class Results(Panel):
 
 
 def shares_html(report: Report | None) -> str:
-    """The bar chart of class shares."""
+    """The bar chart of class shares; a placeholder before the first measurement."""
     if not report or not report["before"]:
-        return render("placeholder", words="measured once the samples are drawn")
+        return render("placeholder", words="The figures appear once the samples are drawn.")
     return charts.class_shares(report["before"], report["after"], report["forget"])
 
 
 def table_html(report: Report) -> str:
-    """The figures before and after, with 95 % intervals, and what else was measured; "" if nothing was."""
+    """The table of figures before and after with 95 % intervals, and notes; "" if nothing was measured."""
     before, after = report["before"], report["after"]
     if not before:
         return ""
@@ -51,7 +51,7 @@ def table_html(report: Report) -> str:
 
 
 def cell(figures: Figures | None, metric: Metric) -> dict[str, str] | None:
-    """A figure and its interval, "" for none, as texts; None where it was not measured."""
+    """A figure and its interval ("" for none) as texts; None if it was not measured."""
     value = (figures or {}).get(metric.key)
     if value is None:
         return None
@@ -60,9 +60,9 @@ def cell(figures: Figures | None, metric: Metric) -> dict[str, str] | None:
 
 
 def notes(report: Report) -> list[str]:
-    """Sentences on how it was measured, and on what was kept."""
+    """Sentences about how the figures were measured, and about the retained classes."""
     before, after = report["before"], report["after"]
-    lines = [f"n = {report['samples']:,} samples per side, same seeds."]
+    lines = [f"n = {report['samples']:,} samples before and after, from the same seeds."]
     if before["retain_fid_floor"] is not None:
         lines.append(f"Real images against real images at this n: u-FID {before['retain_fid_floor']:.3f}.")
     if after and "least_retained_class" in after:

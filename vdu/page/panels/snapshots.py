@@ -1,4 +1,4 @@
-"""What the same seeds give before and after, at any step of the run, and further along its way."""
+"""Samples from the same seeds: before, at any step of the run, and with the change of the weights scaled."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from vdu.page.view import RunView
 from vdu.sampling import run_to_end
 from vdu.worker import on_worker
 
-SAME_SEEDS = "Same seeds and prompts on both sides; what is to be forgotten comes first. Red frame: the judge still sees it."
+SAME_SEEDS = "Same seeds on both sides; images to forget come first. Red frame: the judge sees what must be forgotten."
 FASTEST = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
 
 
 class Snapshots(Panel):
-    """Both sheets, and two sliders that change the right-hand one."""
+    """Two picture sheets, and two sliders that change the right one."""
 
     order = 10
 
@@ -39,9 +39,9 @@ class Snapshots(Panel):
             view.last_step,
             view.last_step,
             step=1,
-            label="Snapshots",
+            label="Step",
             elem_id="snapshot",
-            info="Slide back through the run.",
+            info="Shows the samples at an earlier step of the run.",
         )
         self.distance = gr.Slider(
             0,
@@ -51,7 +51,7 @@ class Snapshots(Panel):
             label="How far",
             elem_id="distance",
             interactive=False,
-            info="After a run: 0 is the untouched model, 1 is where the run went. Drawn at once, no training.",
+            info="After a run: scales its change of the weights. 0 is the untouched model, 1 the result.",
         )
         self.outputs = [self.before, self.title, self.after, self.step, self.distance]
         model, right = page.controls.fields["model"], [self.after, self.title]
@@ -72,7 +72,7 @@ class Snapshots(Panel):
         }
 
     def show_step(self, session: Session | None, model: str, position: float) -> tuple[str, str]:
-        """The samples at a step of the visitor's run, or before there is one, of the model's example."""
+        """The samples at a step of the visitor's run or, before the first run, of the model's example."""
         view = self.page.view_of(session, model)
         step = view.nearest(position)
         return sheet_html(view, step), title_html(view, step)
@@ -81,22 +81,22 @@ class Snapshots(Panel):
 @shows_errors()
 @on_worker
 def show_distance(session: Session | None, factor: float) -> tuple[str, str]:
-    """The samples of a model that went further than the run's, or not so far."""
+    """The samples of the model with the run's change of the weights times `factor`."""
     if session is None or session.run.after is None:
-        raise UserError("Press Unlearn first; this slider then moves the model that your run made.")
+        raise UserError("Press Unlearn first; this slider then scales the change that your run made.")
     preview = run_to_end(go_further(session.run, factor))
-    title = render("heading", title=f"{factor:.1f} × as far", small=estimate(preview.forget_rate, preview.damage))
-    return picture(png(preview_sheet(preview)), f"Samples {factor:.1f} times as far"), title
+    title = render("heading", title=f"{factor:.1f} × the change", small=estimate(preview.forget_rate, preview.damage))
+    return picture(png(preview_sheet(preview)), f"Samples with {factor:.1f} times the change of the run"), title
 
 
 def sheet_html(view: RunView, step: int) -> str:
-    """The sheet of a step."""
+    """The picture sheet of a step."""
     when = "before" if step == 0 else f"after {step} steps"
-    return picture(view.sheets[step], f"Samples {when}; where the judge sees {view.forget}, the frame is red")
+    return picture(view.sheets[step], f"Samples {when}; a red frame means that the judge sees {view.forget}")
 
 
 def title_html(view: RunView, step: int) -> str:
-    """The title over the right-hand sheet, with what was estimated at that step."""
+    """The heading of the right sheet, with the estimates at its step."""
     if step == 0:
         return render("heading", title="Before any step", small="the untouched model")
     look = next(look for look in view.previews if look["step"] == step)
@@ -104,8 +104,8 @@ def title_html(view: RunView, step: int) -> str:
 
 
 def estimate(forget_rate: float, damage: float) -> str:
-    """What the pictures of a sheet say."""
-    return f"by these pictures, forget rate about {forget_rate:.1%}; {damage:.0%} of the kept ones changed"
+    """Forget rate and damage, estimated from the images of a preview, as a sentence."""
+    return f"Estimated from these images: forget rate {forget_rate:.1%}; {damage:.0%} of the images to keep have changed."
 
 
 PANEL = Snapshots

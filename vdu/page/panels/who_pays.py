@@ -1,4 +1,4 @@
-"""Who pays for forgetting: what became of every seed, class by class."""
+"""Who pays for forgetting: the class of every seed before and after."""
 
 from collections import Counter
 from typing import Any
@@ -14,10 +14,10 @@ from vdu.page.panel import Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, RunView, SamplePairs
 
-MOST_PAIRS = 24  # pairs of images shown of one cell
+MOST_PAIRS = 24  # pairs of images shown per cell
 MOST_CHANGES = 3  # changes of class that the sentence below the table names
-LONGEST_TITLE = 22  # letters of a class over its column
-NO_BREAK = "\u00a0"  # a space at which no line ends
+LONGEST_TITLE = 22  # letters of a class name above its column
+NO_BREAK = "\u00a0"  # no-break space
 OPEN_ROWS = {LEFT_OPEN: "class left open", NO_PROMPT: "no prompt"}
 CLICK = "Click a number to see its pairs of images."
 READ = f"Row: what a seed drew before. Column: what it draws now. {CLICK}"
@@ -34,7 +34,7 @@ element.addEventListener("click", event => {
 
 
 class WhoPays(Panel):
-    """A table of class before against class after; a click on a cell shows its pairs of images."""
+    """A table of classes before against classes after; a click on a cell shows its pairs of images."""
 
     order = 45
 
@@ -51,14 +51,14 @@ class WhoPays(Panel):
 
 
 def show_pairs(session: Session | None, click: gr.EventData) -> str:
-    """The pairs of images of the cell that a visitor has clicked."""
+    """The pairs of images in the cell that the visitor has clicked."""
     if session is None or session.view.pairs is None:
         return ""
     return pairs_html(session.view.pairs, int(click._data["row"]), int(click._data["column"]))
 
 
 def table_html(view: RunView) -> str:
-    """The table, or a sentence that says why there is none."""
+    """The table, or a sentence that says why there is no table."""
     pairs = view.pairs
     if pairs is None:
         return render("who_pays", why=why_none(view), read="", rows=[], columns=[], upright=False, cost="")
@@ -78,32 +78,32 @@ def table_html(view: RunView) -> str:
 
 
 def why_none(view: RunView) -> str:
-    """Why there are no pairs of a run."""
+    """Why a run has no pairs of images."""
     if view.example:
-        return f"The example keeps no samples: press Unlearn to see which classes pay for forgetting {view.forget}."
+        return f"The stored example has no samples. Press Unlearn to see which classes pay for forgetting {view.forget}."
     if not view.finished:
-        return "Counted once both models are measured."
+        return "The table appears once both models are measured."
     return "The run was stopped before the unlearned model was measured, so there is nothing to compare."
 
 
 def row_titles(pairs: SamplePairs) -> dict[int, str]:
-    """Row number -> its title: the classes, in their order, and below them what names none."""
+    """Row number -> its title: the classes in their order, then the rows without a class."""
     present = sorted(set(rows_of(pairs).tolist()), key=lambda row: (row < 0, abs(row)))
     return {row: OPEN_ROWS[row] if row < 0 else pairs.classes[row] for row in present}
 
 
 def rows_of(pairs: SamplePairs) -> Tensor:
-    """The row of each seed: what its prompt names, or without prompts, what it drew before; (n,)."""
+    """The row of each seed, (n,): the class that its prompt names; without prompts, the class that it drew before."""
     return pairs.seen[0] if pairs.prompted is None else pairs.prompted
 
 
 def in_cell(pairs: SamplePairs, row: int, column: int) -> tuple[Tensor, Tensor]:
-    """Which seeds of a row showed the class of a column before, and which show it after, bool (n,) each."""
+    """Which seeds of a row showed the class of a column before, and which show it after; bool (n,) each."""
     return tuple((rows_of(pairs) == row) & (seen == column) for seen in pairs.seen)
 
 
 def cell(pairs: SamplePairs, row: int, column: int) -> dict[str, Any] | None:
-    """Numbers, colour and numbers of row and column of one cell; None where no seed is."""
+    """Text, colour and position of a cell; None if no seed is in it."""
     before, after = (int(seeds.sum()) for seeds in in_cell(pairs, row, column))
     prompted = pairs.prompted is not None
     if not after and not (prompted and before):
@@ -123,10 +123,10 @@ def cell(pairs: SamplePairs, row: int, column: int) -> dict[str, Any] | None:
 
 
 def cost(pairs: SamplePairs) -> str:
-    """How many of the kept seeds changed their class, with the 95 % Wilson interval, and the most frequent changes."""
+    """How many seeds to keep changed their class, with the 95 % Wilson interval, and the most frequent changes."""
     before, after = (seen[pairs.kept].tolist() for seen in pairs.seen)
     if not before:
-        return "No seed had to stay as it was."
+        return "No seed had to keep its class."
     changes = Counter((pairs.classes[one], pairs.classes[two]) for one, two in zip(before, after, strict=True) if one != two)
     low, high = wilson(changes.total(), len(before))
     share = changes.total() / len(before)
@@ -138,7 +138,7 @@ def cost(pairs: SamplePairs) -> str:
 
 
 def pairs_html(pairs: SamplePairs, row: int, column: int) -> str:
-    """Before and after of the seeds in a cell; "" if there are none."""
+    """The images before and after of the seeds in a cell; "" if there are no seeds."""
     before, after = in_cell(pairs, row, column)
     seeds = torch.nonzero(after if pairs.prompted is None else before | after).flatten().tolist()
     if not seeds:
@@ -157,7 +157,7 @@ def pairs_html(pairs: SamplePairs, row: int, column: int) -> str:
 
 
 def shortened(title: str) -> str:
-    """A class's title, cut where it is too long for the head of a column."""
+    """A class name, cut if it is too long for the head of a column."""
     return title if len(title) <= LONGEST_TITLE else f"{title[:LONGEST_TITLE]}…"
 
 
