@@ -63,8 +63,8 @@ def test_every_way_of_unlearning_works_on_words_too(changes, finished_run):
             low, high = report[side][f"{key}_ci95"]
             assert low <= report[side][key] <= high
     assert f"“{changes['forget']}”" in headline(report)
-    card = ModelCard(model_card(report))
-    assert card.data.base_model is None
+    card = ModelCard(model_card(report, run.model))
+    assert (card.data.base_model, card.data.pipeline_tag) == ("tiny-sd", "text-to-image")
     assert "IRA" in card.text
     measured = {result.metric_type: result.metric_value for result in card.data.eval_results}
     after = report["after"]

@@ -8,14 +8,15 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-import jinja2
-from huggingface_hub import EvalResult, ModelCardData
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from vdu import cards
+from vdu.catalog import CATALOG
 from vdu.events import Preview
 from vdu.methods import METHODS
 from vdu.metrics import Figures, Metric, table_metrics
+from vdu.models import Model
 from vdu.models.hub import is_id
 from vdu.report import Report, report_of
 from vdu.run import Run
@@ -56,24 +57,6 @@ def preview_sheet(preview: Preview) -> Image.Image:
     return sheet(preview.images, preview.forgotten)
 
 
-CARD = """---
-{{ card_data }}
----
-# {{ title }}
-
-Made by VDU Studio with {{ method }}, seed {{ report.seed }}, {{ report.steps_taken }} steps; it stopped because \
-{{ report.stopped_because }}. The change of the weights was scaled by {{ scale }}.{{ sides }}
-
-{% for line in lines %}
-- {{ line }}
-{% endfor %}
-{% if report.earlier %}
-
-It went on from a model that had been changed before (runs: {{ report.earlier | length }}): “before” is that model.
-{% endif %}
-"""
-
-
 def forgotten_names(report: Report) -> list[str]:
     """What a model's name says it is without: all that it has forgotten; if a run changed nothing, what it should have."""
     return report["forgotten"] or [report["forget"]]
@@ -87,33 +70,25 @@ def card_line(metric: Metric, before: Figures, after: Figures) -> str:
     return f"{metric.label}: {was}{metric.format.format(after[metric.key])}{ends}"
 
 
-def model_card(report: Report) -> str:
+def model_card(report: Report, model: Model) -> str:
     """A README.md for the unlearned model, with its figures for people and, as a model-index, for the hub.
 
-    A model that came from a folder goes by that folder's name alone.
+    A model that came from a folder goes by that folder's name alone; its licence is what the card there says, if anything.
     """
     before, after = report["before"] or {}, report["after"] or {}
     from_hub = is_id(report["model"]) and not Path(report["model"]).is_dir()
     name = report["model"] if from_hub else Path(report["model"]).name
     title = f"{name} without {' or '.join(forgotten_names(report))}"
     measured = [metric for metric in table_metrics() if after.get(metric.key) is not None]
-    results = [
-        EvalResult(
-            task_type="text-to-image" if "ira" in before else "unconditional-image-generation",
-            dataset_type="samples",
-            dataset_name=f"{report['samples']:,} samples of the model itself",
-            metric_type=metric.key,
-            metric_name=metric.label,
-            metric_value=after[metric.key],
-        )
-        for metric in measured
-    ]
-    data = ModelCardData(
-        library_name="diffusers",
-        base_model=name if from_hub else None,
-        tags=["unlearning", "variational-diffusion-unlearning"],
-        model_name=title if results else None,
-        eval_results=results or None,
+    task = cards.PROMPTED if model.takes_prompts else cards.UNPROMPTED
+    figures = [(metric.key, metric.label, after[metric.key]) for metric in measured]
+    data = cards.card_data(
+        task,
+        title,
+        cards.scores(task, cards.own_samples(report["samples"]), figures),
+        base_model=name if from_hub or report["model"] in CATALOG else None,
+        tags=["unlearning", report["method"]],
+        **cards.licence_of(model.folder),
     )
     lines = [card_line(metric, before, after) for metric in measured]
     if after.get("retain_fid") is not None:
@@ -121,21 +96,8 @@ def model_card(report: Report) -> str:
     for other, rates in after.get("forgotten_before", {}).items():
         low, high = rates["forget_rate_ci95"]
         lines.append(f"of {other}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})")
-    return render_card(report, data, title, lines)
-
-
-def render_card(report: Report, data: ModelCardData, title: str, lines: list[str]) -> str:
-    """The model card as Markdown under its YAML."""
-    card = jinja2.Environment(trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True).from_string(CARD)
-    return card.render(
-        card_data=data.to_yaml(),
-        title=title,
-        method=METHODS[report["method"]].title,
-        report=report,
-        scale=f"{report['scale']:g}",
-        sides=f" Measured with {report['samples']:,} samples a side." if lines else "",
-        lines=lines,
-    )
+    method = METHODS[report["method"]].title
+    return cards.card("unlearned", data, title=title, method=method, report=report, lines=lines)
 
 
 def write_previews(run: Run, folder: Path) -> None:
@@ -190,7 +152,7 @@ def write_run(run: Run, folder: Path) -> Report:
         write_previews(run, partial)
         write_trajectory(run, partial / "trajectory.csv")
         run.model.save(partial / "unlearned")
-        (partial / "unlearned" / "README.md").write_text(model_card(report), encoding="utf-8")
+        (partial / "unlearned" / "README.md").write_text(model_card(report, run.model), encoding="utf-8")
         keep_variance(run, partial / "unlearned")
         for place in (partial, partial / "unlearned"):  # in the latter it tells the next run what is forgotten already
             (place / "report.json").write_text(json.dumps(report, indent=1) + "\n")

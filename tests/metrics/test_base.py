@@ -66,7 +66,7 @@ def test_a_new_file_is_a_new_row_of_report_table_and_card(brightness):
         "model": "mnist-ddpm", "forget": "0", "forgotten": ["0"], "method": "vdu", "earlier": [], "seed": 0, "samples": 3,
         "before": figures, "after": figures | {"brightness": 1.5}, "steps_taken": 1, "scale": 1.0, "stopped_because": "done",
     }  # fmt: skip
-    assert "- Brightness: 0.0 → 1.5\n" in model_card(report)
+    assert "- Brightness: 0.0 → 1.5\n" in model_card(report, SimpleNamespace(folder=None, takes_prompts=False))
 
 
 def test_a_table_leaves_out_what_neither_side_has():

