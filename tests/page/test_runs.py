@@ -36,7 +36,7 @@ def click_a_number(page: Page) -> None:
 
 def test_a_run_from_click_to_downloads(browser, address):
     page = visit(browser, address, **QUICK)
-    expect(page.locator("#who-pays")).to_contain_text("The example keeps no samples")
+    expect(page.locator("#who-pays")).to_contain_text("The stored example has no samples")
     choose(page, "7")
     example = source(page, "after")
     press_unlearn(page)
@@ -59,7 +59,7 @@ def test_a_run_from_click_to_downloads(browser, address):
     distance = page.locator("#distance input[type=number]")
     distance.fill("0")
     distance.press("Enter")
-    expect(page.locator("#when")).to_contain_text("0.0 × as far")
+    expect(page.locator("#when")).to_contain_text("0.0 × the change")
     assert source(page, "after") == source(page, "before")
 
     report = json.loads(download(page, "Report")[1].read_text())

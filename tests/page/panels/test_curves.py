@@ -7,7 +7,7 @@ pytest_plugins = ["page_states"]
 
 def test_they_are_drawn_once_a_step_is_taken(panels):
     panel, example = panels["Curves"], example_of("mnist-ddpm")
-    assert "drawn once the first steps are taken" in panel.render(RunView("3"))[panel.curves]
+    assert "The curves appear after the first steps" in panel.render(RunView("3"))[panel.curves]
     step = {"step": 1, "plasticity": 0.5, "stability": 0.1}
     running = panel.render(RunView("3", steps=[step], previews=example.previews[:1]))[panel.curves]
     assert "<svg" in running

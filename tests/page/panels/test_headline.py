@@ -10,13 +10,14 @@ pytest_plugins = ["page_states"]
 
 def test_the_headline_says_what_is_the_visitors_own():
     example = example_of("mnist-ddpm")
-    assert "An example made ahead" in headline_html(example)
-    assert "An example made ahead" not in headline_html(dataclasses.replace(example, example=False))
+    assert "This is a stored example" in headline_html(example)
+    assert "This is a stored example" not in headline_html(dataclasses.replace(example, example=False))
     assert "u\u2011FID" in headline_html(example)  # a line never breaks inside the name
     running = dataclasses.replace(example, finished=False)
     first, last = example.previews[0], example.previews[-1]
-    words = f"Forgetting 3 … about {first['forget_rate']:.1%} of samples at the start"
-    assert f"{words}, about {last['forget_rate']:.1%} after {last['step']} steps." in headline_html(running)
+    words = f"Forgetting 3 … the judge saw it in about {first['forget_rate']:.1%} of the samples at the start"
+    now = f"and sees it in about {last['forget_rate']:.1%} after {last['step']} steps."
+    assert f"{words}, {now}" in headline_html(running)
     assert f"{words}." in headline_html(dataclasses.replace(running, previews=example.previews[:1]))
     assert "Forgetting 3 …<" in headline_html(dataclasses.replace(running, previews=[]))
 

@@ -20,7 +20,7 @@ def test_the_experiment_needs_pictures():
     run = SimpleNamespace(task=SimpleNamespace(forget_set=lambda: some))
     assert counts_for(run) == [1, 4, 16, 20]
     run.task.forget_set = lambda: None
-    with pytest.raises(UserError, match="No real pictures come with this model"):
+    with pytest.raises(UserError, match="This model ships no real pictures"):
         counts_for(run)
 
 
@@ -33,7 +33,7 @@ def test_every_number_has_its_strip_below_that_of_the_untouched_model():
     assert ESCAPED in counts
     assert counts.count('class="vdu-strip"') == 3
     assert "u-FID after" in counts
-    assert "kept pictures changed" in counts_html([*rows, row | {"number": 16, "u_fid_ratio": None}], HOSTILE)
+    assert "kept images changed" in counts_html([*rows, row | {"number": 16, "u_fid_ratio": None}], HOSTILE)
 
 
 def test_a_run_of_the_recipe_itself_leaves_the_experiment_as_it_is(panels):

@@ -24,8 +24,8 @@ def test_bars_come_with_the_first_figures_and_the_table_with_the_last(panels):
     shares, table = panel.render(example).values()
     assert "<svg" in shares
     assert "Forget rate" in table
-    assert f"n = {example.report['samples']:,} samples per side" in table
+    assert f"n = {example.report['samples']:,} samples before and after" in table
     running = panel.render(RunView("3", report=example.report | {"after": None}))
     assert "<svg" in running[panel.shares]
     assert running[panel.table] == ""
-    assert "measured once the samples are drawn" in panel.render(RunView("3"))[panel.shares]
+    assert "The figures appear once the samples are drawn" in panel.render(RunView("3"))[panel.shares]
