@@ -3,10 +3,12 @@
 import pytest
 import torch
 from pictures_of_ships import of_class, of_others, write_all
+from threadpoolctl import threadpool_limits
+from torch.nn import functional
 
 from vdu.catalog import CATALOG
 from vdu.errors import UserError
-from vdu.judges.fitted import DRAWN, FittedJudge, LogisticRegression, PictureClassifier, features_of
+from vdu.judges.fitted import DRAWN, PENALTY, FittedJudge, PictureClassifier, cross_validated_odds, features_of, fitted
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.sampling import HowToSample, run_to_end
@@ -18,16 +20,53 @@ def folder(tmp_path_factory):
     return write_all(tmp_path_factory.mktemp("fitted"))
 
 
-def test_logistic_regression_has_no_slope_left_and_does_not_see_units():
+@pytest.fixture(scope="module")
+def separable():
+    """Features (60, 5) of different sizes, and which rows are of the class: mostly by the first feature."""
     random = torch.Generator().manual_seed(0)
     features = torch.randn((60, 5), generator=random, dtype=torch.float64)
-    labels = features[:, 0] + 0.3 * torch.randn(60, generator=random, dtype=torch.float64) > 0
-    line, again = LogisticRegression.fit(features, labels), LogisticRegression.fit(1e3 * features - 7, labels)
-    torch.testing.assert_close(line(features), again(1e3 * features - 7), rtol=1e-2, atol=0.1)
-    assert ((line(features) > 0) == labels).double().mean() >= 0.9
-    # With both classes of equal weight the mean errors of both cancel, or the bias could be bettered.
-    errors = torch.where(labels, 1 - line(features).sigmoid(), -line(features).sigmoid())
-    assert errors[labels].mean().item() == pytest.approx(-errors[~labels].mean().item(), abs=1e-5)
+    labels = features[:, 0] + 0.3 * torch.randn(60, generator=random, dtype=torch.float64) > 0.5
+    return features * torch.tensor([1.0, 10, 0.1, 3, 1]), labels
+
+
+def fitted_odds(features, labels):
+    """Log-odds of the rows that the regression is fitted on, and its weights."""
+    regression = fitted(features, labels)
+    return torch.from_numpy(regression.decision_function(features.numpy())), torch.from_numpy(regression[-1].coef_[0])
+
+
+def test_the_regression_is_the_optimum_for_the_penalty_and_both_classes_of_equal_weight(separable):
+    features, labels = separable
+    odds, coefficients = fitted_odds(features, labels)
+    assert (odds[labels].mean() - odds[~labels].mean()) > 2
+    inputs = (features - features.mean(0)) / features.std(0, correction=0) / 5**0.5  # variances that add up to one
+    weights = (coefficients * 5**0.5).requires_grad_()
+    bias = (odds - inputs @ weights.detach()).mean().requires_grad_()
+    losses = functional.softplus((1 - 2 * labels.double()) * (inputs @ weights + bias))
+    ((losses[labels].mean() + losses[~labels].mean()) / 2 + PENALTY * weights.square().sum()).backward()
+    assert weights.grad.abs().max() < 1e-6
+    assert bias.grad.abs() < 1e-6
+
+
+def test_the_regression_does_not_see_units_nor_threads(separable):
+    features, labels = separable
+    torch.testing.assert_close(fitted_odds(1e3 * features - 7, labels)[0], fitted_odds(features, labels)[0])
+    many = torch.randn((800, 280), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    with threadpool_limits(1):
+        _, alone = fitted_odds(many, many[:, 0] > 1)
+    with threadpool_limits(2):
+        _, together = fitted_odds(many, many[:, 0] > 1)
+    assert torch.equal(alone, together)
+
+
+def test_a_row_has_no_part_in_the_regression_that_judges_it():
+    random = torch.Generator().manual_seed(0)
+    features = torch.randn((60, 200), generator=random, dtype=torch.float64)
+    labels = torch.arange(60) < 20  # of which the features know nothing
+    assert ((fitted_odds(features, labels)[0] > 0) == labels).all()
+    odds = cross_validated_odds(features, labels)
+    assert (odds[labels, None] > odds[~labels]).double().mean() < 0.75
+    assert (cross_validated_odds(features, labels, seed=1) != odds).any()
 
 
 def test_images_of_any_size_grey_or_coloured_are_seen_alike():
@@ -52,13 +91,13 @@ def test_a_judge_of_sixteen_pictures_knows_others_of_the_kind(catalog, name):
     assert abs(judge.error_rates.to_dict()["balanced_accuracy"] - (sees + 1 - takes) / 2) < 0.2
 
 
-def test_drawn_images_of_the_class_among_the_rest_are_left_out():
+def test_drawn_images_of_the_class_among_the_rest_are_cross_validated_odds():
     entry = CATALOG["mnist-ddpm"]
     threes = entry.pictures.examples("3")
     others = torch.stack([entry.pictures.examples(other)[:13] for other in "012456789"], 1).flatten(0, 1)
     mixed = torch.cat([threes[32:56], others[:104]])
     kept, drawn = (PictureClassifier(threes[:32], mixed, drawn=mine) for mine in (False, True))
-    sees = [(judge.regression(features_of(threes[100:300])[0]) > 0).double().mean() for judge in (kept, drawn)]
+    sees = [(judge.judge(threes[100:300])[0][:, 0] > 0.5).double().mean() for judge in (kept, drawn)]
     assert sees[1] > sees[0]
     assert drawn.error_rates.passed <= 128 - 12
 

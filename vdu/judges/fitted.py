@@ -6,11 +6,12 @@ which rates and intervals are corrected (`vdu.judges.error_rates`).
 
 import hashlib
 from collections.abc import Generator
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +24,9 @@ from vdu.judges.classifier import Classifier
 from vdu.judges.error_rates import ErrorRates
 from vdu.models import Model
 from vdu.sampling import HowToSample, image_seeds, sample
+
+if TYPE_CHECKING:
+    from sklearn.pipeline import Pipeline
 
 FEWEST = 8  # pictures of the concept, and of other things: fewer say too little about the judge's errors
 FOLDS = 8  # of the cross-validation; with `FEWEST` pictures, each is left out once
@@ -58,50 +62,41 @@ def features_of(images: Tensor, batch_size: int = 250) -> tuple[Tensor, Tensor]:
     return torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
-@dataclass(frozen=True)
-class LogisticRegression:
-    """A hyperplane between features of two classes: `weights` (k,) and `bias` (), float64."""
+def one_thread() -> threadpool_limits:
+    """A context in which a fit gives the same bits at any number of threads, which would change the order of sums."""
+    return threadpool_limits(1, user_api="blas")
 
-    weights: Tensor
-    bias: Tensor
 
-    def __call__(self, features: Tensor) -> Tensor:
-        """Log-odds (n,) that features (n, k) belong to the first class."""
-        return features @ self.weights + self.bias
+def logistic_regression(count: int, width: int) -> "Pipeline":
+    """Unfitted, for `count` rows of `width` features; equal weight for both classes and an L2 penalty on the weights."""
+    from sklearn.linear_model import LogisticRegression  # takes seconds to import
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
 
-    @classmethod
-    def fit(cls, features: Tensor, of_class: Tensor) -> "LogisticRegression":
-        """Fit `of_class`, bool (n,), from features (n, k), with equal weight for both classes and an L2 penalty."""
-        centre, scale = features.mean(0), (features.std(0) + 1e-3) * features.shape[1] ** 0.5
-        inputs, signs = (features - centre) / scale, of_class.double() * 2 - 1
-        shares = torch.where(of_class, 0.5 / of_class.sum(), 0.5 / (~of_class).sum()).double()
-        line = torch.zeros(features.shape[1] + 1, dtype=torch.float64, requires_grad=True)
-        optimizer = torch.optim.LBFGS([line], max_iter=100, tolerance_grad=1e-7, line_search_fn="strong_wolfe")
+    # scikit-learn minimises |w|² / 2 + C · (the rows' losses, with weights that add up to their count). PENALTY belongs to the
+    # mean loss and to features divided by sqrt(width), whose weights are sqrt(width) times as large.
+    strength = 1 / (2 * PENALTY * width * count)
+    # Newton steps on the exact Hessian end where the slope is zero; the default solver ends at the first slope below 1e-4.
+    solver = LogisticRegression(C=strength, class_weight="balanced", solver="newton-cholesky", tol=1e-9)
+    return make_pipeline(StandardScaler(), solver)
 
-        def loss() -> Tensor:
-            optimizer.zero_grad()
-            odds = inputs @ line[:-1] + line[-1]
-            value = (shares * functional.softplus(-signs * odds)).sum() + PENALTY * line[:-1].square().sum()
-            value.backward()
-            return value
 
-        with torch.enable_grad():
-            optimizer.step(loss)
-        weights = line.detach()[:-1] / scale
-        return cls(weights, line.detach()[-1] - centre @ weights)
+def fitted(features: Tensor, of_class: Tensor) -> "Pipeline":
+    """A `logistic_regression` that predicts `of_class`, bool (n,), from features (n, k)."""
+    regression = logistic_regression(*features.shape)
+    with one_thread():
+        return regression.fit(features.numpy(), of_class.numpy())
 
 
 def cross_validated_odds(features: Tensor, of_class: Tensor, seed: int = 0) -> Tensor:
     """Log-odds (n,) of every row by a regression fitted without its fold; the folds are stratified by class."""
-    random, folds = torch.Generator().manual_seed(seed), torch.zeros(len(features), dtype=torch.long)
-    for group in (of_class, ~of_class):
-        rows = group.nonzero()[:, 0]
-        folds[rows[torch.randperm(len(rows), generator=random)]] = torch.arange(len(rows)) % FOLDS
-    odds = torch.zeros(len(features), dtype=torch.float64)
-    for fold in range(FOLDS):
-        out = folds == fold
-        odds[out] = LogisticRegression.fit(features[~out], of_class[~out])(features[out])
-    return odds
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+    regression = logistic_regression(len(features) * (FOLDS - 1) // FOLDS, features.shape[1])
+    with one_thread():
+        odds = cross_val_predict(regression, features.numpy(), of_class.numpy(), cv=folds, method="decision_function")
+    return torch.from_numpy(odds)
 
 
 class PictureClassifier:
@@ -134,8 +129,8 @@ class PictureClassifier:
                 f"{len(rest) - passed} of {len(rest)} others for them, which is no better than chance; give more pictures, "
                 "or pictures that have more in common (pictures, keep)."
             )
-        self.regression = LogisticRegression.fit(features, of_class)
-        self.digest = hashlib.sha256(self.regression.weights.numpy().tobytes()).hexdigest()[:16]
+        self.regression = fitted(features, of_class)
+        self.digest = hashlib.sha256(self.regression[-1].coef_.tobytes()).hexdigest()[:16]
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Judge uint8 images (n, c, h, w).
@@ -144,7 +139,7 @@ class PictureClassifier:
             probabilities (n, 2 + 10) of the concept, everything else and CIFAR-10's classes; features (n, 280, float64).
         """
         features, resemblance = features_of(images)
-        sure = self.regression(features).sigmoid().float()
+        sure = torch.from_numpy(self.regression.predict_proba(features.numpy())[:, 1]).float()
         return torch.cat([torch.stack([sure, 1 - sure], dim=1), resemblance], dim=1), features
 
 
