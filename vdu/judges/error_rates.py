@@ -26,9 +26,10 @@ class ErrorRates:
     @property
     def better_than_chance(self) -> bool:
         """Whether chance would do as well less than one time in forty (Fisher's exact test, one-sided, p < 0.025)."""
-        seen, total = self.found + self.rest - self.passed, self.pictures + self.rest
-        ways = [math.comb(self.pictures, k) * math.comb(self.rest, seen - k) for k in range(min(seen, self.pictures) + 1)]
-        return 40 * sum(ways[self.found :]) < math.comb(total, seen)
+        from scipy.stats import fisher_exact
+
+        table = [[self.found, self.pictures - self.found], [self.rest - self.passed, self.passed]]
+        return bool(fisher_exact(table, "greater").pvalue < 1 / 40)
 
     def corrected(self, hits: int, count: int) -> dict[str, Any]:
         """The true rate behind `hits` of `count`, as figures of a report; their values are None if the rest was drawn.
