@@ -20,3 +20,4 @@ def test_the_least_rate_is_the_one_at_which_as_many_hits_come_one_time_in_twenty
     assert least_rate(1, 24) == pytest.approx(1 - 0.95 ** (1 / 24))  # closed form for a single hit
     assert least_rate(24, 24) == pytest.approx(0.05 ** (1 / 24))
     assert least_rate(1, 24) < least_rate(2, 24) < 2 / 24
+    assert 0.38 < least_rate(2000, 5000) < 0.4

@@ -91,7 +91,7 @@ def test_a_judge_of_sixteen_pictures_knows_others_of_the_kind(catalog, name):
     assert abs(judge.error_rates.to_dict()["balanced_accuracy"] - (sees + 1 - takes) / 2) < 0.2
 
 
-def test_drawn_images_of_the_class_among_the_rest_are_cross_validated_odds():
+def test_drawn_images_of_the_class_among_the_rest_are_left_out():
     entry = CATALOG["mnist-ddpm"]
     threes = entry.pictures.examples("3")
     others = torch.stack([entry.pictures.examples(other)[:13] for other in "012456789"], 1).flatten(0, 1)
