@@ -98,7 +98,7 @@ def run_models(for_tools: bool) -> None:
               f"\n  licence: {row['licence']}\n")  # fmt: skip
     for entry in ENTRIES:
         if command := TRAIN_FIRST.get(entry.name):
-            print(f"{entry.name}: not in the box; train it first, on a GPU: {command}\n  measured: {measured(entry)}\n")
+            print(f"{entry.name}: does not ship with its weights; train it first, on a GPU: {command}\n  measured: {measured(entry)}\n")
     for name, title in hub.LISTED.items():
         print(f"{name}: {title}, from the hub\n  measured: nothing on these weights\n")
 
@@ -131,7 +131,7 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
     recipe = resolve(recipe, kind_of(recipe.model))
     model, _, _ = open_model(recipe.model, pick_device(recipe.device))
     if prompt is not None and not model.takes_prompts:
-        raise UserError(f"'{recipe.model}' draws without words; leave --prompt out.")
+        raise UserError(f"'{recipe.model}' takes no prompts; leave --prompt out.")
     prompts = [prompt] if prompt is not None else sample_prompts(recipe.model, model)
     prompts = [prompts[number % len(prompts)] for number in range(n)]
     with Ticker() as ticker:
