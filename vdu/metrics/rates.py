@@ -39,7 +39,7 @@ def percentage_of_unlearning(before: tuple[int, int], after: tuple[int, int]) ->
     low = (product - math.sqrt(product**2 - now_low * (2 * now - now_low) * was_high * (2 * was - was_high))) / (
         was_high * (2 * was - was_high)
     )
-    return estimate("pul", 100 * (1 - now / was), (100 * (1 - high), 100 * (1 - low)))
+    return estimate("pul", 100 * (was - now) / was, (100 * (1 - high), 100 * (1 - low)))
 
 
 def forget_rate(evidence: Evidence) -> Figures:
