@@ -98,7 +98,9 @@ def run_models(for_tools: bool) -> None:
               f"\n  licence: {row['licence']}\n")  # fmt: skip
     for entry in ENTRIES:
         if command := TRAIN_FIRST.get(entry.name):
-            print(f"{entry.name}: does not ship with its weights; train it first, on a GPU: {command}\n  measured: {measured(entry)}\n")
+            print(
+                f"{entry.name}: does not ship with its weights; train it first, on a GPU: {command}\n  measured: {measured(entry)}\n"
+            )
     for name, title in hub.LISTED.items():
         print(f"{name}: {title}, from the hub\n  measured: nothing on these weights\n")
 

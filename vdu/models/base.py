@@ -1,6 +1,7 @@
 """The base of all model families: the interface `Diffusion`, a network's `Condition`, and the number formats of devices."""
 
 import copy
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -22,6 +23,8 @@ TIMESTEPS = 1000  # of a noise schedule; timesteps in a recipe lie in 0 … TIME
 # Kinds of models that share defaults: unconditional models with one channel (drawings) or more (photographs), and
 # text-to-image models of small or full size.
 UNCONDITIONAL, PHOTOGRAPHS, SMALL, FULL_SIZE = KINDS = ("unconditional", "photographs", "small", "full-size")
+# Limits of ONEDNN_MAX_CPU_ISA under which oneDNN only emulates bfloat16, many times slower than float32.
+WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 LARGE = 32  # smallest height and width of a full-size model's latents; above it, memory is the limit
 PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to train -> whether it includes a name
     "all": lambda name: True,
@@ -47,7 +50,8 @@ def has_bfloat16(device: str) -> bool:
     """Whether the hardware computes bfloat16 natively."""
     if device == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.cpu._is_avx512_bf16_supported()
+    barred = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BFLOAT16
+    return torch.cpu._is_avx512_bf16_supported() and not barred
 
 
 def autocast(device: str, float16: bool = True) -> AbstractContextManager:
