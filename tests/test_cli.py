@@ -17,6 +17,7 @@ from conftest import QUICK
 from diffusers import DDPMPipeline
 from PIL import Image
 
+from vdu import __version__
 from vdu.catalog import CATALOG
 from vdu.cli import commands, main
 from vdu.posterior import checkpoints
@@ -93,6 +94,11 @@ def test_two_digits_at_once(tmp_path):
     assert report["forget"] == "9 or 4"
     assert report["after"]["forget_rate"] == pytest.approx(shares["9"] + shares["4"])
     assert report["after"]["least_retained_class"] not in ("4", "9")
+
+
+def test_the_version_is_the_packages(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip() == __version__
 
 
 def test_models_for_tools(capsys):

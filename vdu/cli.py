@@ -12,6 +12,7 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
+from vdu import __version__
 from vdu.animation import animate
 from vdu.arguments import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Whole, number, recipe_of, recipe_options
 from vdu.bench.commands import bench
@@ -35,10 +36,12 @@ from vdu.unlearn import unlearn
 DRAWING = ("seed", "sampler_steps", "sampler", "guidance", "device")  # fields that every command that samples takes
 JUDGED = ("model", "forget", "keep", "pictures", "judge", *DRAWING)
 
-commands = Commands(
-    "vdu",
-    help="Make a pretrained diffusion model forget, and measure it.",
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+commands = click.version_option(__version__, message="%(version)s")(
+    Commands(
+        "vdu",
+        help="Make a pretrained diffusion model forget, and measure it.",
+        context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110, "show_default": True},
+    )
 )
 
 
@@ -98,9 +101,8 @@ def run_models(for_tools: bool) -> None:
               f"\n  licence: {row['licence']}\n")  # fmt: skip
     for entry in ENTRIES:
         if command := TRAIN_FIRST.get(entry.name):
-            print(
-                f"{entry.name}: does not ship with its weights; train it first, on a GPU: {command}\n  measured: {measured(entry)}\n"
-            )
+            print(f"{entry.name}: does not ship with its weights; train it first, on a GPU: {command}")
+            print(f"  measured: {measured(entry)}\n")
     for name, title in hub.LISTED.items():
         print(f"{name}: {title}, from the hub\n  measured: nothing on these weights\n")
 
