@@ -1,5 +1,7 @@
 """Actions of a visitor on the page, in a browser."""
 
+from contextlib import suppress
+
 from playwright.sync_api import Page, expect
 
 LONG = 180_000  # ms that anything may take, a run too, on a slow and busy machine
@@ -46,6 +48,18 @@ def pick_model(page: Page, title: str) -> None:
     page.get_by_label("Model", exact=True).first.click()
     with page.expect_response(lambda response: "/queue/data" in response.url):
         page.get_by_role("option", name=title).click()
+
+
+def upload(page: Page, files) -> None:
+    """Upload pictures, again if the field is emptied, as happens while the page still changes to another model."""
+    for _ in range(5):
+        page.locator("#pictures input[type=file]").set_input_files(files)
+        with suppress(AssertionError):
+            expect(page.locator("#seen")).to_be_visible(timeout=LONG / 6)
+            page.wait_for_timeout(SETTLED)
+            expect(page.locator("#seen")).to_be_visible(timeout=SETTLED)
+            return
+    raise AssertionError("the page does not keep the pictures")
 
 
 def press_unlearn(page: Page) -> None:

@@ -6,7 +6,7 @@ from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
 from playwright.sync_api import expect
-from visitor import choose, fits, pick_model, press_unlearn, source, typed, visit
+from visitor import choose, fits, pick_model, press_unlearn, source, typed, upload, visit
 
 pytest_plugins = ["browser"]
 
@@ -72,7 +72,7 @@ def test_uploaded_pictures_are_shown_as_the_model_will_see_them(browser, address
     page = visit(browser, address)
     pick_model(page, "Stable Diffusion 1.4")
     expect(page.locator("#pictures")).to_be_visible()
-    page.locator("#pictures input[type=file]").set_input_files([tmp_path / "whole.png", tmp_path / "broken.png"])
+    upload(page, [tmp_path / "whole.png", tmp_path / "broken.png"])
     expect(page.locator("#seen img")).to_have_attribute("alt", "the square centre of each picture")
     expect(page.locator("body")).to_contain_text("'broken.png' is left out")
     page.context.close()
