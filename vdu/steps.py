@@ -31,7 +31,7 @@ class Learning:
     def __init__(self, run: Run, learner: Model, frozen: Model) -> None:
         self.method, self.state = METHODS[run.recipe.method], None
         stream = BatchStream(run.task, run.replay, learner, frozen, run.posterior)
-        self.batches = iter(stream)
+        self.batches = map(self.method.declared_part, stream)
         run.images_seen = stream.count_images(self.method)
 
     def prepare(self) -> Generator[Event, None, None]:

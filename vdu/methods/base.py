@@ -1,7 +1,7 @@
 """The interface of an unlearning method: what it declares, and the batch that it gets at every step."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -45,7 +45,8 @@ class Batch:
         posterior: mu* and sigma*^2; None where neither method nor optimizer needs them.
         forget: noised images of the concept to forget; weight: C_t of each, (n,).
         replay: noised images of everything else, drawn by the frozen model: a retain set without real data.
-        forget_set, kept_set: the clean states (m, c, h, w) of `forget` and `replay`.
+        forget_set, kept_set: the clean states (m, c, h, w) of `forget` and `replay`. A run gives `replay` and `kept_set` only
+            to methods that declare `uses_retain_set`, and None to others.
         gamma, reach: as in the recipe, see `recipe.FIELDS`.
         window: first and last timestep of the forget images.
         how: the settings of the sampler.
@@ -58,9 +59,9 @@ class Batch:
     posterior: Posterior | None
     forget: NoisyImages
     weight: Tensor
-    replay: NoisyImages
+    replay: NoisyImages | None
     forget_set: Tensor
-    kept_set: Tensor
+    kept_set: Tensor | None
     gamma: float
     reach: float
     window: tuple[int, int]
@@ -107,3 +108,7 @@ class Method:
     mask: Callable[[Any], Mapping[str, Tensor]] | None = None
     choose_states: Callable[[Batch], NoisyImages] | None = None
     experimental: bool = False
+
+    def declared_part(self, batch: Batch) -> Batch:
+        """The batch without a retain set that the method does not declare, which the report would not count."""
+        return batch if self.uses_retain_set else replace(batch, replay=None, kept_set=None)
