@@ -126,3 +126,18 @@ def test_a_method_without_a_need_for_a_posterior_gets_none_unless_the_optimizer_
     assert isinstance(run, Run)
     assert given[-1] is run.posterior
     assert run.posterior.variance.keys() == run.model.trained.keys()
+
+
+@pytest.mark.parametrize("declared", [False, True])
+def test_a_retain_set_is_given_to_a_method_that_declares_one(declared, method):
+    given = []
+
+    def loss(batch, state=None):
+        given.extend([batch.replay, batch.kept_set])
+        return plasticity_alone(batch)
+
+    method(loss=loss, uses_retain_set=declared)
+    run, _ = carry_out(**UNBOUND)
+    assert given
+    assert all((part is not None) == declared for part in given)
+    assert (run.images_seen["retain_drawn"] > 0) == declared
