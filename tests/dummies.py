@@ -4,10 +4,16 @@ import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    StableDiffusionPipeline,
+    UNet2DConditionModel,
+    UNet2DModel,
+)
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
-
-from vdu.models import StableDiffusion
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -18,7 +24,7 @@ def dummy_tokenizer(folder: Path) -> CLIPTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=20)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=40)
 
 
 def text_config(tokenizer: CLIPTokenizer) -> dict[str, object]:
@@ -29,7 +35,7 @@ def text_config(tokenizer: CLIPTokenizer) -> dict[str, object]:
         "intermediate_size": 16,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
-        "max_position_embeddings": 20,
+        "max_position_embeddings": 40,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.eos_token_id,
@@ -40,7 +46,7 @@ def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path
     """Write the diffusers folder of a model that draws 16×16 images from 8×8 latents."""
     torch.manual_seed(0)
     tokenizer = dummy_tokenizer(folder.with_name(folder.name + "-letters"))
-    StableDiffusion(
+    StableDiffusionPipeline(
         unet=UNet2DConditionModel(
             sample_size=size,
             block_out_channels=(8, 16),
@@ -54,8 +60,6 @@ def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path
         scheduler=DDIMScheduler(
             clip_sample=False, steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
         ),
-        device="cpu",
-        digest="",
         vae=AutoencoderKL(
             block_out_channels=(8, 8),
             norm_num_groups=4,
@@ -64,7 +68,10 @@ def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path
         ),
         text_encoder=CLIPTextModel(CLIPTextConfig(**text_config(tokenizer))),
         tokenizer=tokenizer,
-    ).save(folder)
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).save_pretrained(folder)
     return folder
 
 

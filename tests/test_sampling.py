@@ -33,7 +33,7 @@ def test_seeds_of_a_longer_list_begin_with_those_of_a_shorter():
 
 @pytest.mark.parametrize("steps", [1, 2, 15, 100])
 def test_the_grid_starts_at_the_end_falls_and_is_densest_in_the_middle(steps):
-    grid = timestep_grid(steps, 1000)
+    grid = timestep_grid(steps, 999)
     assert grid[0] == 999
     assert len(grid) == steps
     gaps = [first - second for first, second in zip(grid, [*grid[1:], 0], strict=True)]

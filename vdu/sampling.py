@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
-from diffusers import DPMSolverMultistepScheduler
 from torch import Tensor
 
 from vdu.models import Condition, Model
+from vdu.models.schedule import make_solver
 
 Value = TypeVar("Value")
 
@@ -22,14 +22,15 @@ BATCH, BATCH_NUMBERS = 125, 131_072
 CROWDING = 0.3  # how much denser timesteps lie around T / 2, in [0, 1); 0 spaces them evenly
 
 
-def timestep_grid(steps: int, timesteps: int) -> list[int]:
-    """The `steps` timesteps at which a sampler evaluates the network, from T - 1 down, densest around T / 2.
+def timestep_grid(steps: int, first: int) -> list[int]:
+    """The `steps` timesteps at which a sampler evaluates the network, from `first` down, densest around `first` / 2.
 
-    Around T / 2 an image takes its class and its shape; a coarse step there leaves it between two classes.
+    `first` is T - 1 or near it, see `Diffusion.first_timestep`. Around T / 2 an image takes its class and its shape; a coarse
+    step there leaves it between two classes.
     """
     places = torch.arange(steps, dtype=torch.float64) / steps
     crowded = places + CROWDING * torch.sin(2 * math.pi * places) / (2 * math.pi)
-    return ((timesteps - 1) * (1 - crowded)).round().int().tolist()
+    return (first * (1 - crowded)).round().int().tolist()
 
 
 def fresh_noise(generators: list[torch.Generator], shape: tuple[int, int, int]) -> Tensor:
@@ -81,20 +82,18 @@ def denoise(
         skip: number of steps left out at the start of the grid.
     """
     unprompted = model.conditions([None] * len(state))
-    # A fresh scheduler per batch: the multistep solver remembers earlier outputs.
-    # `predict_noise` returns the noise, even if the network predicts v.
-    scheduler = DPMSolverMultistepScheduler.from_config(
-        model.scheduler.config, algorithm_type=ALGORITHMS[how.sampler], prediction_type="epsilon"
-    )
+    # A fresh solver per batch, since it remembers earlier outputs. It is given the network's own output, epsilon, v or x_0: at
+    # alpha-bar near 0 no x_0 can be had from epsilon. Guidance is the same in all three, which are linear in one another.
+    scheduler = make_solver(model.scheduler, ALGORITHMS[how.sampler], model.clips)
     scheduler.set_timesteps(timesteps=grid)
     for t in grid[skip:]:
         times = torch.full((len(state),), t, device=model.device)
-        noise = model.predict_noise(state, times, condition)
+        predicted = model.predict(state, times, condition)
         if model.takes_prompts and how.guidance != 1:
-            bare = model.predict_noise(state, times, unprompted)
-            noise = bare + how.guidance * (noise - bare)
+            bare = model.predict(state, times, unprompted)
+            predicted = bare + how.guidance * (predicted - bare)
         added = fresh_noise(generators, model.shape).to(model.device) if how.sampler == "sde" else None
-        state = scheduler.step(noise, t, state, variance_noise=added).prev_sample
+        state = scheduler.step(predicted, t, state, variance_noise=added).prev_sample
         yield state
 
 
@@ -120,7 +119,7 @@ def sample(
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
     """
-    images, done, grid = [], 0, timestep_grid(how.steps, len(model.alpha_bar))
+    images, done, grid = [], 0, timestep_grid(how.steps, model.first_timestep)
     batch = max(1, min(BATCH, BATCH_NUMBERS // math.prod(model.shape)))
     for start in range(0, len(seeds), batch):
         generators = [torch.Generator().manual_seed(seed) for seed in seeds[start : start + batch]]

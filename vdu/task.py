@@ -23,8 +23,6 @@ from vdu.models import (
     PHOTOGRAPHS,
     SMALL,
     UNCONDITIONAL,
-    WEIGHT_FILES,
-    WEIGHTS,
     Model,
     family_of,
     hub,
@@ -185,7 +183,7 @@ def kind_of(name: str) -> str:
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
         if not folder.is_dir() and hub.is_id(name) and name not in hub.LISTED:
-            folder = hub.fetch(name, ())
+            folder = hub.fetch(name, with_weights=False)
         return kind_in(folder)
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL
 
@@ -263,7 +261,7 @@ def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
     if not folder.is_dir():
         if not hub.is_id(name):
             raise UserError(f"There is no model '{name}'; choose one of {', '.join(CATALOG)}, a diffusers folder or a hub id.")
-        folder = hub.fetch(name, WEIGHT_FILES)
+        folder = hub.fetch(name)
     try:
         return cached_model(folder, device), folder, None
     except UserError as error:  # name the model as the user did, not by its folder in the hub's cache
@@ -271,9 +269,9 @@ def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
 
 
 def cached_model(folder: Path, device: str) -> Model:
-    """A copy of the model in a folder; the folder is read again only if its weights have changed."""
-    weights = part_of(folder, "unet") / WEIGHTS
-    return _pristine(folder.resolve(), device, weights.stat().st_mtime if weights.is_file() else 0.0).clone()
+    """A copy of the model in a folder; the folder is read again only if one of its files has changed."""
+    changed = max((path.stat().st_mtime for path in folder.rglob("*") if path.is_file()), default=0.0)
+    return _pristine(folder.resolve(), device, changed).clone()
 
 
 @lru_cache(maxsize=4)

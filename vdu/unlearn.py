@@ -46,6 +46,7 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     with run.timed("unlearn"):
         reason = yield from UPDATES.get(recipe.optimizer, take_steps)(run, frozen)
         reason = yield from rescale(run, frozen, reason)
+        run.model.round_to_files()
     with run.timed("sample"):
         run.after = yield from draw("after", run.model, task.judge, seeds, how, specs)
     yield measure(run, "after")

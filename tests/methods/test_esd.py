@@ -36,7 +36,7 @@ def test_the_loss_is_the_distance_to_negative_guidance_and_vanishes_there(batch)
 
 def test_states_lie_on_the_samplers_grid_at_the_nearest_timestep(batch):
     found = states_on_the_way(batch)
-    grid = timestep_grid(batch.how.steps, len(batch.model.alpha_bar))
+    grid = timestep_grid(batch.how.steps, batch.model.first_timestep)
     for wanted, t in zip(batch.forget.t.tolist(), found.t.tolist(), strict=True):
         assert t == min(grid, key=lambda place: abs(place - wanted))
     start = found.t == grid[0]

@@ -15,12 +15,19 @@ from PIL import Image
 from vdu.catalog import CATALOG, entry_of
 from vdu.cli import main
 from vdu.errors import UserError
-from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, WEIGHTS, hub, load_model
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, hub, load_model
 from vdu.recipe import Recipe, resolve
 from vdu.task import kind_of, open_model, open_task
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
 GOOGLE = "google/ddpm-cifar10-32"
 LISTED = next(iter(hub.LISTED))
+
+
+def files_below(folder):
+    """The paths of all files in a folder, as the hub names them."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 @pytest.fixture
@@ -34,6 +41,7 @@ def repository(tmp_path, monkeypatch):
 
     repository = type("Repository", (), {"folder": folder, "asked": None})
     monkeypatch.setattr(hub, "snapshot_download", fetch)
+    monkeypatch.setattr(hub.HfApi, "list_repo_files", lambda *_: files_below(folder))
     return repository
 
 
@@ -44,7 +52,7 @@ def test_a_ddpm_is_loaded_wherever_its_files_lie(at_root, repository):
     task = open_task(Recipe(model=GOOGLE, forget="frog", device="cpu"))
     model = task.model
     assert all(pattern.endswith((".json", ".txt", ".safetensors")) for pattern in repository.asked)
-    assert WEIGHTS in repository.asked
+    assert (WEIGHTS if at_root else f"unet/{WEIGHTS}") in repository.asked
     assert task.judge is entry_of(GOOGLE).judge is CATALOG["cifar10-ddpm"].judge
     known = DDPMPipeline.from_pretrained(repository.folder, use_safetensors=True).unet
     noisy, t = torch.randn(2, 3, 32, 32), torch.tensor([10, 500])
@@ -101,7 +109,7 @@ def test_pickles_are_refused_with_what_to_do(at_root, repository, capsys):
     assert main(["unlearn", "--model", GOOGLE, "--forget", "frog"]) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert f"'{GOOGLE}' has no {weights.relative_to(repository.folder)}" in said
+    assert f"'{GOOGLE}' has no weights in {weights.parent.relative_to(repository.folder) / '*.safetensors'}" in said
     assert f"DDPMPipeline.from_pretrained('{GOOGLE}').save_pretrained('NEW')" in said
     assert str(repository.folder) not in said
 
@@ -113,7 +121,7 @@ def test_pickles_are_refused_with_what_to_do(at_root, repository, capsys):
         ({"class_embed_type": "timestep"}, 1000, "needs a class label"),
         ({"out_channels": 6}, 1000, "takes 3 channels and predicts 6"),
         ({"sample_size": None}, 1000, "does not state the size"),
-        ({}, 400, "has 400 timesteps; only models with 1,000 can be unlearned"),
+        ({}, 400, "it has 400 timesteps, and only models with 1,000 can be"),
     ],
 )
 def test_what_cannot_work_is_refused_by_its_reason(changes, timesteps, message, repository):

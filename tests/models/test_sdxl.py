@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
 from conftest import QUICK
 from diffusers import (
     AutoencoderKL,
-    DDPMScheduler,
     EulerDiscreteScheduler,
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
@@ -20,10 +20,12 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from vdu.cli import main
 from vdu.errors import UserError
-from vdu.models import FULL_SIZE, SMALL, WEIGHT_FILES, WEIGHTS, load_model
+from vdu.models import FULL_SIZE, SMALL, load_model
 from vdu.models.sdxl import StableDiffusionXL
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 from vdu.task import kind_of, open_model
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 PROMPTS = ["a cat", "", "a dog on a mat", None]
 
@@ -33,7 +35,7 @@ def dummy_sdxl(folder, size=8, force_zeros=True, **changes):
     torch.manual_seed(0)
     tokenizer, other = dummy_tokenizer(folder / "letters"), dummy_tokenizer(folder / "letters-2")
     other = CLIPTokenizer(
-        str(folder / "letters-2" / "vocab.json"), str(folder / "letters-2" / "merges.txt"), model_max_length=20, pad_token="a"
+        str(folder / "letters-2" / "vocab.json"), str(folder / "letters-2" / "merges.txt"), model_max_length=40, pad_token="a"
     )
     first = text_config(tokenizer) | {"num_hidden_layers": 3}
     second = first | {"hidden_size": 24, "projection_dim": 12, "pad_token_id": other.pad_token_id, "hidden_act": "gelu"}
@@ -155,11 +157,9 @@ def test_a_prompt_concept_is_unlearned_and_plain_diffusers_draws_with_what_is_le
     assert isinstance(again, StableDiffusionXL)
 
 
-def test_its_kind_and_files_follow_from_the_family(folder, tmp_path):
+def test_its_kind_follows_from_the_size(folder, tmp_path):
     assert kind_of(str(folder)) == SMALL
     assert kind_of(str(dummy_sdxl(tmp_path, size=32))) == FULL_SIZE
-    assert {path for path in WEIGHT_FILES if (folder / path).is_file()} == {
-        f"unet/{WEIGHTS}", f"vae/{WEIGHTS}", "text_encoder/model.safetensors", "text_encoder_2/model.safetensors"}  # fmt: skip
 
 
 def test_a_large_one_is_held_in_half_and_saved_in_full(tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_settings_of_the_folder_survive(tmp_path):
     again = load_model(tmp_path / "saved")
     assert not again.force_zeros_for_empty_prompt
     assert again.digest == load_model(folder).digest
-    assert isinstance(again.scheduler, DDPMScheduler)
+    assert isinstance(again.scheduler, EulerDiscreteScheduler)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_settings_of_the_folder_survive(tmp_path):
             {"projection_class_embeddings_input_dim": 40},
             "added embedding of width 40, and .* gives 36",
         ),
-        ({"time_cond_proj_dim": 8}, "needs a guidance scale"),
+        ({"time_cond_proj_dim": 8}, "takes another input besides the prompt .time_cond_proj_dim"),
         ({"in_channels": 9}, "takes 9 channels"),
     ],
 )
@@ -210,7 +210,9 @@ def test_what_cannot_work_is_refused_by_its_reason(changes, message, tmp_path):
 def test_missing_weights_are_named(part, tmp_path):
     folder = dummy_sdxl(tmp_path)
     (folder / part).rename((folder / part).with_suffix(".bin"))
-    with pytest.raises(UserError, match=rf"has no {part}, and weights in other formats are not loaded"):
+    with pytest.raises(
+        UserError, match=rf"has no weights in {Path(part).parent}/\*.safetensors, and weights in other formats are not loaded"
+    ):
         load_model(folder)
 
 

@@ -69,5 +69,5 @@ def test_a_folder_without_its_parts_is_refused_by_name(tmp_path):
     (tmp_path / "model_index.json").write_text(
         json.dumps({"_class_name": "StableDiffusionPipeline", "scheduler": ["diffusers", "PNDMScheduler"]})
     )
-    with pytest.raises(UserError, match=r"has no unet/diffusion_pytorch_model\.safetensors"):
+    with pytest.raises(UserError, match=r"has no unet, without which a Stable Diffusion model cannot draw"):
         load_model(tmp_path)

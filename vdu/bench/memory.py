@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from vdu.assets import ASSETS
@@ -37,19 +37,18 @@ def random_model(folder: Path) -> Path:
     coded = {"down_block_types": ("DownEncoderBlock2D",) * 4, "up_block_types": ("UpDecoderBlock2D",) * 4}
     tokenizer = CLIPTokenizer.from_pretrained(ASSETS / "tiny-sd" / "tokenizer", local_files_only=True)
     tokenizer.model_max_length = PROMPT_TOKENS
-    StableDiffusion(
+    StableDiffusionPipeline(
         unet=UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8),
         scheduler=DDIMScheduler(
             clip_sample=False, steps_offset=1, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012
         ),
-        device="cpu",
-        digest="",
         vae=AutoencoderKL(block_out_channels=(128, 256, 512, 512), layers_per_block=2, sample_size=512, **coded),
         text_encoder=CLIPTextModel(
             CLIPTextConfig(**text, num_attention_heads=12, max_position_embeddings=PROMPT_TOKENS, eos_token_id=2)
         ),
         tokenizer=tokenizer,
-    ).save(folder)
+        **StableDiffusion.PIPELINE_OPTIONS,
+    ).save_pretrained(folder, max_shard_size="1TB")
     return folder
 
 

@@ -36,7 +36,7 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
     clean = torch.cat([real_images(task.source, replace(concept, forget=name), model)[:images] for name in concept.classes])
     truth = torch.arange(len(concept.classes)).repeat_interleave(images)
     rows = []
-    for skip, t in enumerate(timestep_grid(recipe.sampler_steps, len(network.alpha_bar))):
+    for skip, t in enumerate(timestep_grid(recipe.sampler_steps, network.first_timestep)):
         seeds = image_seeds(skip, len(clean))
         stream = sample(network, seeds, recipe.how, clean=from_uint8(clean), skip=skip)
         probabilities, _ = task.judge.judge(run_to_end(stream))

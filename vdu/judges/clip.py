@@ -16,7 +16,6 @@ from vdu.models import Model, first_line, hub, pick_device
 from vdu.sampling import HowToSample
 
 CLIP = "openai/clip-vit-large-patch14"
-CLIP_WEIGHTS = ("model.safetensors",)
 CLIP_BATCH = 32
 
 
@@ -52,7 +51,7 @@ class ClipJudge:
 
     @cached_property
     def _loaded(self) -> tuple[CLIPModel, CLIPTokenizer]:
-        folder = Path(self.digest) if Path(self.digest).is_dir() else hub.fetch(self.digest, CLIP_WEIGHTS)
+        folder = Path(self.digest) if Path(self.digest).is_dir() else hub.fetch(self.digest)
         return _clip(folder, self.device)
 
     @cached_property

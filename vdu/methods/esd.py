@@ -18,7 +18,7 @@ def states_on_the_way(batch: Batch) -> NoisyImages:
     Every row takes the timestep of the sampler's grid that is nearest to its own, and the state there.
     """
     model, forget = batch.model, batch.forget
-    grid = timestep_grid(batch.how.steps, len(model.alpha_bar))
+    grid = timestep_grid(batch.how.steps, model.first_timestep)
     distances = (torch.tensor(grid).view(1, -1) - forget.t.cpu().view(-1, 1)).abs()
     places = distances.argmin(dim=1)
     seeds = torch.randint(2**31, (len(places),), generator=batch.random).tolist()

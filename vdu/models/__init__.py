@@ -16,9 +16,7 @@ from vdu.models.base import (
     PARAMETERS,
     PHOTOGRAPHS,
     SMALL,
-    TIMESTEPS,
     UNCONDITIONAL,
-    WEIGHTS,
     Condition,
     Diffusion,
     Model,
@@ -32,7 +30,8 @@ from vdu.models.base import (
     to_uint8,
 )
 from vdu.models.ddpm import DDPM
-from vdu.models.loading import Family, load, read_index, weight_files
+from vdu.models.loading import Family, load, read_index
+from vdu.models.schedule import TIMESTEPS
 from vdu.models.stable_diffusion import StableDiffusion
 from vdu.registry import collect
 
@@ -40,8 +39,6 @@ from vdu.registry import collect
 FAMILIES: dict[str, Family] = {
     pipeline: family for _, family in collect("vdu.models", "FAMILY") for pipeline in family.PIPELINES
 }
-# All weight files that a model of some family may have, for `hub.fetch`.
-WEIGHT_FILES = tuple(dict.fromkeys(path for family in FAMILIES.values() for path in weight_files(family)))
 
 
 def family_of(folder: Path) -> Family:
@@ -95,8 +92,6 @@ __all__ = [
     "SMALL",
     "TIMESTEPS",
     "UNCONDITIONAL",
-    "WEIGHTS",
-    "WEIGHT_FILES",
     "Condition",
     "Diffusion",
     "Family",

@@ -6,20 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import SchedulerMixin, UNet2DConditionModel, UNet2DModel
 from safetensors import safe_open
 from torch import Tensor
 
 from vdu.errors import UserError
+from vdu.models.saving import precisions, write_folder
+from vdu.models.schedule import first_timestep, prediction_of
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-UNSHARDED = "1TB"  # diffusers splits files above 10 GB, as of a large network in float32; here each part stays one file
-TIMESTEPS = 1000  # of a noise schedule; timesteps in a recipe lie in 0 … TIMESTEPS - 1
 # Kinds of models that share defaults: unconditional models with one channel (drawings) or more (photographs), and
 # text-to-image models of small or full size.
 UNCONDITIONAL, PHOTOGRAPHS, SMALL, FULL_SIZE = KINDS = ("unconditional", "photographs", "small", "full-size")
@@ -134,32 +132,33 @@ class Diffusion(ABC):
 
     Attributes:
         unet: the network.
-        scheduler: its noise schedule.
+        scheduler: the folder's scheduler, for its noise schedule alone.
         device: "cpu" or "cuda".
         digest: hash of the loaded weights; identifies the model in caches and reports.
         folder: the folder it was loaded from; None if it was not loaded.
-        PIPELINES: the diffusers pipeline classes of this family in model_index.json; `save` writes the first.
+        weights: the files of the network's weights; variant: the variant that they are, "" for none.
+        PIPELINES: the diffusers pipeline classes of this family in model_index.json.
         TITLE: the family's name in an error message.
-        PARTS: name of each part but the scheduler, and of its folder -> the class that reads it.
+        PARTS: name of each part but the scheduler, and of its folder -> the class that reads it, or the classes it may have.
         PART_AT_ROOT: whether the network may also lie beside model_index.json instead of in its own folder.
         OPTIONS: setting in model_index.json that is also a field of the model -> its value if absent.
-        SAVE_OPTIONS: further arguments of the pipeline class for saving.
         takes_prompts: whether the model draws from prompts.
     """
 
     PIPELINES: ClassVar[tuple[str, ...]]
     TITLE: ClassVar[str]
-    PARTS: ClassVar[dict[str, type]]
+    PARTS: ClassVar[dict[str, type | tuple[type, ...]]]
     PART_AT_ROOT: ClassVar[bool] = False
     OPTIONS: ClassVar[dict[str, Any]] = {}
-    SAVE_OPTIONS: ClassVar[dict[str, Any]] = {}
     takes_prompts: ClassVar[bool]
 
     unet: UNet2DModel | UNet2DConditionModel
-    scheduler: DDPMScheduler
+    scheduler: SchedulerMixin
     device: str
     digest: str
     folder: Path | None = None
+    weights: tuple[Path, ...] = ()
+    variant: str = ""
 
     # --- the family ---
 
@@ -200,27 +199,33 @@ class Diffusion(ABC):
     def decode(self, states: Tensor) -> Tensor:
         """Decode states (n, c, h, w) to uint8 images (n, c', h', w') on the CPU."""
 
-    def predict_noise(self, noisy: Tensor, t: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """epsilon_theta(x_t, t), float32 (n, c, h, w), for x_t (n, c, h, w), integer timesteps t (n,) and n conditions."""
+    def predict(self, noisy: Tensor, t: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """The network's output, float32 (n, c, h, w): epsilon, v or x_0, see `prediction_of`; arguments as `predict_noise`."""
         with autocast(self.device):
             inputs = noisy.contiguous(memory_format=torch.channels_last)
-            predicted = self.unet(inputs, t, **self.condition_arguments(condition)).sample.float()
-        return self.noise_in(predicted, noisy, t)
+            return self.unet(inputs, t, **self.condition_arguments(condition)).sample.float()
+
+    def predict_noise(self, noisy: Tensor, t: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """epsilon_theta(x_t, t), float32 (n, c, h, w), for x_t (n, c, h, w), integer timesteps t (n,) and n conditions."""
+        return self.noise_in(self.predict(noisy, t, condition), noisy, t)
 
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
         """The keyword arguments that pass a condition to the network."""
         return {}
 
-    def save(self, folder: Path) -> None:
-        """Write a folder that the first of `PIPELINES` loads with `from_pretrained`; safetensors only, in full precision."""
-        model = self.in_full_precision()
-        parts = {name: getattr(model, name) for name in (*self.PARTS, "scheduler", *self.OPTIONS)}
-        pipeline = getattr(import_module("diffusers"), self.PIPELINES[0])
-        pipeline(**parts, **self.SAVE_OPTIONS).save_pretrained(folder, safe_serialization=True, max_shard_size=UNSHARDED)
+    def unread(self, prompt: str) -> str:
+        """The words of a prompt that the model does not know; "" if it knows all of them."""
+        return ""
 
-    def in_full_precision(self) -> "Diffusion":
-        """The model in float32, for saving; a copy if the family holds large models in lower precision."""
-        return self
+    def save(self, folder: Path) -> None:
+        """Write a folder that is the model's own but for the trained parameters; see `saving.write_folder`.
+
+        Raises:
+            ValueError: if the model was not loaded from a folder.
+        """
+        if self.folder is None:
+            raise ValueError("A model that was not loaded has no folder to copy.")
+        write_folder(self.folder, folder, self.unet, self.trained, self.variant)
 
     # --- shared by all families ---
 
@@ -241,15 +246,28 @@ class Diffusion(ABC):
         """alpha-bar_t for t = 0 … T-1, shape (T,)."""
         return self.scheduler.alphas_cumprod.to(self.device)
 
+    @property
+    def first_timestep(self) -> int:
+        """The noisiest timestep from which a sampler can start; see `schedule.first_timestep`."""
+        return first_timestep(self.scheduler.alphas_cumprod, prediction_of(self.scheduler))
+
+    @property
+    def clips(self) -> bool:
+        """Whether sampling clips x_0; see `schedule.clips`. Latents have no bounds."""
+        return False
+
     def noise_in(self, predicted: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """The noise in x_t, from a network's output.
 
-        The output is the noise itself, or v of v-prediction (Salimans & Ho 2022); then the noise is alpha_t v + sigma_t x_t.
+        The output is the noise itself, v of v-prediction (Salimans & Ho 2022), or x_0. With alpha = sqrt(alpha-bar) and
+        sigma = sqrt(1 - alpha-bar) the noise is then alpha v + sigma x_t, or (x_t - alpha x_0) / sigma.
         """
-        if self.scheduler.config.prediction_type == "epsilon":
+        prediction = prediction_of(self.scheduler)
+        if prediction == "epsilon":
             return predicted
         alpha_bar = self.alpha_bar[t].view(-1, 1, 1, 1)
-        return alpha_bar.sqrt() * predicted + (1 - alpha_bar).sqrt() * noisy
+        alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
+        return alpha * predicted + sigma * noisy if prediction == "v_prediction" else (noisy - alpha * predicted) / sigma
 
     def train_only(self, which: str) -> None:
         """Freeze all parameters except a choice from `PARAMETERS`, of which the model gets its own copies in float32.
@@ -262,12 +280,20 @@ class Diffusion(ABC):
         if not chosen:
             raise UserError(f"This model has no {which} parameters; train all of them.")
         if any(value.dtype != torch.float32 for value in chosen.values()):  # the file is more precise
-            with safe_open(part_of(self.folder, "unet") / WEIGHTS, "pt", self.device) as saved:
-                chosen = {name: saved.get_tensor(name) for name in chosen}
+            for path in self.weights:
+                with safe_open(path, "pt", self.device) as saved:
+                    chosen |= {name: saved.get_tensor(name) for name in saved.keys() if name in chosen}  # noqa: SIM118
         for name, value in chosen.items():
             module, _, leaf = name.rpartition(".")
             own = torch.nn.Parameter(value.float().clone(memory_format=torch.preserve_format))
             setattr(self.unet.get_submodule(module), leaf, own)
+
+    def round_to_files(self) -> None:
+        """Round the trained parameters to the precision of their files, so that what is measured is what is written."""
+        stored = {name: kind for path in self.weights for name, kind in precisions(path).items()}
+        with torch.no_grad():
+            for name, value in self.trained.items():
+                value.copy_(value.to(stored.get(name, torch.float32)))
 
     @property
     def trained(self) -> dict[str, Tensor]:
@@ -291,6 +317,12 @@ def part_of(folder: Path, part: str) -> Path:
 def is_large(size: int | Sequence[int], large: float) -> bool:
     """Whether states have at least `large` rows and columns; `size` is the network's sample_size."""
     return (size if isinstance(size, int) else min(size)) >= large
+
+
+def is_size(size: Any) -> bool:
+    """Whether a sample_size is a whole number above 0, or two of them."""
+    sides = size if isinstance(size, Sequence) and len(size) == 2 else (size,)
+    return all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
 
 
 def to_uint8(images: Tensor) -> Tensor:

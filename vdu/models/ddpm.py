@@ -6,7 +6,17 @@ from typing import Any, ClassVar
 from diffusers import UNet2DModel
 from torch import Tensor
 
-from vdu.models.base import NO_CONDITION, PHOTOGRAPHS, UNCONDITIONAL, Condition, Diffusion, from_uint8, to_uint8
+from vdu.models.base import (
+    NO_CONDITION,
+    PHOTOGRAPHS,
+    UNCONDITIONAL,
+    Condition,
+    Diffusion,
+    from_uint8,
+    is_size,
+    to_uint8,
+)
+from vdu.models.schedule import clips
 
 
 class DDPM(Diffusion):
@@ -16,6 +26,7 @@ class DDPM(Diffusion):
     TITLE = "an unconditional DDPM"
     PARTS: ClassVar = {"unet": UNet2DModel}
     PART_AT_ROOT = True  # the first DDPMs on the hub have all files there
+    PIXELS: ClassVar[bool] = True  # states are images, not latents
     takes_prompts = False
 
     @classmethod
@@ -25,7 +36,7 @@ class DDPM(Diffusion):
 
     @classmethod
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
-        """Refuse networks that need a class, predict more than the noise, or do not state a size."""
+        """Refuse networks that need a class, predict more than the noise, or draw what is no picture."""
         config = parts["unet"].config
         channels, predicted = config.in_channels, config.out_channels
         reasons = {
@@ -33,9 +44,15 @@ class DDPM(Diffusion):
             f"its network takes {channels} channels and predicts {predicted}; it must predict the noise alone": (
                 channels != predicted
             ),
-            "its configuration does not state the size of its images (sample_size)": not config.sample_size,
+            f"it draws images of {channels} channels, and only 1 or 3 can be shown": cls.PIXELS and channels not in (1, 3),
+            "its configuration does not state the size of its images (sample_size)": not is_size(config.sample_size),
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
+
+    @property
+    def clips(self) -> bool:
+        """See `Diffusion.clips`."""
+        return self.PIXELS and clips(self.scheduler)
 
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
         """No condition, whatever the prompts."""

@@ -1,5 +1,6 @@
 """Models on the Hugging Face hub: configurations, and weights as safetensors; never code, never a pickle."""
 
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +10,7 @@ from huggingface_hub import HfApi, snapshot_download
 from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from vdu.errors import UserError
+from vdu.models.files import files_to_fetch
 
 # Models whose repositories have all parts as safetensors -> title on the page.
 LISTED = {
@@ -28,12 +30,12 @@ def is_id(name: str) -> bool:
     return form is not None and "--" not in name and ".." not in name
 
 
-def fetch(name: str, weights: tuple[str, ...]) -> Path:
-    """Fetch a repository's configuration and some weight files, or find them in the cache; returns their folder.
+def fetch(name: str, with_weights: bool = True) -> Path:
+    """Fetch a repository's configuration and the weights of its parts, or find them in the cache; returns their folder.
 
     Args:
         name: owner/name.
-        weights: paths in the repository of the .safetensors files to fetch.
+        with_weights: False to fetch the configuration alone.
 
     Raises:
         UserError: if there is no such repository, if its licence must be accepted first, or if it is not in the cache and the
@@ -42,7 +44,19 @@ def fetch(name: str, weights: tuple[str, ...]) -> Path:
     if not is_id(name):
         raise UserError(f"There is no folder '{name}' here; give one, or a hub id of the form owner/name.")
     with in_one_sentence(name, "model", "Choose a shipped model, or give a local diffusers folder."):
-        return Path(snapshot_download(name, allow_patterns=[*PLAIN, *weights]))
+        folder = Path(snapshot_download(name, allow_patterns=[*PLAIN]))
+        if not with_weights:
+            return folder
+        index = folder / "model_index.json"
+        parts = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+        return Path(snapshot_download(name, allow_patterns=files_to_fetch(parts, files_of(name, folder))))
+
+
+def files_of(name: str, folder: Path) -> list[str]:
+    """The paths of all files in a repository; without a network, of those in the cache, which is in `folder`."""
+    with suppress(Exception):  # whatever the hub's HTTP client raises
+        return HfApi().list_repo_files(name)
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 @contextmanager

@@ -2,33 +2,24 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import DDPMScheduler, ModelMixin
+from diffusers import ModelMixin
 from safetensors import SafetensorError
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vdu.errors import UserError
-from vdu.models.base import LARGE, TIMESTEPS, WEIGHTS, Diffusion, first_line, part_of
+from vdu.models.base import LARGE, Diffusion, first_line, part_of
+from vdu.models.files import check_weights, components
+from vdu.models.schedule import read_schedule
 
 Family = type[Diffusion]
 Loaded = TypeVar("Loaded", bound=Diffusion)
 
-# Schedulers with DDPM's noise schedule; their way to sample does not matter here.
-COMPATIBLE_SCHEDULERS = (
-    "DDPMScheduler",
-    "DDIMScheduler",
-    "PNDMScheduler",
-    "DPMSolverMultistepScheduler",
-    "UniPCMultistepScheduler",
-    "EulerDiscreteScheduler",
-    "EulerAncestralDiscreteScheduler",
-    "LMSDiscreteScheduler",
-)
-PREDICTIONS = ("epsilon", "v_prediction")  # supported outputs of a network
-UNREADABLE = (OSError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
+UNREADABLE = (OSError, AttributeError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
 
 
 def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float = LARGE) -> Loaded:
@@ -38,14 +29,29 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
         UserError: if the folder does not hold such a model, or the model cannot be unlearned.
     """
     index = read_index(folder)
-    weights = find_weights(family, folder, index["_class_name"])
-    parts, scheduler = read_parts(family, folder)
-    check_schedule(folder, index["scheduler"][1], scheduler)
+    readers = {name: reader_of(family, folder, index, name) for name in family.PARTS}
+    files = {
+        name: check_weights(part_folder(family, folder, name), folder, remedy(folder, index["_class_name"]))
+        for name, reader in readers.items()
+        if not issubclass(reader, PreTrainedTokenizerBase)
+    }
+    parts = read_parts(family, folder, readers, {name: variant for name, (variant, _) in files.items()})
+    try:
+        scheduler = read_schedule(folder, index["scheduler"][1], part_of(folder, "scheduler"))
+    except UserError:
+        raise
+    except UNREADABLE as error:  # NotImplementedError, for an unknown beta_schedule, is a RuntimeError
+        raise UserError(f"The noise schedule of '{folder}' could not be read: {first_line(error)}") from error
     if reason := family.misfit(parts):
         raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
     options = {name: index.get(name, default) for name, default in family.OPTIONS.items()}
     placed = family.place(parts, device, large)
-    return family(scheduler=scheduler, device=device, digest=digest_of(weights), folder=folder, **placed, **options)
+    variant, weights = files["unet"]
+    digest = digest_of([path for _, paths in files.values() for path in paths])
+    tensors = tuple(path for path in weights if path.suffix == ".safetensors")
+    return family(
+        scheduler=scheduler, device=device, digest=digest, folder=folder, weights=tensors, variant=variant, **placed, **options
+    )
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -58,104 +64,88 @@ def read_index(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"'{folder}' is not a diffusers model folder: it has no model_index.json.")
     try:
-        index = json.loads(path.read_text())
-        _ = index["_class_name"], index["scheduler"][1]
+        index = json.loads(path.read_text(encoding="utf-8"))
+        pipeline, scheduler = index["_class_name"], index["scheduler"][1]
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
+    if not isinstance(pipeline, str):
+        raise UserError(f"'{folder}' has a pipeline with code of its own ({pipeline}), which is never run; give a stock one.")
+    if not isinstance(scheduler, str):
+        raise UserError(f"'{folder}' has no scheduler, so its noise schedule is not known; save it with one.")
     return index
 
 
-def weight_files(family: Family) -> tuple[str, ...]:
-    """All paths of weight files that a model of a family may have, in the order of its parts."""
-    paths = [f"{part}/{weight_name(reader)}" for part, reader in family.PARTS.items() if weight_name(reader)]
-    return (*paths, *([WEIGHTS] if family.PART_AT_ROOT else ()))
+def remedy(folder: Path, pipeline: str) -> str:
+    """What to do without weights as safetensors."""
+    return (
+        f"and weights in other formats are not loaded, as they may run code; if you trust them, save them anew with "
+        f"diffusers' {pipeline}.from_pretrained('{folder}').save_pretrained('NEW'), and give the folder NEW."
+    )
 
 
-def weight_name(reader: type) -> str | None:
-    """The name of a part's weight file in its library; None for a part without weights."""
-    if issubclass(reader, ModelMixin):
-        return WEIGHTS
-    return "model.safetensors" if issubclass(reader, PreTrainedModel) else None
+def part_folder(family: Family, folder: Path, name: str) -> Path:
+    """The folder of a part's files."""
+    return part_of(folder, name) if family.PART_AT_ROOT else folder / name
 
 
-def find_weights(family: Family, folder: Path, pipeline: str) -> list[Path]:
-    """The weight files of all parts.
-
-    Raises:
-        UserError: if one is missing; the sentence says how to make it.
-    """
-    paths = [folder / path for path in weight_files(family)]
-    if family.PART_AT_ROOT:
-        paths = [part_of(folder, "unet") / WEIGHTS]
-    for path in paths:
-        if not path.is_file():
-            there, options, saving = instead_of(path)
-            raise UserError(
-                f"'{folder}' has no {path.relative_to(folder)}{there} with diffusers' {pipeline}.from_pretrained('{folder}'"
-                f"{options}).save_pretrained('NEW'{saving}), and give the folder NEW."
-            )
-    return paths
+def classes_of_part(family: Family, name: str) -> tuple[type, ...]:
+    """The classes that a part may have."""
+    classes = family.PARTS[name]
+    return classes if isinstance(classes, tuple) else (classes,)
 
 
-def instead_of(path: Path) -> tuple[str, str, str]:
-    """(what takes the place of a missing weight file, in words; diffusers' arguments to load it; to save it)."""
-    if path.with_name(path.name + ".index.json").is_file():
-        return ", only pieces of it; join them", "", ", max_shard_size='1TB'"
-    for other in sorted(path.parent.glob(f"{path.stem}.*{path.suffix}")):
-        variant = other.name.removeprefix(path.stem + ".").removesuffix(path.suffix)
-        return f", only a variant, {other.name}; save it anew", f", variant='{variant}'", ""
-    return ", and weights in other formats are not loaded, as they may run code; if you trust them, save them anew", "", ""
-
-
-def read_parts(family: Family, folder: Path) -> tuple[dict[str, Any], DDPMScheduler]:
-    """All parts of a model, by name, and its noise schedule.
+def reader_of(family: Family, folder: Path, index: dict[str, Any], name: str) -> type:
+    """The class of a part, as model_index.json names it.
 
     Raises:
-        UserError: if one cannot be read, or a weight file lacks parameters, which the libraries would fill at random.
+        UserError: if the part is missing, or of a class that the family does not have.
     """
-    parts, missing = {}, {}
-    try:
-        for name, reader in family.PARTS.items():
-            where = part_of(folder, name) if family.PART_AT_ROOT else folder / name
-            parts[name], missing[name] = read_part(reader, where)
-        scheduler = DDPMScheduler.from_pretrained(part_of(folder, "scheduler"), local_files_only=True)
-    except UNREADABLE as error:
-        raise UserError(f"'{folder}' could not be read as {family.TITLE}: {first_line(error)}") from error
-    for name, absent in missing.items():
-        if absent:
-            raise UserError(f"'{folder}' lacks {len(absent)} of the parameters of its {name}, such as {min(absent)}.")
-    return parts, scheduler
-
-
-def read_part(reader: type, folder: Path) -> tuple[Any, list[str]]:
-    """One part, and the names of parameters that its weight file lacks."""
-    if issubclass(reader, ModelMixin):  # the last argument avoids advice to install accelerate
-        part, info = reader.from_pretrained(
-            folder, output_loading_info=True, use_safetensors=True, local_files_only=True, low_cpu_mem_usage=False
-        )
-        return part, info["missing_keys"]
-    if issubclass(reader, PreTrainedModel):
-        part, info = reader.from_pretrained(
-            folder, output_loading_info=True, use_safetensors=True, local_files_only=True, dtype=torch.float32
-        )
-        return part, info["missing_keys"]
-    return reader.from_pretrained(folder, local_files_only=True), []
-
-
-def check_schedule(folder: Path, name: str, scheduler: DDPMScheduler) -> None:
-    """Refuse models without DDPM's noise schedule.
-
-    Raises:
-        UserError: for an unsupported scheduler, prediction or number of timesteps.
-    """
-    if name not in COMPATIBLE_SCHEDULERS:
-        raise UserError(f"'{folder}' has a {name}, whose noise schedule is not DDPM's; it cannot be unlearned.")
-    if (predicts := scheduler.config.prediction_type) not in PREDICTIONS:
+    known = {reader.__name__: reader for reader in classes_of_part(family, name)}
+    if name not in (named := components(index)):
         raise UserError(
-            f"'{folder}' predicts '{predicts}'; only models that predict {' or '.join(PREDICTIONS)} can be unlearned."
+            f"'{folder}' has no {name}, without which {family.TITLE} cannot draw; give a folder with all its parts."
         )
-    if (steps := scheduler.config.num_train_timesteps) != TIMESTEPS:
-        raise UserError(f"'{folder}' has {steps:,} timesteps; only models with {TIMESTEPS:,} can be unlearned.")
+    library, found = named[name]
+    # The libraries' "fast" tokenizers are the same tokenizers.
+    reader = known.get(found.removesuffix("Fast")) if library in ("diffusers", "transformers") else None
+    if reader is None:
+        what = "encodes its words with" if name.startswith("text_encoder") else "splits prompts into words with" if (
+            name.startswith("tokenizer")) else f"has as its {name}"  # fmt: skip
+        raise UserError(
+            f"'{folder}' {what} a {found} of {library}, and only {' or '.join(known)} can be used in {family.TITLE}; "
+            f"give a model with that part."
+        )
+    return reader
+
+
+def read_parts(family: Family, folder: Path, readers: dict[str, type], variants: dict[str, str]) -> dict[str, Any]:
+    """All parts of a model, by name.
+
+    Raises:
+        UserError: if one cannot be read, or its weights lack parameters, which the libraries would fill at random.
+    """
+    parts = {}
+    for name, reader in readers.items():
+        try:
+            parts[name], missing = read_part(reader, part_folder(family, folder, name), variants.get(name))
+        except UNREADABLE as error:
+            raise UserError(f"The {name} of '{folder}' could not be read as {family.TITLE}: {first_line(error)}") from error
+        if missing:
+            raise UserError(f"'{folder}' lacks {len(missing)} of the parameters of its {name}, such as {min(missing)}.")
+    return parts
+
+
+def read_part(reader: type, folder: Path, variant: str | None) -> tuple[Any, Sequence[str]]:
+    """One part, and the names of parameters that its weights lack."""
+    if not issubclass(reader, ModelMixin | PreTrainedModel):
+        return reader.from_pretrained(folder, local_files_only=True), []
+    options: dict[str, Any] = {"variant": variant or None, "use_safetensors": True, "local_files_only": True}
+    if issubclass(reader, ModelMixin):  # the last argument avoids advice to install accelerate
+        options |= {"torch_dtype": torch.float32, "low_cpu_mem_usage": False}
+    else:
+        options |= {"dtype": torch.float32}
+    part, info = reader.from_pretrained(folder, output_loading_info=True, **options)
+    return part, sorted(info["missing_keys"])
 
 
 def digest_of(paths: list[Path]) -> str:

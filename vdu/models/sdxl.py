@@ -10,7 +10,6 @@ from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 from vdu.models.base import Condition, on_device
 from vdu.models.stable_diffusion import StableDiffusion
 
-PENULTIMATE = -2  # the hidden states of the text encoders that the network reads
 TIME_IDS = 6  # original height and width, top and left of the crop, height and width to draw
 
 
@@ -25,11 +24,13 @@ class StableDiffusionXL(StableDiffusion):
         force_zeros_for_empty_prompt: whether no prompt gives zeros; else it gives the embeddings of "".
     """
 
-    PIPELINES = ("StableDiffusionXLPipeline",)
+    PIPELINES = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     TITLE = "a Stable Diffusion XL model"
     PARTS: ClassVar = StableDiffusion.PARTS | {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
     OPTIONS: ClassVar = {"force_zeros_for_empty_prompt": True}
-    SAVE_OPTIONS: ClassVar = {"add_watermarker": False}
+    PIPELINE_OPTIONS: ClassVar = {"add_watermarker": False}
+    ENCODERS: ClassVar = StableDiffusion.ENCODERS | {"text_encoder_2": "tokenizer_2"}
+    OWN_EXTRA = ()
     VAE_IN_FLOAT16 = False  # its activations overflow; diffusers also runs it in float32
 
     text_encoder_2: CLIPTextModelWithProjection = field(kw_only=True)
@@ -45,8 +46,8 @@ class StableDiffusionXL(StableDiffusion):
         taken, given = config.projection_class_embeddings_input_dim, TIME_IDS * config.addition_time_embed_dim + pooled
         if taken != given:
             return f"its network takes an added embedding of width {taken}, and its second text encoder gives {given}"
-        if config.time_cond_proj_dim:
-            return "its network needs a guidance scale as input, as distilled networks do"
+        if len(set(lengths := list(cls.lengths(parts).values()))) > 1:
+            return f"its tokenizers read {' and '.join(map(str, lengths))} tokens of a prompt, and must read equally many"
         if parts["vae"].config.latents_mean or parts["vae"].config.latents_std:
             return "its autoencoder shifts the latents (latents_mean, latents_std), which is not supported"
         return super().misfit(parts)
@@ -57,18 +58,17 @@ class StableDiffusionXL(StableDiffusion):
         return parts["text_encoder"].config.hidden_size + parts["text_encoder_2"].config.hidden_size
 
     def encode_prompts(self, prompts: list[str]) -> Condition:
-        """Encode n prompts by both text encoders, as `StableDiffusionXLPipeline.encode_prompt` does.
+        """Encode n prompts by both text encoders, as diffusers' pipeline does.
 
         Returns:
             "tokens" (n, tokens, width), "pooled" (n, width of the second encoder's projection) and "time_ids" (n, 6).
         """
-        hidden = []
-        for tokenizer, encoder in ((self.tokenizer, self.text_encoder), (self.tokenizer_2, self.text_encoder_2)):
-            tokens = tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-            with on_device(encoder, self.device):
-                encoded = encoder(tokens.to(self.device), output_hidden_states=True)
-            hidden.append(encoded.hidden_states[PENULTIMATE].float())
-        embeddings = Condition({"tokens": torch.cat(hidden, dim=-1), "pooled": encoded.text_embeds.float()})
+        self.check_lengths(prompts)
+        with on_device(self.text_encoder, self.device), on_device(self.text_encoder_2, self.device):
+            tokens, _, pooled, _ = self.pipeline.encode_prompt(
+                prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+            )
+        embeddings = Condition({"tokens": tokens.float(), "pooled": pooled.float()})
         if self.force_zeros_for_empty_prompt:
             given = torch.tensor([prompt != "" for prompt in prompts], device=self.device)
             zeros = {name: torch.zeros_like(value) for name, value in embeddings.tensors.items()}

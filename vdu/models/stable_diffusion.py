@@ -1,18 +1,21 @@
 """Text-to-image latent diffusion (Rombach et al. 2022), in the format of diffusers' StableDiffusionPipeline."""
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, ClassVar, Self
+from functools import cached_property
+from typing import Any, ClassVar
 
+import diffusers
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from transformers import CLIPTextModel, CLIPTokenizer
 from transformers import logging as transformers_logging
 
+from vdu.errors import UserError
 from vdu.models.base import (
     FULL_SIZE,
     LARGE,
@@ -23,13 +26,15 @@ from vdu.models.base import (
     from_uint8,
     has_bfloat16,
     is_large,
+    is_size,
     on_device,
     to_uint8,
 )
-from vdu.models.loading import load
 
 VAE_NUMBERS = 768_000  # pixel values per pass of the autoencoder: 250 images of 32×32, or one of 512×512
 CACHED_PROMPTS = 2000  # prompts whose conditions are kept in memory
+# Settings of a network that takes more inputs than x_t, t and the prompt.
+EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
 
 
 @dataclass
@@ -39,18 +44,22 @@ class StableDiffusion(Diffusion):
     Attributes:
         vae, text_encoder, tokenizer: the other parts, shared by all clones.
         prompt_cache: prompt -> its condition of one row, for the prompts seen so far.
+        PIPELINE_OPTIONS: arguments of the pipeline class besides the parts.
+        OWN_EXTRA: further settings of networks with more inputs than this family gives.
         VAE_IN_FLOAT16: whether the autoencoder's activations fit into float16.
     """
 
-    PIPELINES = ("StableDiffusionPipeline",)
+    PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
     TITLE = "a Stable Diffusion model"
     PARTS: ClassVar = {
         "unet": UNet2DConditionModel,
-        "vae": AutoencoderKL,
+        "vae": (AutoencoderKL, AutoencoderTiny, AsymmetricAutoencoderKL),
         "text_encoder": CLIPTextModel,
         "tokenizer": CLIPTokenizer,
     }
-    SAVE_OPTIONS: ClassVar = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    PIPELINE_OPTIONS: ClassVar = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
+    ENCODERS: ClassVar = {"text_encoder": "tokenizer"}  # each text encoder, and the tokenizer that reads for it
+    OWN_EXTRA: ClassVar[tuple[str, ...]] = ("addition_embed_type",)
     VAE_IN_FLOAT16: ClassVar[bool] = True
     takes_prompts = True
 
@@ -66,16 +75,37 @@ class StableDiffusion(Diffusion):
 
     @classmethod
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
-        """Refuse networks that do not fit the autoencoder and the text encoder."""
-        config, latents = parts["unet"].config, parts["vae"].config.latent_channels
-        channels, width = config.in_channels, config.cross_attention_dim
-        given = cls.embedding_width(parts)
-        if (channels, width) == (latents, given):
-            return None
-        return (
-            f"its network takes {channels} channels and words of width {width}, its other parts give {latents} and {given}; "
-            f"in {cls.TITLE} they are equal"
-        )
+        """Refuse networks that do not fit the autoencoder and the text encoder, or take more than a prompt."""
+        config, vae = parts["unet"].config, parts["vae"].config
+        width, given = config.cross_attention_dim, cls.embedding_width(parts)
+        widths = set(width) if isinstance(width, Sequence) else {width}
+        extra = next((name for name in (*EXTRA_INPUTS, *cls.OWN_EXTRA) if config.get(name)), None)
+        taken, predicted = config.in_channels, config.out_channels
+        latents, shown = vae.latent_channels, vae.out_channels
+        reasons = {
+            f"its network takes {taken} channels and words of width {width}, its other parts give {latents} and {given}; "
+            f"in {cls.TITLE} they are equal": taken != latents or widths != {given},
+            f"its network takes {taken} channels and predicts {predicted}; it must predict the noise alone": (
+                taken != predicted
+            ),
+            f"its network takes another input besides the prompt ({extra}), which {cls.TITLE} does not give": extra,
+            "its configuration does not state the size of its latents (sample_size)": not is_size(config.sample_size),
+            f"its autoencoder draws images of {shown} channels, and only 3 can be shown": shown != 3,
+            "its autoencoder does not state the scale of its latents (scaling_factor)": not is_positive(vae.scaling_factor),
+            "its autoencoder draws images of another size than it reads": not same_depth(vae),
+        }
+        return next((reason for reason, holds in reasons.items() if holds), None)
+
+    @classmethod
+    def lengths(cls, parts: Mapping[str, Any]) -> dict[str, int]:
+        """Tokenizer -> number of tokens that are read of a prompt, start and end among them.
+
+        A tokenizer may state no length, or a greater one than its text encoder has positions for.
+        """
+        return {
+            tokenizer: min(parts[tokenizer].model_max_length, parts[encoder].config.max_position_embeddings)
+            for encoder, tokenizer in cls.ENCODERS.items()
+        }
 
     @classmethod
     def embedding_width(cls, parts: Mapping[str, Any]) -> int:
@@ -90,6 +120,8 @@ class StableDiffusion(Diffusion):
         parameters are held in bfloat16 if the hardware computes that natively.
         """
         unet = parts["unet"]
+        for tokenizer, tokens in cls.lengths(parts).items():
+            parts[tokenizer].model_max_length = tokens
         if is_large(unet.config.sample_size, large):
             unet.enable_gradient_checkpointing()
             if has_bfloat16(device):
@@ -99,6 +131,14 @@ class StableDiffusion(Diffusion):
         elif device == "cpu":  # at small sizes the fused attention's backward pass takes half the time
             unet.set_attn_processor(AttnProcessor())
         return super().place(parts, device, large)
+
+    @cached_property
+    def pipeline(self) -> DiffusionPipeline:
+        """The parts as diffusers puts them together; its network and scheduler are not used."""
+        transformers_logging.set_verbosity_error()  # avoids advice to install torchvision
+        parts = {name: getattr(self, name) for name in self.PARTS}
+        kind = getattr(diffusers, self.PIPELINES[0])
+        return kind(**parts, scheduler=copy.deepcopy(self.scheduler), **self.PIPELINE_OPTIONS)
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -124,10 +164,46 @@ class StableDiffusion(Diffusion):
         return Condition.cat([self.prompt_cache[prompt or ""] for prompt in prompts])
 
     def encode_prompts(self, prompts: list[str]) -> Condition:
-        """Encode n prompts: "tokens" (n, tokens, width), the text encoder's last hidden states."""
-        tokens = self.tokenizer(prompts, padding="max_length", truncation=True, return_tensors="pt").input_ids
-        with on_device(self.text_encoder, self.device) as text_encoder:
-            return Condition({"tokens": text_encoder(tokens.to(self.device)).last_hidden_state.float()})
+        """Encode n prompts, as diffusers' pipeline does: "tokens" (n, tokens, width).
+
+        Raises:
+            UserError: if a prompt is longer than the model reads.
+        """
+        self.check_lengths(prompts)
+        with on_device(self.text_encoder, self.device):
+            embeddings, _ = self.pipeline.encode_prompt(prompts, self.device, 1, do_classifier_free_guidance=False)
+        return Condition({"tokens": embeddings.float()})
+
+    def tokens_of(self, prompt: str, tokenizer: CLIPTokenizer) -> list[int]:
+        """All tokens of a prompt, each learned word with all of its vectors (textual inversion)."""
+        return list(tokenizer(self.pipeline.maybe_convert_prompt(prompt, tokenizer), verbose=False).input_ids)
+
+    def check_lengths(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that are longer than the model reads.
+
+        Raises:
+            UserError: the sentence says which words are not read.
+        """
+        for prompt in prompts:
+            for name in self.ENCODERS.values():
+                tokenizer = getattr(self, name)
+                tokens, most = self.tokens_of(prompt, tokenizer), tokenizer.model_max_length
+                if len(tokens) > most:
+                    unread = tokenizer.decode(tokens[most - 1 : -1]).strip()
+                    raise UserError(
+                        f"The model reads {most - 2} tokens of a prompt, and '{unread}' in '{prompt}' comes after them; "
+                        "shorten the prompt."
+                    )
+
+    def unread(self, prompt: str) -> str:
+        """The words of a prompt that a tokenizer does not know; "" if all of them are known."""
+        return " ".join(
+            word for word in prompt.split() for name in self.ENCODERS.values() if self.is_unknown(word, getattr(self, name))
+        )
+
+    def is_unknown(self, word: str, tokenizer: CLIPTokenizer) -> bool:
+        """Whether a word has a part that a tokenizer does not know; its first and last token are the start and the end."""
+        return tokenizer.unk_token_id in self.tokens_of(word, tokenizer)[1:-1]
 
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
         """The tokens, which the network reads by cross-attention."""
@@ -138,7 +214,8 @@ class StableDiffusion(Diffusion):
         """Encode uint8 images (n, 3, h, w) as scaled latents, the means of the encoder."""
         with on_device(self.vae, self.device) as vae, autocast(self.device, self.VAE_IN_FLOAT16):
             parts = [vae.encode(from_uint8(part).to(self.device)) for part in images.split(self.vae_batch)]
-            return torch.cat([part.latent_dist.mean.float() for part in parts]) * vae.config.scaling_factor
+            latents = [part.latent_dist.mean if hasattr(part, "latent_dist") else part.latents for part in parts]
+            return torch.cat([part.float() for part in latents]) * vae.config.scaling_factor
 
     @torch.no_grad()
     def decode(self, states: Tensor) -> Tensor:
@@ -147,18 +224,17 @@ class StableDiffusion(Diffusion):
         with on_device(self.vae, self.device) as vae, autocast(self.device, self.VAE_IN_FLOAT16):
             return torch.cat([to_uint8(vae.decode(part).sample.float()) for part in latents.split(self.vae_batch)])
 
-    def save(self, folder: Path) -> None:
-        """Write a folder that the first of `PIPELINES` loads with `from_pretrained`; safetensors only, in full precision."""
-        transformers_logging.set_verbosity_error()  # avoids advice to install torchvision
-        super().save(folder)
 
-    def in_full_precision(self) -> Self:
-        """The model with its frozen parameters read again from its folder in float32, if it holds them in bfloat16."""
-        if not self.folder or all(value.dtype == torch.float32 for value in self.unet.parameters()):
-            return self
-        model = load(type(self), self.folder, large=math.inf)
-        model.unet.load_state_dict({name: value.cpu() for name, value in self.trained.items()}, strict=False)
-        return model
+def is_positive(value: Any) -> bool:
+    """Whether a value is a finite number above 0."""
+    return isinstance(value, int | float) and math.isfinite(value) and value > 0
+
+
+def same_depth(config: Mapping[str, Any]) -> bool:
+    """Whether an autoencoder's two halves have the same number of resolutions, by its configuration."""
+    down = config.get("down_block_out_channels") or config.get("encoder_block_out_channels")
+    up = config.get("up_block_out_channels") or config.get("decoder_block_out_channels")
+    return not (down and up) or len(down) == len(up)
 
 
 FAMILY = StableDiffusion

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from vdu import cards
@@ -189,7 +189,7 @@ def write_model(runs: list[Path], out: Path) -> None:
     save_posterior(posterior, out / "posterior")
     unet = UNet2DModel(**STUDENT)
     unet.load_state_dict(posterior.mean)
-    DDPM(unet, DDPMScheduler(), "cpu", "").save(out)
+    DDPMPipeline(unet, DDPMScheduler(clip_sample=False)).save_pretrained(out)
 
 
 @torch.no_grad()

@@ -215,7 +215,7 @@ def write_model(posterior: Posterior, kind: Kind, out: Path) -> None:
     """Write the mean of the snapshots as a plain diffusers folder in half precision, and their variance as posterior/."""
     unet = UNet2DModel(**kind.unet)
     unet.load_state_dict(posterior.mean)
-    DDPMPipeline(unet=unet.half(), scheduler=DDPMScheduler()).save_pretrained(out, safe_serialization=True)
+    DDPMPipeline(unet=unet.half(), scheduler=DDPMScheduler(clip_sample=False)).save_pretrained(out, safe_serialization=True)
     (out / "posterior").mkdir(exist_ok=True)
     variance = {name: value.bfloat16().contiguous() for name, value in posterior.variance.items()}
     save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})

@@ -15,8 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler
-from safetensors.torch import save_file
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
@@ -130,15 +130,30 @@ def write_model(
     for part in (*PARTS, "posterior"):
         shutil.rmtree(out / part, ignore_errors=True)
     unet, start = denoiser["unet"].half(), "unet."
-    scheduler = DDIMScheduler(**SCHEDULE)
-    StableDiffusion(
-        unet, scheduler, "cpu", "", vae=autoencoder, text_encoder=denoiser["text_encoder"], tokenizer=tokenizer
-    ).save(out)
+    StableDiffusionPipeline(
+        autoencoder, denoiser["text_encoder"], tokenizer, unet, DDIMScheduler(**SCHEDULE), **StableDiffusion.PIPELINE_OPTIONS
+    ).save_pretrained(out)
+    for_earlier_transformers(out)
     variance = {
         name.removeprefix(start): value.bfloat16() for name, value in posterior.variance.items() if name.startswith(start)
     }
     (out / "posterior").mkdir(parents=True)
     save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
+
+
+def for_earlier_transformers(out: Path) -> None:
+    """Make a folder of transformers 5 readable by transformers 4 too.
+
+    Version 4 reads a CLIPTokenizer from vocab.json and merges.txt alone, and takes weights of a CLIPTextModel whose names lack
+    "text_model." for missing, which it fills at random. Version 5 reads both forms.
+    """
+    path = out / "text_encoder" / "model.safetensors"
+    weights = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    model = json.loads((out / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (out / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    (out / "tokenizer" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
 
 
 def write_data(out: Path, work: Path, folder: Path, images: Tensor, shown: fashion.Pictures) -> None:
