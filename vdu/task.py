@@ -81,14 +81,19 @@ def open_task(recipe: Recipe, start: str = "") -> Task:
         start: folder of a model that an earlier run left, to continue from instead of the recipe's model; "" for none.
 
     Raises:
-        UserError: if there is no such model, no judge fits it, or the request does not fit it.
+        UserError: if there is no such model, no judge fits it, the request does not fit it, or the model does not read the
+            words of its prompts.
     """
     recipe = resolve(recipe, kind_of(recipe.model))
     name = start or recipe.model
     model, folder, entry = open_model(name, pick_device(recipe.device))
-    return Task(recipe, model, *choose_judge(name, model, folder, entry, recipe.request))
+    task = Task(recipe, model, *choose_judge(name, model, folder, entry, recipe.request))
+    kinds = task.concept.prompt_kinds
+    model.check_prompts([spec.prompt for spec in task.concept.plan(PHRASINGS * len(kinds), kinds) if spec.prompt])
+    return task
 
 
+PHRASINGS = 3  # of each kind of prompt
 Parts = tuple[Concept, Judge, Reference, PictureSource]
 
 

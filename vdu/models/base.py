@@ -213,9 +213,12 @@ class Diffusion(ABC):
         """The keyword arguments that pass a condition to the network."""
         return {}
 
-    def unread(self, prompt: str) -> str:
-        """The words of a prompt that the model does not know; "" if it knows all of them."""
-        return ""
+    def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: B027 (a family without prompts has nothing to check)
+        """Refuse prompts that the model does not read to their end; a model without prompts refuses none.
+
+        Raises:
+            UserError: the sentence says which words are not read.
+        """
 
     def save(self, folder: Path) -> None:
         """Write a folder that is the model's own but for the trained parameters; see `saving.write_folder`.

@@ -5,6 +5,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from textwrap import shorten
 from typing import Any, ClassVar
 
 import diffusers
@@ -185,25 +186,26 @@ class StableDiffusion(Diffusion):
             UserError: the sentence says which words are not read.
         """
         for prompt in prompts:
-            for name in self.ENCODERS.values():
-                tokenizer = getattr(self, name)
-                tokens, most = self.tokens_of(prompt, tokenizer), tokenizer.model_max_length
-                if len(tokens) > most:
-                    unread = tokenizer.decode(tokens[most - 1 : -1]).strip()
+            for tokenizer in (getattr(self, name) for name in self.ENCODERS.values()):
+                words, most = prompt.split(), tokenizer.model_max_length
+                fit = len(words)
+                while len(self.tokens_of(" ".join(words[:fit]), tokenizer)) > most:
+                    fit -= 1
+                if fit < len(words):
                     raise UserError(
-                        f"The model reads {most - 2} tokens of a prompt, and '{unread}' in '{prompt}' comes after them; "
-                        "shorten the prompt."
+                        f"The model reads {most - 2} tokens of a prompt, and '{shorten(' '.join(words[fit:]), 80)}' in "
+                        f"'{shorten(prompt, 200)}' comes after them; shorten the prompt."
                     )
 
-    def unread(self, prompt: str) -> str:
-        """The words of a prompt that a tokenizer does not know; "" if all of them are known."""
-        return " ".join(
-            word for word in prompt.split() for name in self.ENCODERS.values() if self.is_unknown(word, getattr(self, name))
-        )
-
-    def is_unknown(self, word: str, tokenizer: CLIPTokenizer) -> bool:
-        """Whether a word has a part that a tokenizer does not know; its first and last token are the start and the end."""
-        return tokenizer.unk_token_id in self.tokens_of(word, tokenizer)[1:-1]
+    def check_prompts(self, prompts: Sequence[str]) -> None:
+        """Refuse prompts that are too long, or have words that a tokenizer does not know; see `Diffusion.check_prompts`."""
+        for word in dict.fromkeys(word for prompt in prompts for word in prompt.split()):
+            for tokenizer in (getattr(self, name) for name in self.ENCODERS.values()):
+                if tokenizer.unk_token_id in self.tokens_of(word, tokenizer)[1:-1]:  # between the start and the end
+                    raise UserError(
+                        f"The model's tokenizer does not know '{word}', so the model cannot read it; use other words."
+                    )
+        self.check_lengths(prompts)
 
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
         """The tokens, which the network reads by cross-attention."""
