@@ -11,7 +11,7 @@ from pictures_of_ships import write_all
 from vdu.cli import main
 from vdu.export import write_run
 from vdu.judges.fitted import DRAWN
-from vdu.page.panels.results import table_html
+from vdu.page.panels.figures import table_html
 from vdu.recipe import Recipe
 from vdu.report import headline
 from vdu.task import open_task

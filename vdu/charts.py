@@ -12,6 +12,7 @@ BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f
 MARKERS = ("o", "s", "^", "D")
 SMOOTHING = 20  # steps in the running mean of the loss terms
 INK = "#010203"  # stands for the page's own text colour
+WIDTH = 4.3  # inches of a chart on the page, narrow so that on a phone too its letters are as large as those around it
 STYLE = {
     "svg.fonttype": "none",
     "svg.hashsalt": "vdu",
@@ -37,6 +38,9 @@ def svg(figure: Figure, description: str) -> str:
     return text.replace("<svg", f'<svg role="img" aria-label="{description}" style="width:100%;height:auto"', 1)
 
 
+ABOVE = {"frameon": False, "ncols": 3, "loc": "lower center", "bbox_to_anchor": (0.5, 0.97), "handlelength": 1.3,
+         "columnspacing": 1.2}  # a legend above its axes  # fmt: skip
+TITLE = {"loc": "left", "fontsize": 12, "fontweight": "bold", "pad": 28}  # a title above such a legend
 LABEL = 20  # letters of a class's name under its bars at most
 
 
@@ -45,7 +49,7 @@ def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: s
     names = list(before["class_shares"])
     forgotten = {forget, *forget.split(), *forget.split(" or ")}  # of a pair, only the class on the charted axis has a bar
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 2.9))
+        figure = Figure(figsize=(WIDTH, 2.5))
         axes = figure.subplots()
         places = range(len(names))
         axes.bar([place - 0.2 for place in places], shares(before), 0.38, color=BEFORE, label="before")
@@ -55,6 +59,7 @@ def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: s
         long = max(map(len, names)) > 3
         labels = [escape_dollars(name if len(name) <= LABEL else f"{name[:LABEL]}…") for name in names]
         axes.set_xticks(list(places), labels, rotation=40 if long else 0, ha="right" if long else "center")
+        axes.tick_params(axis="x", labelsize=12 if len(names) <= 12 else 9)
         axes.set_ylabel("% of samples")
         handles = [matplotlib.patches.Patch(color=BEFORE, label="before")]
         if after:
@@ -62,7 +67,7 @@ def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: s
                 matplotlib.patches.Patch(color=AFTER, label="after"),
                 matplotlib.patches.Patch(color=FORGOTTEN, label=escape_dollars(f"after: {forget}")),
             ]
-        axes.legend(handles=handles, frameon=False, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+        axes.legend(handles=handles, **ABOVE)
         return svg(figure, "Share of each class among the samples, before and after")
 
 
@@ -89,25 +94,26 @@ def curves(steps: list[dict[str, float]], previews: list[dict[str, float]]) -> s
         previews: dicts of step, forget_rate and damage.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(5.6, 4.4))
-        top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.42})
+        figure = Figure(figsize=(WIDTH, 4.6))
+        top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"hspace": 0.5})
         numbers = [row["step"] for row in steps]
         twin = top.twinx()
         twin.spines["right"].set_visible(True)
+        lines = []
         for axes, term, colour in ((top, "plasticity", PLASTICITY), (twin, "stability", STABILITY)):
             values = [row[term] for row in steps]
             axes.plot(numbers, values, color=colour, alpha=0.25, linewidth=1)
-            axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
-            axes.set_ylabel(term, color=colour)
-        top.set_title("the two terms of the loss", loc="left", fontsize=12)
+            lines += axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
+        top.legend(lines, ["plasticity (left)", "stability (right)"], **ABOVE)
+        top.set_title("The two terms of the loss", **TITLE)
         places = [row["step"] for row in previews]
         bottom.plot(places, [100 * row["forget_rate"] for row in previews], "o-", color=FORGOTTEN, label="forget rate")
         bottom.plot(places, [100 * row["damage"] for row in previews], "s--", color=BEFORE, label="kept images changed")
         bottom.set_ylim(bottom=0)
         bottom.set_ylabel("%")
         bottom.set_xlabel("step")
-        bottom.set_title("previews", loc="left", fontsize=12)
-        bottom.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1.02, 0.96), fontsize=10, handlelength=1.4)
+        bottom.set_title("Estimated at the previews", **TITLE)
+        bottom.legend(**ABOVE)
         return svg(figure, "Loss terms, estimated forget rate and damage over the steps")
 
 
@@ -119,7 +125,7 @@ def class_memory(rows: list[dict[str, Any]], window: tuple[int, int]) -> Figure:
         window: first and last timestep of the shaded range.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 3.2))
+        figure = Figure(figsize=(WIDTH, 2.8))
         axes = figure.subplots()
         rows = sorted(rows, key=lambda row: row["t"])
         places = [row["t"] for row in rows]
@@ -130,7 +136,7 @@ def class_memory(rows: list[dict[str, Any]], window: tuple[int, int]) -> Figure:
             places, [100 * row["same_class"] for row in rows], "o-", color=FORGOTTEN, label="drawn as the same class again"
         )
         axes.set(xlabel="t to which a real image is noised", ylabel="% of images", ylim=(0, 102), xlim=(0, 1000))
-        axes.legend(frameon=False, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=10)
+        axes.legend(**ABOVE | {"ncols": 1})
         return figure
 
 

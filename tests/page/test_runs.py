@@ -16,6 +16,14 @@ from vdu.report import with_article
 pytest_plugins = ["browser"]
 
 
+SPAN = """() => {
+  const cells = [...document.querySelectorAll("#table :is(th, td, small)")].map(one => one.getBoundingClientRect());
+  return [Math.min(...cells.map(cell => cell.left)), Math.max(...cells.map(cell => cell.right))];
+}"""  # left and right end of the table of figures, in CSS pixels
+LOWEST_LETTERS = """() => Math.min(...[...document.querySelectorAll("#shares text")].map(
+  one => one.getBoundingClientRect().height))"""  # height of a chart's smallest line of text, in CSS pixels
+
+
 def download(page: Page, name: str) -> tuple[str, Path]:
     """Press a download button; the name the file is offered under, and where it is."""
     with page.expect_download() as waiting:
@@ -32,6 +40,17 @@ def click_a_number(page: Page) -> None:
     expect(page.locator("#pairs img")).to_have_count(min(MOST_PAIRS, int(number.inner_text())))
     expect(number).to_have_attribute("aria-pressed", "true")
     assert fits(page, 390)
+
+
+def read_the_figures(page: Page) -> None:
+    """On a phone, which cannot hover, every row of the figures says what it means, and the table keeps to its column."""
+    page.set_viewport_size({"width": 390, "height": 1000})
+    meanings = page.locator("#table .vdu-meaning")
+    expect(meanings).to_have_count(page.locator("#table tbody tr").count())
+    expect(meanings.filter(has_text="share of samples in which the judge sees what the model must forget")).to_be_visible()
+    left, right = page.evaluate(SPAN)
+    assert 0 <= left < right <= 390 - left
+    assert page.evaluate(LOWEST_LETTERS) > 12
 
 
 def test_a_run_from_click_to_downloads(browser, address):
@@ -72,6 +91,7 @@ def test_a_run_from_click_to_downloads(browser, address):
         archive.extractall(unpacked)
     DDPMPipeline.from_pretrained(next(unpacked.iterdir()), use_safetensors=True)
     click_a_number(page)
+    read_the_figures(page)
     page.context.close()
 
 

@@ -10,7 +10,7 @@ from vdu.page.markup import data_url, png
 from vdu.page.view import examples
 
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
-# Small print must be legible on a projector; the theme's light grey is not.
+# Small print and labels must be legible on a projector; the theme's light grey, and its blue, are not.
 THEME = THEME.set(
     background_fill_primary="*neutral_50",  # the value of Soft, which `set` would replace by white
     checkbox_border_color="*neutral_400",
@@ -18,6 +18,15 @@ THEME = THEME.set(
     body_text_color_subdued_dark="*neutral_300",
     block_info_text_color="*neutral_600",
     block_info_text_color_dark="*neutral_300",
+    block_info_text_size="13px",
+    block_label_text_color="*primary_700",
+    block_title_text_color="*primary_700",
+    button_primary_background_fill="*primary_600",
+    button_primary_background_fill_hover="*primary_700",
+    checkbox_label_background_fill_selected="*primary_600",
+    input_placeholder_color="*neutral_500",
+    input_placeholder_color_dark="*neutral_400",
+    link_text_color_dark="*primary_400",
 )
 EXAMPLES_PER_CLASS = 7  # pictures beside the name of a class
 
