@@ -163,7 +163,7 @@ class BatchStream:
         forget.condition = forget.caption.where(forget.captioned, forget.neutral)
         bare = (torch.rand(size, generator=self.random) < UNPROMPTED_SHARE).tolist()
         replay.condition = conditions(
-            ["" if none else self.kept.specs[row].prompt for row, none in zip(kept_rows.tolist(), bare, strict=True)]
+            [None if none else self.kept.specs[row].prompt for row, none in zip(kept_rows.tolist(), bare, strict=True)]
         )
 
 

@@ -7,6 +7,7 @@ import click
 
 from vdu.arguments import GOES_ON, PATH, Commands, Several, Whole, recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
+from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.recipe import FIELDS
 from vdu.task import classes_of
@@ -107,3 +108,13 @@ def run_memory(model: str | None, batch_size: list[int], steps: int, work: Path,
     from vdu.bench.memory import memory
 
     memory(model, batch_size, steps, work, out, print)
+
+
+@bench.command("folders", stopped="nothing was written")
+@out("docs/compatibility.md", "Markdown to write.")
+def run_folders(out: Path) -> None:
+    """What people's folders draw, against plain diffusers."""
+    from vdu.bench.folders import folders
+
+    if not folders(out, Ticker().line):
+        raise UserError(f"Some folders are neither drawn as by diffusers nor refused for their reason; see {out}.")

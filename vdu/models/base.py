@@ -189,7 +189,7 @@ class Diffusion(ABC):
 
     @abstractmethod
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
-        """The network's condition for n prompts; None or "" is no prompt."""
+        """The network's condition for n prompts; None is no prompt, from which guidance starts."""
 
     @abstractmethod
     def encode(self, images: Tensor) -> Tensor:

@@ -37,7 +37,7 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
     }
     parts = read_parts(family, folder, readers, {name: variant for name, (variant, _) in files.items()})
     try:
-        scheduler = read_schedule(folder, index["scheduler"][1], part_of(folder, "scheduler"))
+        scheduler = read_schedule(folder, index["scheduler"][1], part_of(folder, "scheduler"), index["_class_name"])
     except UserError:
         raise
     except UNREADABLE as error:  # NotImplementedError, for an unknown beta_schedule, is a RuntimeError

@@ -5,7 +5,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
+from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from vdu.errors import UserError
@@ -18,11 +18,12 @@ LEAST_SIGNAL = 2.5e-5
 NEARLY_ZERO = 2.0**-24  # what diffusers' solvers put for alpha-bar = 0, so that their log-SNR is finite
 
 
-def read_schedule(folder: Path, name: str, where: Path) -> SchedulerMixin:
+def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> SchedulerMixin:
     """The scheduler of a model, for its noise schedule: `alphas_cumprod`, `betas` and `config.prediction_type`.
 
     Args:
         folder: the model's folder, for messages; name: the class in model_index.json; where: the folder of its configuration.
+        pipeline: the model's pipeline class.
 
     Raises:
         UserError: if the forward process is not DDPM's, q(x_t | x_0) = N(sqrt(alpha-bar_t) x_0, 1 - alpha-bar_t) with
@@ -35,6 +36,13 @@ def read_schedule(folder: Path, name: str, where: Path) -> SchedulerMixin:
     scheduler = kind.from_pretrained(where, local_files_only=True)
     if reason := misfit(scheduler):
         raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
+    if pipeline == "DDIMPipeline":  # it makes a DDIMScheduler of any other, by the settings that both have
+        used = DDIMScheduler.from_config(scheduler.config)
+        if not torch.allclose(used.alphas_cumprod, scheduler.alphas_cumprod, rtol=1e-3, atol=1e-6):
+            raise UserError(
+                f"'{folder}' is a DDIMPipeline, which cannot draw with a {name}'s betas; save it as a DDPMPipeline."
+            )
+        return used
     return scheduler
 
 

@@ -21,7 +21,7 @@ class StableDiffusionXL(StableDiffusion):
 
     Attributes:
         text_encoder_2, tokenizer_2: the second text encoder, which also gives the pooled embedding, and its tokenizer.
-        force_zeros_for_empty_prompt: whether no prompt gives zeros; else it gives the embeddings of "".
+        force_zeros_for_empty_prompt: whether None gives zeros, as in guidance; else it gives the embeddings of "".
     """
 
     PIPELINES = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
@@ -48,7 +48,7 @@ class StableDiffusionXL(StableDiffusion):
             return f"its network takes an added embedding of width {taken}, and its second text encoder gives {given}"
         if len(set(lengths := list(cls.lengths(parts).values()))) > 1:
             return f"its tokenizers read {' and '.join(map(str, lengths))} tokens of a prompt, and must read equally many"
-        if parts["vae"].config.latents_mean or parts["vae"].config.latents_std:
+        if any(parts["vae"].config.get(name) for name in ("latents_mean", "latents_std")):
             return "its autoencoder shifts the latents (latents_mean, latents_std), which is not supported"
         return super().misfit(parts)
 
@@ -57,20 +57,21 @@ class StableDiffusionXL(StableDiffusion):
         """Width of a token's embeddings by both text encoders, side by side."""
         return parts["text_encoder"].config.hidden_size + parts["text_encoder_2"].config.hidden_size
 
-    def encode_prompts(self, prompts: list[str]) -> Condition:
+    def encode_prompts(self, prompts: list[str | None]) -> Condition:
         """Encode n prompts by both text encoders, as diffusers' pipeline does.
 
         Returns:
             "tokens" (n, tokens, width), "pooled" (n, width of the second encoder's projection) and "time_ids" (n, 6).
         """
-        self.check_lengths(prompts)
+        texts = [prompt or "" for prompt in prompts]
+        self.check_lengths(texts)
         with on_device(self.text_encoder, self.device), on_device(self.text_encoder_2, self.device):
             tokens, _, pooled, _ = self.pipeline.encode_prompt(
-                prompts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
+                texts, device=self.device, num_images_per_prompt=1, do_classifier_free_guidance=False
             )
         embeddings = Condition({"tokens": tokens.float(), "pooled": pooled.float()})
         if self.force_zeros_for_empty_prompt:
-            given = torch.tensor([prompt != "" for prompt in prompts], device=self.device)
+            given = torch.tensor([prompt is not None for prompt in prompts], device=self.device)
             zeros = {name: torch.zeros_like(value) for name, value in embeddings.tensors.items()}
             embeddings = embeddings.where(given, Condition(zeros))
         _, height, width = self.image_shape

@@ -34,6 +34,7 @@ from vdu.models.base import (
 
 VAE_NUMBERS = 768_000  # pixel values per pass of the autoencoder: 250 images of 32×32, or one of 512×512
 CACHED_PROMPTS = 2000  # prompts whose conditions are kept in memory
+PUNCTUATION = ".,;:!?()'\""  # of which a tokenizer need not know every sign
 # Settings of a network that takes more inputs than x_t, t and the prompt.
 EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
 
@@ -67,7 +68,7 @@ class StableDiffusion(Diffusion):
     vae: AutoencoderKL = field(kw_only=True)
     text_encoder: CLIPTextModel = field(kw_only=True)
     tokenizer: CLIPTokenizer = field(kw_only=True)
-    prompt_cache: dict[str, Condition] = field(default_factory=dict, kw_only=True)
+    prompt_cache: dict[str | None, Condition] = field(default_factory=dict, kw_only=True)
 
     @classmethod
     def kind(cls, config: Mapping[str, Any]) -> str:
@@ -93,6 +94,9 @@ class StableDiffusion(Diffusion):
             "its configuration does not state the size of its latents (sample_size)": not is_size(config.sample_size),
             f"its autoencoder draws images of {shown} channels, and only 3 can be shown": shown != 3,
             "its autoencoder does not state the scale of its latents (scaling_factor)": not is_positive(vae.scaling_factor),
+            "its tokenizer has more tokens than its text encoder knows": any(
+                len(parts[tokenizer]) > parts[encoder].config.vocab_size for encoder, tokenizer in cls.ENCODERS.items()
+            ),
             "its autoencoder draws images of another size than it reads": not same_depth(vae),
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
@@ -155,24 +159,25 @@ class StableDiffusion(Diffusion):
 
     @torch.no_grad()
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
-        """The network's condition for n prompts, from the cache or the text encoder; None or "" is no prompt."""
+        """The network's condition for n prompts, from the cache or the text encoder; None is no prompt, as guidance has it."""
         if len(self.prompt_cache) > CACHED_PROMPTS:
             self.prompt_cache.clear()
-        new = sorted({prompt or "" for prompt in prompts} - self.prompt_cache.keys())
+        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.prompt_cache]
         if new:
             encoded = self.encode_prompts(new)
             self.prompt_cache.update((prompt, encoded.rows([row])) for row, prompt in enumerate(new))
-        return Condition.cat([self.prompt_cache[prompt or ""] for prompt in prompts])
+        return Condition.cat([self.prompt_cache[prompt] for prompt in prompts])
 
-    def encode_prompts(self, prompts: list[str]) -> Condition:
-        """Encode n prompts, as diffusers' pipeline does: "tokens" (n, tokens, width).
+    def encode_prompts(self, prompts: list[str | None]) -> Condition:
+        """Encode n prompts, as diffusers' pipeline does: "tokens" (n, tokens, width); None is "".
 
         Raises:
             UserError: if a prompt is longer than the model reads.
         """
-        self.check_lengths(prompts)
+        texts = [prompt or "" for prompt in prompts]
+        self.check_lengths(texts)
         with on_device(self.text_encoder, self.device):
-            embeddings, _ = self.pipeline.encode_prompt(prompts, self.device, 1, do_classifier_free_guidance=False)
+            embeddings, _ = self.pipeline.encode_prompt(texts, self.device, 1, do_classifier_free_guidance=False)
         return Condition({"tokens": embeddings.float()})
 
     def tokens_of(self, prompt: str, tokenizer: CLIPTokenizer) -> list[int]:
@@ -199,7 +204,8 @@ class StableDiffusion(Diffusion):
 
     def check_prompts(self, prompts: Sequence[str]) -> None:
         """Refuse prompts that are too long, or have words that a tokenizer does not know; see `Diffusion.check_prompts`."""
-        for word in dict.fromkeys(word for prompt in prompts for word in prompt.split()):
+        words = (word.strip(PUNCTUATION) for prompt in prompts for word in prompt.split())
+        for word in dict.fromkeys(words):
             for tokenizer in (getattr(self, name) for name in self.ENCODERS.values()):
                 if tokenizer.unk_token_id in self.tokens_of(word, tokenizer)[1:-1]:  # between the start and the end
                     raise UserError(
