@@ -182,7 +182,7 @@ def test_settings_of_the_folder_survive(tmp_path):
     load_model(folder).save(tmp_path / "saved")
     again = load_model(tmp_path / "saved")
     assert not again.force_zeros_for_empty_prompt
-    assert again.digest == load_model(folder).digest
+    torch.testing.assert_close(again.unet.state_dict(), load_model(folder).unet.state_dict(), rtol=0, atol=0)
     assert isinstance(again.scheduler, DDPMScheduler)
 
 

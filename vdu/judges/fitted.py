@@ -4,7 +4,6 @@ It is a logistic regression on features of the shipped CIFAR-10 classifier. Cros
 which rates and intervals are corrected (`vdu.judges.error_rates`).
 """
 
-import hashlib
 from collections.abc import Generator
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +22,8 @@ from vdu.events import Clock, Progress
 from vdu.judges.classifier import Classifier
 from vdu.judges.error_rates import ErrorRates
 from vdu.models import Model
-from vdu.sampling import HowToSample, image_seeds, sample
+from vdu.models.digest import digest_of
+from vdu.sampling import HowToSample, Role, image_seeds, sample
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -32,14 +32,14 @@ FEWEST = 8  # pictures of the concept, and of other things: fewer say too little
 FOLDS = 8  # of the cross-validation; with `FEWEST` pictures, each is left out once
 PENALTY = 3e-4  # on squared weights, for features whose variances add up to 1: the best of 1e-4 … 0.1 (docs/method.md, 14)
 DRAWN = 128  # images that the model draws for everything else, if no pictures to keep are given
-DRAWN_SEED = 2**32  # beyond all seeds of steering and measuring
+CONVOLUTIONS = ASSETS / "cifar10-ddpm" / "classifier"
 SIZE = 32  # height and width of the images that the convolutions were trained on
 
 
 @lru_cache(maxsize=1)
 def backbone() -> Classifier:
     """The shipped judge of CIFAR-10, whose convolutions give the features."""
-    return Classifier.load(ASSETS / "cifar10-ddpm" / "classifier")
+    return Classifier.load(CONVOLUTIONS)
 
 
 @torch.no_grad()
@@ -130,7 +130,9 @@ class PictureClassifier:
                 "or pictures that have more in common (pictures, keep)."
             )
         self.regression = fitted(features, of_class)
-        self.digest = hashlib.sha256(self.regression[-1].coef_.tobytes()).hexdigest()[:16]
+        scaler, regression = self.regression
+        fit = (scaler.mean_, scaler.scale_, regression.coef_, regression.intercept_)
+        self.digest = digest_of(part.tobytes() for part in fit)
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Judge uint8 images (n, c, h, w).
@@ -191,7 +193,7 @@ class FittedJudge:
             rest = self.read_enough(self.keep, "of what to keep")
         else:
             clock = Clock("judge", DRAWN * how.steps)
-            rest = yield from clock.follow(sample(model, image_seeds(DRAWN_SEED, DRAWN), how))
+            rest = yield from clock.follow(sample(model, image_seeds(None, DRAWN, Role.JUDGE), how))
         self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
 
     def read_enough(self, folder: str, what: str) -> Tensor:

@@ -15,7 +15,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from safetensors import safe_open
 from torch import Tensor
 
-from vdu.errors import UserError
+from vdu.errors import NotFinite, UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 UNSHARDED = "1TB"  # diffusers splits files above 10 GB, as of a large network in float32; here each part stays one file
@@ -136,7 +136,7 @@ class Diffusion(ABC):
         unet: the network.
         scheduler: its noise schedule.
         device: "cpu" or "cuda".
-        digest: hash of the loaded weights; identifies the model in caches and reports.
+        digest: hash of all files that it was loaded from; identifies the model in caches.
         folder: the folder it was loaded from; None if it was not loaded.
         PIPELINES: the diffusers pipeline classes of this family in model_index.json; `save` writes the first.
         TITLE: the family's name in an error message.
@@ -294,7 +294,13 @@ def is_large(size: int | Sequence[int], large: float) -> bool:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to uint8 on the CPU."""
+    """Images in [-1, 1] to uint8 on the CPU.
+
+    Raises:
+        NotFinite: if a value is NaN or infinite, which would become black or white.
+    """
+    if not images.isfinite().all():
+        raise NotFinite
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 

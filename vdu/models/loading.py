@@ -1,6 +1,5 @@
 """Load a plain diffusers folder in small steps, and refuse in one sentence a model that cannot be unlearned."""
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 
 from vdu.errors import UserError
 from vdu.models.base import LARGE, TIMESTEPS, WEIGHTS, Diffusion, first_line, part_of
+from vdu.models.digest import check_finite, folder_digest
 
 Family = type[Diffusion]
 Loaded = TypeVar("Loaded", bound=Diffusion)
@@ -38,14 +38,18 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
         UserError: if the folder does not hold such a model, or the model cannot be unlearned.
     """
     index = read_index(folder)
-    weights = find_weights(family, folder, index["_class_name"])
+    find_weights(family, folder, index["_class_name"])
     parts, scheduler = read_parts(family, folder)
     check_schedule(folder, index["scheduler"][1], scheduler)
     if reason := family.misfit(parts):
         raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module):
+            check_finite(f"the {name} of '{folder}'", part)
     options = {name: index.get(name, default) for name, default in family.OPTIONS.items()}
     placed = family.place(parts, device, large)
-    return family(scheduler=scheduler, device=device, digest=digest_of(weights), folder=folder, **placed, **options)
+    digest = folder_digest(folder, (*family.PARTS, "scheduler"))
+    return family(scheduler=scheduler, device=device, digest=digest, folder=folder, **placed, **options)
 
 
 def read_index(folder: Path) -> dict[str, Any]:
@@ -156,13 +160,3 @@ def check_schedule(folder: Path, name: str, scheduler: DDPMScheduler) -> None:
         )
     if (steps := scheduler.config.num_train_timesteps) != TIMESTEPS:
         raise UserError(f"'{folder}' has {steps:,} timesteps; only models with {TIMESTEPS:,} can be unlearned.")
-
-
-def digest_of(paths: list[Path]) -> str:
-    """A hash of some files, which are read in pieces, since together they may exceed the memory."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 24):
-                digest.update(piece)
-    return digest.hexdigest()[:16]
