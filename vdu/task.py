@@ -28,6 +28,7 @@ from vdu.models import (
     WEIGHT_FILES,
     Model,
     family_of,
+    first_line,
     hub,
     kind_in,
     load_model,
@@ -285,9 +286,12 @@ def model_digest(folder: Path) -> str:
     """Hash of all files that the model in a folder is read from.
 
     Raises:
-        UserError: if the folder holds no model, or a model of an unknown family.
+        UserError: if the folder holds no model, a model of an unknown family, or files that cannot be read.
     """
-    return folder_digest(folder, (*family_of(folder).PARTS, "scheduler"))
+    try:
+        return folder_digest(folder, (*family_of(folder).PARTS, "scheduler"))
+    except OSError as error:
+        raise UserError(f"'{folder}' could not be read: {first_line(error)}") from error
 
 
 @lru_cache(maxsize=4)
