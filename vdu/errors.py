@@ -5,10 +5,12 @@ class UserError(ValueError):
     """Input that cannot be used; the message is one sentence that says what to do instead."""
 
 
-class NotFinite(UserError):
-    """A model draws NaN or infinity. A changed model has then gone too far; an untouched one cannot be used."""
+class BrokenImages(UserError):
+    """A model draws nothing that can be judged. A changed model has then gone too far; an untouched one cannot be used.
 
-    def __init__(self) -> None:
-        super().__init__(
-            "What the model draws is not finite: check its weights and its noise schedule, or choose a smaller step size."
-        )
+    Args:
+        what: what it draws instead, as the end of a sentence.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"The model draws {what}: check its weights and its noise schedule, or choose a smaller step size.")

@@ -15,7 +15,7 @@ from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
 from safetensors import safe_open
 from torch import Tensor
 
-from vdu.errors import NotFinite, UserError
+from vdu.errors import BrokenImages, UserError
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 UNSHARDED = "1TB"  # diffusers splits files above 10 GB, as of a large network in float32; here each part stays one file
@@ -297,10 +297,10 @@ def to_uint8(images: Tensor) -> Tensor:
     """Images in [-1, 1] to uint8 on the CPU.
 
     Raises:
-        NotFinite: if a value is NaN or infinite, which would become black or white.
+        BrokenImages: if a value is NaN or infinite, which would become black or white.
     """
     if not images.isfinite().all():
-        raise NotFinite
+        raise BrokenImages("values that are not finite")
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 
