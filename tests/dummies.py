@@ -15,6 +15,7 @@ from diffusers import (
 )
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 

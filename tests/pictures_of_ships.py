@@ -7,8 +7,8 @@ from dummies import dummy_ddpm
 from torch import Tensor
 
 from vdu.catalog import CATALOG
-from vdu.export import as_picture
 from vdu.judges.fitted import FEWEST
+from vdu.sheet import as_picture
 
 PHOTOGRAPHS = CATALOG["cifar10-ddpm"]
 

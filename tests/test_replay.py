@@ -5,8 +5,8 @@ import torch
 from conftest import QUICK
 
 from vdu.recipe import Recipe
-from vdu.replay import GRID_FORGET, GRID_KEEP, GRID_SEED, draw_replay
-from vdu.sampling import image_seeds, run_to_end
+from vdu.replay import GRID_FORGET, GRID_KEEP, draw_replay
+from vdu.sampling import Role, image_seeds, run_to_end
 from vdu.task import open_task
 
 
@@ -45,4 +45,4 @@ def test_the_grid_is_of_both_kinds_and_the_untouched_model_has_no_damage(replay)
 
 def test_steering_and_measuring_share_no_seed(replay):
     assert not set(replay.seeds) & set(image_seeds(0, 20_000))
-    assert replay.seeds == image_seeds(GRID_SEED, 256)
+    assert replay.seeds == image_seeds(0, 256, Role.STEER)

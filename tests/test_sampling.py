@@ -6,9 +6,26 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from vdu.judges.fitted import DRAWN
 from vdu.models import DDPM, from_uint8
-from vdu.recipe import Recipe
-from vdu.sampling import ALGORITHMS, HowToSample, image_seeds, run_to_end, sample, timestep_grid
+from vdu.posterior import ESTIMATE_IMAGES
+from vdu.recipe import FIELDS, Recipe
+from vdu.sampling import (
+    ALGORITHMS,
+    BLOCK,
+    FIXED,
+    OFFSETS,
+    STATES,
+    STRIDE,
+    HowToSample,
+    Role,
+    fresh_noise,
+    image_seeds,
+    run_start,
+    run_to_end,
+    sample,
+    timestep_grid,
+)
 from vdu.task import open_model, open_task
 
 
@@ -29,6 +46,67 @@ def test_same_seeds_same_images_whatever_the_count(sampler):
 def test_seeds_of_a_longer_list_begin_with_those_of_a_shorter():
     assert image_seeds(7, 10)[:4] == image_seeds(7, 4)
     assert not set(image_seeds(0, 20_000)) & set(image_seeds(1, 20_000))
+
+
+def roles_of(seed):
+    """Role -> the seeds of all images that a run of this seed may draw for it."""
+    most = {Role.MEASURE: FIELDS["samples"].high, Role.STEER: FIELDS["replay"].high}
+    return {role: image_seeds(seed, count, role) for role, count in most.items()} | {
+        Role.ESTIMATE: image_seeds(None, ESTIMATE_IMAGES, Role.ESTIMATE),
+        Role.JUDGE: image_seeds(None, DRAWN, Role.JUDGE),
+    }
+
+
+def meeting(role, fixed, gap):
+    """The run's seed for which the block of a role would begin `gap` before the one of a role in `FIXED`."""
+    return pow(STRIDE, -1, STATES) * (FIXED[fixed] - OFFSETS[role] - gap) % STATES
+
+
+COLLIDING = [meeting(role, fixed, gap) for role in OFFSETS for fixed in FIXED for gap in range(1 - BLOCK, BLOCK)]
+ACCEPTED = [seed for seed in COLLIDING if seed <= FIELDS["seed"].high]
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 76, 77, 78, 4295, 2**16, 2**20, 2**30, 2**31 - 2, 2**31 - 1, *ACCEPTED[::4000]])
+def test_no_role_shares_a_state_of_the_generator_with_another(seed):
+    states = {role: [state_of(seed) for seed in seeds] for role, seeds in roles_of(seed).items()}
+    together = [state for part in states.values() for state in part]
+    assert len(set(together)) == len(together)
+
+
+def test_no_accepted_seed_lets_two_blocks_meet():
+    assert len(ACCEPTED) > 1000
+    for seed in ACCEPTED:
+        starts = [(run_start(seed) + offset) % STATES for offset in OFFSETS.values()] + list(FIXED.values())
+        assert all(BLOCK <= (one - two) % STATES <= STATES - BLOCK for one in starts for two in starts if one != two)
+
+
+def state_of(seed):
+    """The first word of the generator's state, which determines all others."""
+    return int.from_bytes(torch.Generator().manual_seed(seed).get_state()[24:28].numpy().tobytes(), "little")
+
+
+def test_the_generator_takes_a_seed_modulo_2_to_the_32():
+    assert [state_of(seed) for seed in (5, STATES + 5, 7 * STATES + 5)] == [5, 5, 5]
+
+
+def test_a_judge_is_fitted_on_no_noise_that_is_measured():
+    judged, measured = (
+        fresh_noise([torch.Generator().manual_seed(seed) for seed in seeds], (1, 4, 4))
+        for seeds in (image_seeds(None, DRAWN, Role.JUDGE), image_seeds(0, 1000))
+    )
+    assert (judged[:, None] != measured).any((2, 3, 4)).all()
+
+
+def test_the_seeds_of_published_figures_have_not_moved():
+    assert image_seeds(0, 3) == [0, 1, 2]
+    assert image_seeds(3, 2) == [3_000_009, 3_000_010]
+    assert image_seeds(0, 2, Role.STEER) == [2**31, 2**31 + 1]
+    assert image_seeds(None, 2, Role.ESTIMATE) == [77_000_231, 77_000_232]
+
+
+def test_more_images_than_a_block_has_seeds_are_refused():
+    with pytest.raises(ValueError, match="32,769 images in one role"):
+        image_seeds(0, BLOCK + 1)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 15, 100])

@@ -17,4 +17,4 @@ def test_peak_memory_counts_what_was_freed_again():
 
 def test_versions_of_what_is_not_installed_are_left_out(monkeypatch):
     monkeypatch.setattr(system, "PACKAGES", ("torch", "no-such-package"))
-    assert list(package_versions()) == ["torch", "python"]
+    assert list(package_versions()) == ["torch", "vdu", "python"]

@@ -9,8 +9,8 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from vdu.errors import UserError
-from vdu.export import PAPER
 from vdu.report import Report, percent
+from vdu.sheet import PAPER
 
 HEIGHT, BAR, INK = 300, 30, (235, 235, 235)  # height of a sheet and of its caption in pixels; colour of the caption
 FIRST, STEP, LAST = 1800, 160, 3500  # duration in milliseconds of the first frame, a middle frame and the last frame

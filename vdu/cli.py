@@ -20,7 +20,7 @@ from vdu.bench.compare import compare
 from vdu.catalog import CATALOG, ENTRIES, TRAIN_FIRST, Entry
 from vdu.errors import UserError
 from vdu.events import Clock
-from vdu.export import sheet, write_run
+from vdu.export import write_run
 from vdu.methods import METHODS
 from vdu.models import hub, pick_device
 from vdu.pretrain.commands import pretrain
@@ -29,6 +29,7 @@ from vdu.report import headline
 from vdu.run import Run
 from vdu.samples import draw
 from vdu.sampling import image_seeds, run_to_end, sample
+from vdu.sheet import sheet
 from vdu.task import kind_of, open_model, open_task, sample_prompts
 from vdu.ticker import Ticker
 from vdu.unlearn import unlearn

@@ -4,10 +4,9 @@ from collections.abc import Generator
 
 from vdu.concepts.base import PromptSpec
 from vdu.events import Event, Preview
-from vdu.replay import GRID_SEED
 from vdu.run import Run
 from vdu.samples import Samples, draw, draw_pristine
-from vdu.sampling import image_seeds
+from vdu.sampling import Role, image_seeds
 from vdu.scale import set_weights_between
 from vdu.task import open_task
 
@@ -26,6 +25,7 @@ def go_further(run: Run, factor: float) -> Generator[Event, None, Preview]:
 def try_prompt(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
     """(before, after): samples of the untouched and of the unlearned model for any prompt, from the same seeds."""
     pristine = open_task(run.recipe, run.start).model
-    seeds, specs = image_seeds(GRID_SEED + run.recipe.seed, IMAGES_PER_PROMPT), [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
+    seeds = image_seeds(run.recipe.seed, IMAGES_PER_PROMPT, Role.STEER)
+    specs = [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
     before = yield from draw_pristine("preview", pristine, run.task.judge, seeds, run.recipe.how, specs)
     return before, (yield from draw("preview", run.model, run.task.judge, seeds, run.recipe.how, specs))

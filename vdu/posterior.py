@@ -4,7 +4,6 @@ Every estimate is a function of the model and its prompts. It returns a generato
 posterior. Estimates that take seconds are cached on disk, by everything they depend on.
 """
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -20,7 +19,9 @@ from vdu.errors import UserError
 from vdu.events import Clock, Progress
 from vdu.losses import Posterior
 from vdu.models import Condition, Model
-from vdu.sampling import HowToSample, image_seeds, sample
+from vdu.models.digest import digest_of
+from vdu.sampling import HowToSample, Role, image_seeds, sample
+from vdu.system import package_versions
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
 # regularizer. Every variance is raised to at least this share of its own tensor's mean variance.
@@ -111,7 +112,9 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
     wanted = trained_parameters(model)
     mean = load_file(folder / "mean.safetensors") if (folder / "mean.safetensors").is_file() else wanted
     variance = load_file(folder / "variance.safetensors")
-    posterior = Posterior(*({name: part[name].float() for name in wanted if name in part} for part in (mean, variance)))
+    posterior = Posterior(
+        *({name: part[name].float().clone() for name in wanted if name in part} for part in (mean, variance))
+    )
     if not shapes(wanted) == shapes(posterior.mean) == shapes(posterior.variance):
         raise UserError(f"The posterior in '{folder}' belongs to another network; choose --posterior fisher.")
     return constant(with_floor(posterior))
@@ -236,7 +239,7 @@ def cycle_prompts(prompts: Prompts, count: int) -> list[str | None]:
 
 def own_images(model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES) -> Generator[Progress, None, Tensor]:
     """States (count, c, h, w) of images that the model draws for the prompts, taken in turn."""
-    stream = sample(model, image_seeds(ESTIMATE_SEED, count), ESTIMATE_HOW, cycle_prompts(prompts, count))
+    stream = sample(model, image_seeds(None, count, Role.ESTIMATE), ESTIMATE_HOW, cycle_prompts(prompts, count))
     images = yield from Clock("posterior", count * ESTIMATE_HOW.steps).follow(stream)
     return model.encode(images)
 
@@ -264,8 +267,9 @@ def cache_folder() -> Path:
 def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) -> Estimation:
     """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced."""
     mean = trained_parameters(model)
-    key = hashlib.sha256(repr((name, model.digest, sorted(mean), tuple(prompts), SETTINGS)).encode()).hexdigest()[:24]
-    path = cache_folder() / f"{name}-{key}.safetensors"
+    formats = sorted((key, str(value.dtype)) for key, value in mean.items())
+    depends = (name, model.digest, model.device, formats, tuple(prompts), SETTINGS, sorted(package_versions().items()))
+    path = cache_folder() / f"{name}-{digest_of(depends)}.safetensors"
     try:
         variance = {key: value.to(model.device) for key, value in load_file(path).items()}
         if shapes(variance) == shapes(mean) and all(

@@ -13,10 +13,9 @@ from vdu.judges.base import Judge
 from vdu.models import Model
 from vdu.recipe import Recipe
 from vdu.samples import Samples, draw, draw_pristine
-from vdu.sampling import HowToSample, image_seeds
+from vdu.sampling import HowToSample, Role, image_seeds
 
 GRID_FORGET, GRID_KEEP = 24, 24  # seeds in every preview: some that drew the class to forget, some to keep
-GRID_SEED = 2**31  # added to the recipe's seed, beyond any recipe's: steering and measuring share no image
 CLEARLY = 0.5  # a kept image is damaged when its class had at least this probability, and has it no more
 
 
@@ -102,7 +101,7 @@ class Replay:
 
 def draw_replay(recipe: Recipe, concept: Concept, judge: Judge, frozen: Model) -> Generator[Progress, None, Replay]:
     """Draw the recipe's number of images from the frozen model."""
-    seeds, specs = image_seeds(GRID_SEED + recipe.seed, recipe.replay), concept.plan(recipe.replay)
+    seeds, specs = image_seeds(recipe.seed, recipe.replay, Role.STEER), concept.plan(recipe.replay)
     samples = yield from draw_pristine("replay", frozen, judge, seeds, recipe.how, specs)
     return Replay(concept, judge, recipe.how, seeds, samples)
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any, TypeVar
 
 import torch
@@ -38,9 +39,43 @@ def fresh_noise(generators: list[torch.Generator], shape: tuple[int, int, int]) 
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
-def image_seeds(seed: int, count: int) -> list[int]:
-    """`count` seeds, one per image; the first k are the same for any count."""
-    return [seed * 1_000_003 + index for index in range(count)]
+class Role(StrEnum):
+    """What images are drawn for. No image has its noise in common with an image of another role in the same run."""
+
+    MEASURE = "measure"  # the figures of a report
+    STEER = "steer"  # replay and previews
+    ESTIMATE = "estimate"  # the posterior
+    JUDGE = "judge"  # the fit of a judge
+
+
+# A generator of the CPU takes its seed modulo 2**32, so seeds are disjoint only if they are so modulo 2**32.
+STATES, STRIDE, BLOCK = 2**32, 1_000_003, 2**15  # the seeds there are; between the blocks of two runs; in a block
+OFFSETS = {Role.MEASURE: 0, Role.STEER: STATES // 2}  # of the block of a run
+FIXED = {Role.ESTIMATE: 77 * STRIDE, Role.JUDGE: STATES // 4}  # first seed of a block that all runs have in common
+
+
+def image_seeds(seed: int | None, count: int, role: Role = Role.MEASURE) -> list[int]:
+    """One seed per image, from 0 to 2**32 - 1; the first k are the same for any count.
+
+    Args:
+        seed: the seed of the run; None for a role whose images are the same in every run, one in `FIXED`.
+        count: the number of images, at most `BLOCK`.
+        role: what the images are for; in a run, the seeds of two roles are disjoint.
+
+    Raises:
+        ValueError: for more images than a block has seeds.
+    """
+    if count > BLOCK:
+        raise ValueError(f"{count:,} images in one role: there are seeds for {BLOCK:,}")
+    start = FIXED[role] if seed is None else (run_start(seed) + OFFSETS[role]) % STATES
+    return [(start + index) % STATES for index in range(count)]
+
+
+def run_start(seed: int) -> int:
+    """The first measured seed of a run: a multiple of `STRIDE`, moved if a block of the run would meet one in `FIXED`."""
+    start = seed * STRIDE
+    gaps = [(fixed - start - offset + BLOCK) % STATES for fixed in FIXED.values() for offset in OFFSETS.values()]
+    return start + 2 * BLOCK if min(gaps) < 2 * BLOCK else start
 
 
 @dataclass(frozen=True)

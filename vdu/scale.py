@@ -1,11 +1,13 @@
 """How far to go in the direction that the steps have found: theta(scale) = mu* + scale * (theta - mu*)."""
 
 from collections.abc import Generator
+from contextlib import suppress
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vdu.errors import BrokenImages
 from vdu.events import Event
 from vdu.models import Model
 from vdu.run import REACHED, SPENT, Run
@@ -71,9 +73,10 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     if margin > 1:
         wide, wider = run.model.clone(), round(run.scale * margin, 3)
         set_weights_between(wide, frozen, run.model, wider)
-        more = yield from run.replay.draw_again("preview", wide, run.replay.grid)
-        if run.replay.preview(more, len(run.steps)).damage <= run.recipe.max_damage:
-            run.scale, grid = wider, more
+        with suppress(BrokenImages):
+            more = yield from run.replay.draw_again("preview", wide, run.replay.grid)
+            if run.replay.preview(more, len(run.steps)).damage <= run.recipe.max_damage:
+                run.scale, grid = wider, more
     set_weights_between(run.model, frozen, run.model, run.scale)
     yield run.keep_preview(grid, len(run.steps))
     return REACHED if reason == SPENT and found.met else reason
@@ -90,7 +93,11 @@ def bisect_scale(run: Run, frozen: Model, tried: Tensor, scales: tuple[float, ..
     while low <= high:
         middle = (low + high) // 2
         set_weights_between(trial, frozen, run.model, scales[middle])
-        drawn = yield from replay.draw_again("scale", trial, tried)
+        try:
+            drawn = yield from replay.draw_again("scale", trial, tried)
+        except BrokenImages:  # more than any damage that a recipe allows
+            high = middle - 1
+            continue
         _, _, damage = replay.compare(tried, drawn)
         met, intact = replay.forget_rate_to_steer_by(tried, drawn) <= run.target, damage <= recipe.max_damage
         if met or not intact:

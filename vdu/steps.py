@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from vdu.batches import BatchStream
+from vdu.errors import BrokenImages
 from vdu.events import Clock, Event, StepTaken
 from vdu.methods import METHODS, Batch
 from vdu.methods.base import Terms
@@ -80,7 +81,7 @@ def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
         optimizer.step()
         taken = StepTaken(step, *(term.item() for term in terms))
         run.steps.append(taken)
-        if not math.isfinite(taken.loss):
+        if not math.isfinite(taken.loss) or not all_finite(named):
             return BROKEN  # before the broken weights reach the average, which is the result
         with torch.no_grad():
             torch._foreach_lerp_(average, list(named.values()), 1 - AVERAGING)
@@ -88,7 +89,10 @@ def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
         yield clock.progress(step)
         if step % recipe.preview_every or step == last:
             continue
-        drawn = yield from draw_grid(run)
+        try:
+            drawn = yield from draw_grid(run)
+        except BrokenImages:
+            return DAMAGED
         preview = run.keep_preview(drawn, step)
         yield preview
         met = met + 1 if run.replay.forget_rate_to_steer_by(run.replay.grid, drawn) <= run.target else 0
@@ -123,12 +127,22 @@ def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
             return BROKEN
         yield taken
         yield clock.progress(step)
+    if not all_finite({name: run.posterior.variance[name] * gradient for name, gradient in zip(named, total, strict=True)}):
+        return BROKEN
     count = sum(parameter.numel() for parameter in named.values())
     with torch.no_grad():
         for (name, weight), gradient in zip(run.model.trained.items(), total, strict=True):
             weight -= count / recipe.gamma / recipe.steps * run.posterior.variance[name] * gradient
-    yield run.keep_preview((yield from draw_grid(run)), recipe.steps)
+    try:
+        yield run.keep_preview((yield from draw_grid(run)), recipe.steps)
+    except BrokenImages:
+        return DAMAGED
     return SPENT
+
+
+def all_finite(named: Mapping[str, Tensor]) -> bool:
+    """Whether all values of some tensors are finite, and not so large that their squares are not."""
+    return bool(torch.stack(torch._foreach_norm([value.detach() for value in named.values()])).isfinite().all())
 
 
 def draw_grid(run: Run) -> Generator[Event, None, Samples]:

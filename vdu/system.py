@@ -7,7 +7,9 @@ from importlib.metadata import PackageNotFoundError, version
 import psutil
 import torch
 
-PACKAGES = ("torch", "diffusers", "gradio")
+from vdu import __version__
+
+PACKAGES = ("torch", "diffusers", "transformers", "gradio")
 
 
 def peak_memory_mib(device: str, reserved: bool = False) -> float:
@@ -33,11 +35,11 @@ def describe_device(device: str) -> str:
 
 
 def package_versions() -> dict[str, str]:
-    """Package -> version, for Python and the installed packages among `PACKAGES`."""
+    """Package -> version, for Python, this package and the installed ones among `PACKAGES`."""
     found = {}
     for name in PACKAGES:
         try:
             found[name] = version(name)
         except PackageNotFoundError:  # the engine also runs without gradio
             continue
-    return found | {"python": platform.python_version()}
+    return found | {"vdu": __version__, "python": platform.python_version()}

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 
+import torch
+
 from vdu.catalog import CATALOG, TRAIN_FIRST, WITH_JUDGE, Entry, entry_of
 from vdu.concepts.base import Concept, ConceptRequest, history
 from vdu.concepts.pictures import PictureConcept
@@ -25,12 +27,14 @@ from vdu.models import (
     UNCONDITIONAL,
     Model,
     family_of,
+    first_line,
     hub,
     kind_in,
     load_model,
     part_of,
     pick_device,
 )
+from vdu.models.digest import copy_weights, folder_digest
 from vdu.recipe import Recipe, resolve
 from vdu.samples import Samples
 
@@ -274,13 +278,33 @@ def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
 
 
 def cached_model(folder: Path, device: str) -> Model:
-    """A copy of the model in a folder; the folder is read again only if one of its files has changed."""
-    changed = max((path.stat().st_mtime for path in folder.rglob("*") if path.is_file()), default=0.0)
-    return _pristine(folder.resolve(), device, changed).clone()
+    """A copy of the model in a folder; the folder is read again only if one of its files has changed.
+
+    Raises:
+        UserError: if there is no such model, or its files change while they are read.
+    """
+    return _pristine(folder.resolve(), device, model_digest(folder)).clone()
+
+
+def model_digest(folder: Path) -> str:
+    """Hash of all files that the model in a folder is read from.
+
+    Raises:
+        UserError: if the folder holds no model, a model of an unknown family, or files that cannot be read.
+    """
+    try:
+        return folder_digest(folder, (*family_of(folder).PARTS, "scheduler"))
+    except OSError as error:
+        raise UserError(f"'{folder}' could not be read: {first_line(error)}") from error
 
 
 @lru_cache(maxsize=4)
-def _pristine(folder: Path, device: str, changed: float) -> Model:
+def _pristine(folder: Path, device: str, digest: str) -> Model:
     model = load_model(folder, device)
+    for name in model.PARTS:
+        if isinstance(part := getattr(model, name), torch.nn.Module):
+            copy_weights(part)
+    if not model.digest == digest == model_digest(folder):
+        raise UserError(f"'{folder}' changed while it was read; try again once it is written.")
     model.unet.requires_grad_(False)
     return model

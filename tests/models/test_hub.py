@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
-from dummies import dummy_ddpm, dummy_stable_diffusion
+from dummies import WEIGHTS, dummy_ddpm, dummy_stable_diffusion
 from huggingface_hub import errors
 from PIL import Image
 
@@ -18,8 +18,6 @@ from vdu.errors import UserError
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, hub, load_model
 from vdu.recipe import Recipe, resolve
 from vdu.task import kind_of, open_model, open_task
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 GOOGLE = "google/ddpm-cifar10-32"
 LISTED = next(iter(hub.LISTED))

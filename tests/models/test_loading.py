@@ -6,13 +6,11 @@ from pathlib import Path
 import diffusers
 import pytest
 import torch
-from dummies import dummy_ddpm, dummy_stable_diffusion
+from dummies import WEIGHTS, dummy_ddpm, dummy_stable_diffusion
 from safetensors.torch import load_file, save_file
 
 from vdu.errors import UserError
 from vdu.models import FAMILIES, KINDS, kind_in, load_model
-
-WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def test_attention_under_its_former_names_is_read(tmp_path):

@@ -7,11 +7,11 @@ from dummies import dummy_ddpm, dummy_stable_diffusion
 
 from vdu.concepts.base import ConceptRequest
 from vdu.errors import UserError
-from vdu.export import as_picture
 from vdu.page.controls import Controls, recipe_of
 from vdu.page.panel import default_recipe
 from vdu.page.settings import Settings
 from vdu.recipe import Recipe, resolve
+from vdu.sheet import as_picture
 from vdu.task import kind_of
 
 SETTINGS = Settings(any_model=True)

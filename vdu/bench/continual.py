@@ -14,10 +14,11 @@ from vdu.bench.tables import Row, read_rows, run_recipe, table
 from vdu.errors import UserError
 from vdu.export import write_run
 from vdu.metrics import rate
+from vdu.models import PHOTOGRAPHS, UNCONDITIONAL
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.samples import Samples
-from vdu.task import open_task
+from vdu.task import kind_of, open_task
 
 # Figures of the damage to the retained classes.
 CHANGES = ("retained_drift", "retained_same_class", "retained_same_class_ci95", "retained_share_tv", "least_retained_ratio",
@@ -41,8 +42,9 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
     if len(forgets) < 2:
         raise UserError("Give at least two requests, such as --forget 3 8.")
     read_rows(target)  # fails if the file is something else
-    task = open_task(replace(recipe, forget=", ".join(forgets)))
-    if task.concept.takes_prompts or not task.reference.statistics:
+    known = kind_of(recipe.model) in (UNCONDITIONAL, PHOTOGRAPHS)
+    task = open_task(replace(recipe, forget=", ".join(forgets))) if known else None
+    if task is None or not task.reference.statistics:
         raise UserError(f"'{recipe.model}' cannot be measured here; choose a catalog model that takes no prompts.")
     task.concept.plan(1)  # fails now, not after hours, if the classes together are no valid request
     rows: list[Row] = []

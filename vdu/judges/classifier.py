@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from vdu.concepts.base import Axes
 from vdu.events import Progress
 from vdu.models import Model
+from vdu.models.digest import check_finite
 from vdu.sampling import HowToSample
 
 FEATURES = 64
@@ -116,6 +117,7 @@ class Classifier(nn.Module):
         """Read what `save` wrote, ready to judge."""
         model = cls(**json.loads((folder / "config.json").read_text()))
         model.load_state_dict(load_file(folder / "model.safetensors"))
+        check_finite(f"the judge in '{folder}'", model)
         return model.eval()
 
 

@@ -13,6 +13,7 @@ from transformers import CLIPModel, CLIPTokenizer
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.models import Model, first_line, hub, pick_device
+from vdu.models.digest import check_finite, copy_weights, digest_of, folder_digest
 from vdu.sampling import HowToSample
 
 CLIP = "openai/clip-vit-large-patch14"
@@ -31,7 +32,7 @@ class ClipJudge:
     error_rates = None
 
     def __init__(self, name: str, classes: Sequence[str], texts: Sequence[str]) -> None:
-        self.digest, self.texts = name, list(texts)
+        self.name, self.digest, self.texts = name, name, list(texts)
         self.axes = {"concept": tuple(classes)}
         self.device = pick_device("auto")
 
@@ -42,6 +43,7 @@ class ClipJudge:
             UserError: if there is no such model, or the folder holds another kind of model.
         """
         _ = self.text_embeddings
+        self.digest = digest_of((folder_digest(self.folder), self.texts))
         return iter(())
 
     @cached_property
@@ -50,9 +52,13 @@ class ClipJudge:
         return self._loaded[0]
 
     @cached_property
+    def folder(self) -> Path:
+        """The folder of the CLIP model, fetched from the hub if need be."""
+        return Path(self.name) if Path(self.name).is_dir() else hub.fetch(self.name)
+
+    @cached_property
     def _loaded(self) -> tuple[CLIPModel, CLIPTokenizer]:
-        folder = Path(self.digest) if Path(self.digest).is_dir() else hub.fetch(self.digest)
-        return _clip(folder, self.device)
+        return _clip(self.folder.resolve(), self.device, folder_digest(self.folder))
 
     @cached_property
     def text_embeddings(self) -> Tensor:
@@ -91,9 +97,12 @@ MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 
 
 
 @lru_cache(maxsize=1)
-def _clip(folder: Path, device: str) -> tuple[CLIPModel, CLIPTokenizer]:
+def _clip(folder: Path, device: str, digest: str) -> tuple[CLIPModel, CLIPTokenizer]:
     try:
         model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
-        return model.to(device).eval(), CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except (OSError, KeyError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         raise UserError(f"'{folder}' could not be read as a CLIP model: {first_line(error)}") from error
+    check_finite(f"the judge in '{folder}'", model)
+    copy_weights(model)
+    return model.to(device).eval(), tokenizer

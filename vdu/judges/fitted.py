@@ -4,7 +4,6 @@ It is a logistic regression on features of the shipped CIFAR-10 classifier. Cros
 which rates and intervals are corrected (`vdu.judges.error_rates`).
 """
 
-import hashlib
 from collections.abc import Generator
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +22,9 @@ from vdu.events import Clock, Progress
 from vdu.judges.classifier import Classifier
 from vdu.judges.error_rates import ErrorRates
 from vdu.models import Model
-from vdu.sampling import HowToSample, image_seeds, sample
+from vdu.models.digest import digest_of
+from vdu.samples import check_images
+from vdu.sampling import HowToSample, Role, image_seeds, sample
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -32,14 +33,14 @@ FEWEST = 8  # pictures of the concept, and of other things: fewer say too little
 FOLDS = 8  # of the cross-validation; with `FEWEST` pictures, each is left out once
 PENALTY = 3e-4  # on squared weights, for features whose variances add up to 1: the best of 1e-4 … 0.1 (docs/method.md, 14)
 DRAWN = 128  # images that the model draws for everything else, if no pictures to keep are given
-DRAWN_SEED = 2**32  # beyond all seeds of steering and measuring
+CONVOLUTIONS = ASSETS / "cifar10-ddpm" / "classifier"
 SIZE = 32  # height and width of the images that the convolutions were trained on
 
 
 @lru_cache(maxsize=1)
 def backbone() -> Classifier:
     """The shipped judge of CIFAR-10, whose convolutions give the features."""
-    return Classifier.load(ASSETS / "cifar10-ddpm" / "classifier")
+    return Classifier.load(CONVOLUTIONS)
 
 
 @torch.no_grad()
@@ -99,6 +100,11 @@ def cross_validated_odds(features: Tensor, of_class: Tensor, seed: int = 0) -> T
     return torch.from_numpy(odds)
 
 
+def error_rates_of(odds: Tensor, pictures: int, rest: int, drawn: bool) -> ErrorRates:
+    """Error rates by log-odds of the pictures of the concept, then of the others; others without odds count as errors."""
+    return ErrorRates(pictures, int((odds > 0)[:pictures].sum()), rest, int((odds <= 0)[pictures:].sum()), drawn)
+
+
 class PictureClassifier:
     """Decides whether an image shows the concept of some pictures, and which of CIFAR-10's classes it resembles.
 
@@ -116,21 +122,25 @@ class PictureClassifier:
         features = torch.cat([features_of(pictures)[0], features_of(rest)[0]])
         of_class = torch.arange(len(features)) < len(pictures)
         odds = cross_validated_odds(features, of_class)
+        # The second fit lacks what the first took for the concept, so it always tells its pictures from the others: only the
+        # first says whether that is better than chance.
+        first = error_rates_of(odds, len(pictures), len(rest), drawn)
+        if not first.better_than_chance:
+            raise UserError(
+                f"A judge fitted on these {len(pictures)} pictures recognises {first.found} of them, and takes "
+                f"{first.rest - first.passed} of {first.rest} others for them, which is no better than chance; give more "
+                "pictures, or pictures that have more in common (pictures, keep)."
+            )
         if drawn:
             clear = of_class | (odds <= 0)
             features, of_class = features[clear], of_class[clear]
             if (~of_class).sum() >= FEWEST:
                 odds = cross_validated_odds(features, of_class)
-        found, passed = int((odds > 0)[: len(pictures)].sum()), int((odds <= 0)[len(pictures) :].sum())
-        self.error_rates = ErrorRates(len(pictures), found, len(rest), passed, drawn)
-        if not self.error_rates.better_than_chance:
-            raise UserError(
-                f"A judge fitted on these {len(pictures)} pictures recognises only {found} of them, and takes "
-                f"{len(rest) - passed} of {len(rest)} others for them, which is no better than chance; give more pictures, "
-                "or pictures that have more in common (pictures, keep)."
-            )
+        self.error_rates = error_rates_of(odds, len(pictures), len(rest), drawn)
         self.regression = fitted(features, of_class)
-        self.digest = hashlib.sha256(self.regression[-1].coef_.tobytes()).hexdigest()[:16]
+        scaler, regression = self.regression
+        fit = (scaler.mean_, scaler.scale_, regression.coef_, regression.intercept_)
+        self.digest = digest_of(part.tobytes() for part in fit)
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Judge uint8 images (n, c, h, w).
@@ -191,18 +201,22 @@ class FittedJudge:
             rest = self.read_enough(self.keep, "of what to keep")
         else:
             clock = Clock("judge", DRAWN * how.steps)
-            rest = yield from clock.follow(sample(model, image_seeds(DRAWN_SEED, DRAWN), how))
+            rest = yield from clock.follow(sample(model, image_seeds(None, DRAWN, Role.JUDGE), how))
+            check_images(rest)
         self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
 
     def read_enough(self, folder: str, what: str) -> Tensor:
-        """The pictures in a folder, uint8 (n, c, h, w).
+        """The pictures in a folder, uint8 (n, c, h, w), each once: copies would recognise each other.
 
         Raises:
             UserError: if there are fewer than `FEWEST`.
         """
         images = read_pictures(Path(folder), self.shape)
+        found = len(images)
+        images = torch.stack([*{image.numpy().tobytes(): image for image in images}.values()])
         if len(images) < FEWEST:
-            raise UserError(f"'{folder}' holds {len(images)} pictures {what}, but a judge needs at least {FEWEST}; add more.")
+            count = f"{len(images)} pictures" if len(images) == found else f"copies of {len(images)} pictures"
+            raise UserError(f"'{folder}' holds {count} {what}, but a judge needs at least {FEWEST}; add more.")
         return images
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:

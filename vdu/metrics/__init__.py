@@ -7,6 +7,7 @@
 A new metric is a new module of this package, see `vdu.metrics.base`.
 """
 
+import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -56,10 +57,23 @@ def __getattr__(name: str) -> Any:
 
 
 def measure(evidence: Evidence) -> Figures:
-    """All figures that apply, as plain values, in the order of `METRICS`."""
+    """All figures that apply, as plain values, in the order of `METRICS`; None for what is not a finite number."""
     return {
-        key: value for metric in _collected() if metric.applies(evidence) for key, value in metric.compute(evidence).items()
+        key: finite(value)
+        for metric in _collected()
+        if metric.applies(evidence)
+        for key, value in metric.compute(evidence).items()
     }
+
+
+def finite(value: Any) -> Any:
+    """A plain value with None in place of every NaN and infinity, which JSON lacks; an interval is then None as a whole."""
+    if isinstance(value, dict):
+        return {key: finite(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        parts = [finite(part) for part in value]
+        return None if None in parts else type(value)(parts)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def table_metrics() -> tuple[Metric, ...]:

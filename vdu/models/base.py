@@ -1,11 +1,11 @@
-"""The base of all model families: the interface `Diffusion`, a network's `Condition`, and the number formats of devices."""
+"""The base of all model families: the interface `Diffusion`, and the number formats of devices."""
 
 import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -14,7 +14,8 @@ from diffusers import SchedulerMixin, UNet2DConditionModel, UNet2DModel
 from safetensors import safe_open
 from torch import Tensor
 
-from vdu.errors import UserError
+from vdu.errors import BrokenImages, UserError
+from vdu.models.condition import NO_CONDITION, Condition
 from vdu.models.saving import precisions, write_folder
 from vdu.models.schedule import first_timestep, prediction_of
 
@@ -74,55 +75,6 @@ def on_device(module: torch.nn.Module, device: str) -> Iterator[torch.nn.Module]
         module.to("cpu")
 
 
-@dataclass(frozen=True, eq=False)
-class Condition:
-    """The inputs of a network besides x_t and t, for n images; none at all for a model without prompts.
-
-        both = Condition.cat([model.conditions(["a dog"]), model.conditions([None])])
-        model.predict_noise(states, t, both.rows([0, 0, 1]))
-
-    Attributes:
-        tensors: name -> tensor with first dimension n; every family has its own names.
-    """
-
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self.tensors[name]
-
-    @staticmethod
-    def cat(parts: Sequence["Condition"]) -> "Condition":
-        """The rows of several conditions of one model, one after another.
-
-        Raises:
-            ValueError: if their tensors have different names, since they then come from different families.
-        """
-        names = list(parts[0].tensors)
-        if any(list(part.tensors) != names for part in parts):
-            raise ValueError("Conditions of different families cannot be put together.")
-        return Condition({name: torch.cat([part[name] for part in parts]) for name in names})
-
-    def rows(self, index: Tensor | Sequence[int] | slice) -> "Condition":
-        """Some rows: by numbers, which may repeat, by a slice, or by a mask (n,)."""
-        return Condition({name: value[index] for name, value in self.tensors.items()})
-
-    def where(self, mask: Tensor, other: "Condition") -> "Condition":
-        """This condition's rows where a mask (n,) is True, elsewhere the rows of `other`."""
-        return Condition(
-            {
-                name: torch.where(mask.view(-1, *[1] * (value.dim() - 1)), value, other[name])
-                for name, value in self.tensors.items()
-            }
-        )
-
-    def to(self, device: str) -> "Condition":
-        """The same condition on another device."""
-        return Condition({name: value.to(device) for name, value in self.tensors.items()})
-
-
-NO_CONDITION = Condition()
-
-
 @dataclass
 class Diffusion(ABC):
     """A diffusion model on states x_t (n, c, h, w): pixels, or the latents of an autoencoder.
@@ -134,7 +86,7 @@ class Diffusion(ABC):
         unet: the network.
         scheduler: the folder's scheduler, for its noise schedule alone.
         device: "cpu" or "cuda".
-        digest: hash of the loaded weights; identifies the model in caches and reports.
+        digest: hash of all files that it was loaded from; identifies the model in caches.
         folder: the folder it was loaded from; None if it was not loaded.
         weights: the files of the network's weights; variant: the variant that they are, "" for none.
         PIPELINES: the diffusers pipeline classes of this family in model_index.json.
@@ -329,7 +281,13 @@ def is_size(size: Any) -> bool:
 
 
 def to_uint8(images: Tensor) -> Tensor:
-    """Images in [-1, 1] to uint8 on the CPU."""
+    """Images in [-1, 1] to uint8 on the CPU.
+
+    Raises:
+        BrokenImages: if a value is NaN or infinite, which would become black or white.
+    """
+    if not images.isfinite().all():
+        raise BrokenImages("values that are not finite")
     return ((images.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).cpu()
 
 

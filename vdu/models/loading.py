@@ -1,6 +1,5 @@
 """Load a plain diffusers folder in small steps, and refuse in one sentence a model that cannot be unlearned."""
 
-import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from vdu.errors import UserError
 from vdu.models.base import LARGE, Diffusion, first_line, part_of
+from vdu.models.digest import check_finite, folder_digest
 from vdu.models.files import check_weights, components
 from vdu.models.schedule import read_schedule
 
@@ -44,10 +44,13 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
         raise UserError(f"The noise schedule of '{folder}' could not be read: {first_line(error)}") from error
     if reason := family.misfit(parts):
         raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module):
+            check_finite(f"the {name} of '{folder}'", part)
     options = {name: index.get(name, default) for name, default in family.OPTIONS.items()}
     placed = family.place(parts, device, large)
     variant, weights = files["unet"]
-    digest = digest_of([path for _, paths in files.values() for path in paths])
+    digest = folder_digest(folder, (*family.PARTS, "scheduler"))
     tensors = tuple(path for path in weights if path.suffix == ".safetensors")
     return family(
         scheduler=scheduler, device=device, digest=digest, folder=folder, weights=tensors, variant=variant, **placed, **options
@@ -146,13 +149,3 @@ def read_part(reader: type, folder: Path, variant: str | None) -> tuple[Any, Seq
         options |= {"dtype": torch.float32}
     part, info = reader.from_pretrained(folder, output_loading_info=True, **options)
     return part, sorted(info["missing_keys"])
-
-
-def digest_of(paths: list[Path]) -> str:
-    """A hash of some files, which are read in pieces, since together they may exceed the memory."""
-    digest = hashlib.sha256()
-    for path in paths:
-        with path.open("rb") as file:
-            while piece := file.read(1 << 24):
-                digest.update(piece)
-    return digest.hexdigest()[:16]

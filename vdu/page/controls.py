@@ -10,13 +10,13 @@ from torch import Tensor
 
 from vdu.catalog import CATALOG, Entry, entry_of
 from vdu.errors import UserError
-from vdu.export import sheet
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.session import Session, check_count, read_uploads, save_uploads
 from vdu.page.settings import Settings
 from vdu.page.view import example_of, examples
 from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve
+from vdu.sheet import sheet
 from vdu.task import kind_of, shape_of
 
 ACCORDIONS = {"method": "Method settings", "sampling": "Sampling", "expert": "Expert"}  # "basic" has none

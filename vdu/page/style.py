@@ -5,9 +5,9 @@ import torch
 
 from vdu.assets import ASSETS
 from vdu.catalog import CATALOG, Entry
-from vdu.export import as_picture
 from vdu.page.markup import data_url, png
 from vdu.page.view import examples
+from vdu.sheet import as_picture
 
 THEME = gr.themes.Soft(primary_hue="blue", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
 # Small print and labels must be legible on a projector; the theme's light grey, and its blue, are not.

@@ -11,7 +11,6 @@ from markupsafe import Markup
 
 from vdu import charts
 from vdu.errors import UserError
-from vdu.export import sheet
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, Panel
@@ -19,6 +18,7 @@ from vdu.page.run import REFUSED, ProgressBar, on_click, open_run, status_html
 from vdu.page.session import new_folder
 from vdu.report import Report, report_of
 from vdu.run import Run
+from vdu.sheet import sheet
 from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 

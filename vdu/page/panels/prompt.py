@@ -7,7 +7,6 @@ import torch
 
 from vdu.errors import UserError
 from vdu.experiments import try_prompt
-from vdu.export import sheet
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import DEVICE, Page, Panel
@@ -15,6 +14,7 @@ from vdu.page.session import Session
 from vdu.page.view import RunView
 from vdu.samples import Samples
 from vdu.sampling import run_to_end
+from vdu.sheet import sheet
 from vdu.worker import on_worker
 
 

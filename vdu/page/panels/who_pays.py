@@ -7,12 +7,12 @@ import gradio as gr
 import torch
 from torch import Tensor
 
-from vdu.export import sheet
 from vdu.metrics import wilson
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, RunView, SamplePairs
+from vdu.sheet import sheet
 
 MOST_PAIRS = 24  # pairs of images shown per cell
 MOST_CHANGES = 3  # changes of class that the sentence below the table names
