@@ -9,13 +9,12 @@ from typing import ClassVar
 import pytest
 import torch
 from conftest import QUICK
-from dummies import dummy_ddpm, dummy_stable_diffusion
+from dummies import WEIGHTS, dummy_ddpm, dummy_stable_diffusion
 from safetensors.torch import load_file, save_file
 
 from vdu.catalog import CATALOG
 from vdu.concepts.base import PromptSpec
 from vdu.models import load_model
-from vdu.models.base import WEIGHTS
 from vdu.posterior import POSTERIORS
 from vdu.recipe import Recipe
 from vdu.samples import draw, draw_pristine
