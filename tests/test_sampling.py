@@ -6,6 +6,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
+from vdu.errors import BrokenImages
 from vdu.judges.fitted import DRAWN
 from vdu.models import DDPM, from_uint8
 from vdu.posterior import ESTIMATE_IMAGES
@@ -19,6 +20,7 @@ from vdu.sampling import (
     STRIDE,
     HowToSample,
     Role,
+    check_images,
     fresh_noise,
     image_seeds,
     run_start,
@@ -154,3 +156,15 @@ def test_a_network_that_predicts_v_draws_the_same():
         torch.testing.assert_close(other.predict_noise(states, t), model.predict_noise(states, t), atol=2e-2, rtol=0)
     first, second = (run_to_end(sample(each, image_seeds(0, 3), HowToSample(5))) for each in (model, other))
     assert (first.int() - second.int()).abs().float().mean() < 2
+
+
+def test_images_that_show_nothing_are_refused():
+    images = torch.randint(0, 256, (16, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    check_images(images)
+    with pytest.raises(BrokenImages, match="the same image from every seed"):
+        check_images(images[:1].repeat(16, 1, 1, 1))
+    colours = torch.arange(16, dtype=torch.uint8).view(-1, 1, 1, 1).expand(16, 3, 4, 4) * 10
+    with pytest.raises(BrokenImages, match="nothing but single colours"):
+        check_images(colours + torch.randint(0, 3, (16, 3, 4, 4), dtype=torch.uint8))
+    check_images(torch.cat([colours[:15], images[:1]]))
+    check_images(colours[:15])

@@ -6,12 +6,13 @@ import pytest
 import torch
 from conftest import QUICK, carry_out
 
-from vdu.errors import UserError
+from vdu.errors import BrokenImages, UserError
 from vdu.events import Finished, Measured, Preview, StepTaken
 from vdu.methods import METHODS
 from vdu.methods.base import Terms
 from vdu.models import UNCONDITIONAL
 from vdu.recipe import Recipe
+from vdu.replay import Replay
 from vdu.report import report_of
 from vdu.run import BROKEN, DAMAGED, REACHED, SPENT, STOPPED, Run
 from vdu.sampling import run_to_end
@@ -107,6 +108,42 @@ def test_it_stops_when_the_loss_is_no_longer_finite_and_keeps_the_last_whole_wei
     assert run.reason == BROKEN
     assert len(run.steps) == 3
     assert weights(run.model).isfinite().all()
+
+
+def test_a_step_that_breaks_the_weights_while_the_loss_is_still_finite_does_not_reach_the_average(monkeypatch):
+    ascent, calls = METHODS["neggrad"].loss, []
+
+    def breaks(batch, state) -> Terms:
+        calls.append(batch)
+        terms = ascent(batch, state)
+        # A finite loss whose gradient is not.
+        return terms._replace(loss=terms.loss + (terms.loss * 0).clamp(min=0).sqrt() if len(calls) == 2 else terms.loss)
+
+    monkeypatch.setitem(METHODS, "neggrad", replace(METHODS["neggrad"], loss=breaks))
+    run, _ = carry_out(method="neggrad", optimizer="adam", gamma=0.5, steps=50, preview_every=500)
+    assert (run.reason, len(run.steps)) == (BROKEN, 2)
+    assert run.steps[-1].loss == run.steps[-1].loss
+    assert weights(run.model).isfinite().all()
+
+
+def test_changes_after_which_nothing_is_drawn_are_not_kept(monkeypatch):
+    again = Replay.draw_again
+
+    def broken(replay, phase, model, rows):
+        if len(calls) < 2:
+            calls.append(phase)
+            yield from ()
+            raise BrokenImages("nothing but single colours")
+        return (yield from again(replay, phase, model, rows))
+
+    calls = []
+    monkeypatch.setattr(Replay, "draw_again", broken)
+    run, _ = carry_out(steps=4, preview_every=2, max_damage=1.0)
+    assert calls == ["preview", "scale"]
+    assert run.reason == DAMAGED
+    assert len(run.steps) == 2
+    assert run.scale < 0.8  # the middle of the search, which drew nothing
+    assert run.after is not None
 
 
 def test_without_real_pictures_the_models_own_are_used_and_too_few_are_refused(finished_run):

@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from vdu.errors import UserError
 from vdu.events import Clock
 from vdu.export import write_run
 from vdu.methods import METHODS
-from vdu.models import hub, pick_device
+from vdu.models import first_line, hub, pick_device
 from vdu.pretrain.commands import pretrain
 from vdu.recipe import FIELDS, resolve
 from vdu.report import headline
@@ -195,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        the exit status: 0, 2 for input that cannot be used, 130 when interrupted.
+        the exit status: 0, 1 for a defect, 2 for input that cannot be used, 130 when interrupted.
 
     Raises:
         SystemExit: with status 1, when nobody reads what is printed.
@@ -212,6 +213,10 @@ def main(argv: list[str] | None = None) -> int:
         return refuse(2, str(error))
     except click.Abort as stop:
         return refuse(130, f"stopped; {stop.args[0] if stop.args else NOTHING_WRITTEN}.")
+    except Exception as error:  # a defect, with what is needed to mend it
+        traceback.print_exc()
+        name, words = type(error).__name__, first_line(error)
+        return refuse(1, f"this failed in vdu itself ({name}: {words}); please report it with the lines above.")
 
 
 def refuse(status: int, message: str) -> int:

@@ -21,6 +21,7 @@ def report_of(run: Run) -> Report:
     portable = {field: path.name for field, path in paths.items() if path.is_absolute()}
     return {
         "model": recipe.model,
+        "model_digest": run.model.digest,
         "forget": name,
         "forgotten": [*(other for other in past["forgotten"] if other != name), *([name] if run.after and run.scale else [])],
         "method": recipe.method,

@@ -9,12 +9,10 @@ import torch
 from torch import Tensor
 
 from vdu.concepts.base import KEPT, TARGET, Axes, ClassSets, PromptKind, PromptSpec
-from vdu.errors import BrokenImages
 from vdu.events import Clock, Progress
 from vdu.models import Model
-from vdu.sampling import HowToSample, sample
+from vdu.sampling import HowToSample, check_images, sample
 
-BLANK, ENOUGH = 2, 16  # levels of 255 by which the pixels of a blank image may differ; images that tell a broken model
 REMEMBERED, REMEMBERED_BYTES = 8, 1 << 30  # of what untouched models drew
 
 
@@ -95,21 +93,6 @@ def draw(
     images = yield from Clock(phase, len(seeds) * how.steps).follow(stream)
     check_images(images)
     return judged(images, judge, specs)
-
-
-def check_images(images: Tensor) -> None:
-    """Refuse uint8 images (n, c, h, w) that show nothing, since a judge gives them to some class all the same.
-
-    Raises:
-        BrokenImages: if all are of a single colour each, or all are the same; fewer than `ENOUGH` may be so by chance.
-    """
-    if len(images) < ENOUGH:
-        return
-    pixels = images.flatten(2)
-    if bool(((pixels.amax(2).int() - pixels.amin(2).int()) <= BLANK).all()):
-        raise BrokenImages("nothing but single colours")
-    if bool((images == images[0]).all()):
-        raise BrokenImages("the same image from every seed")
 
 
 _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # most recent last

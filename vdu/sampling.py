@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from vdu.errors import BrokenImages
 from vdu.models import Condition, Model
 from vdu.models.schedule import make_solver
 
@@ -18,8 +19,7 @@ ALGORITHMS = {"ode": "dpmsolver++", "sde": "sde-dpmsolver++"}  # sampler -> its 
 # Most images per forward pass, and most numbers in their states: such a pass of a small model takes a quarter of a second on
 # two cores, and full-size models of 512×512 pixels draw eight images at a time.
 BATCH, BATCH_NUMBERS = 125, 131_072
-
-
+BLANK, ENOUGH = 2, 16  # levels of 255 by which the pixels of a blank image may differ; images that tell a broken model
 CROWDING = 0.3  # how much denser timesteps lie around T / 2, in [0, 1); 0 spaces them evenly
 
 
@@ -169,6 +169,21 @@ def sample(
             yield done
         images.append(model.decode(state))
     return torch.cat(images)
+
+
+def check_images(images: Tensor) -> None:
+    """Refuse uint8 images (n, c, h, w) that show nothing, since a judge gives them to some class all the same.
+
+    Raises:
+        BrokenImages: if all are of a single colour each, or all are the same; fewer than `ENOUGH` may be so by chance.
+    """
+    if len(images) < ENOUGH:
+        return
+    pixels = images.flatten(2)
+    if bool(((pixels.amax(2).int() - pixels.amin(2).int()) <= BLANK).all()):
+        raise BrokenImages("nothing but single colours")
+    if bool((images == images[0]).all()):
+        raise BrokenImages("the same image from every seed")
 
 
 def run_to_end(generator: Generator[object, None, Value], callback: Callable[[Any], object] | None = None) -> Value:

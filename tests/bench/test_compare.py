@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import sys
 
 import pytest
@@ -63,9 +64,17 @@ def test_a_folder_that_holds_something_else_is_refused(name, text, tmp_path):
 @pytest.mark.parametrize("changes", [{"seed": 5}, {"forget": "8"}, {"steps": 5}, {"gamma": 0.5}], ids=str)
 def test_a_comparison_of_another_recipe_is_not_mixed_in(changes, folder):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    with pytest.raises(UserError, match="a comparison of another recipe; choose another --out"):
+    with pytest.raises(UserError, match="a comparison of another recipe or of other weights; choose another --out"):
         compare(Recipe.from_dict(QUICK | changes), ["vdu-f", "vdu"], folder, *SILENT)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_a_comparison_of_a_model_that_has_changed_is_not_mixed_in(folder, tmp_path):
+    other = shutil.copytree(folder, tmp_path / "other")
+    reports = [json.loads(line) | {"model_digest": "another"} for line in (folder / "results.jsonl").read_text().splitlines()]
+    (other / "results.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
+    with pytest.raises(UserError, match="or of other weights"):
+        compare(RECIPE, ["vdu-f"], other, *SILENT)
 
 
 def report(method, before, **after):

@@ -11,10 +11,11 @@ from vdu.errors import UserError
 from vdu.events import Event
 from vdu.methods import METHODS
 from vdu.metrics import Figures, Metric, table_metrics
+from vdu.models import pick_device
 from vdu.recipe import OPEN, Recipe, resolve
 from vdu.report import Report, headline, report_of
 from vdu.run import Run
-from vdu.task import kind_of
+from vdu.task import kind_of, open_model
 from vdu.unlearn import unlearn
 
 RESULTS, UNFINISHED = "results.jsonl", "results.jsonl.part"
@@ -56,13 +57,14 @@ def compare(
             raise UserError(f"There is no method '{method}'; choose some of {', '.join(METHODS)}.")
     kind = kind_of(recipe.model)
     recipes = [resolve(with_method(recipe, method), kind) for method in dict.fromkeys(methods)]
-    reports = read_reports(folder, recipe, kind)
+    digest = open_model(recipe.model, pick_device(recipe.device))[0].digest
+    reports = read_reports(folder, recipe, kind, digest)
     for chosen in recipes:
-        if not any(is_of(report, chosen) for report in reports):
+        if not any(is_of(report, chosen, digest) for report in reports):
             Run(chosen)  # fails before the first run begins if any run is impossible
     folder.mkdir(parents=True, exist_ok=True)
     for chosen in recipes:
-        if any(is_of(report, chosen) for report in reports):
+        if any(is_of(report, chosen, digest) for report in reports):
             continue
         run = Run(chosen)
         for event in unlearn(run):
@@ -71,7 +73,7 @@ def compare(
         (folder / UNFINISHED).write_text("".join(json.dumps(report) + "\n" for report in reports))
         (folder / UNFINISHED).replace(folder / RESULTS)  # the file has whole lines only, even if the command is killed
         say(f"{chosen.method}: {headline(reports[-1])}")
-    asked = [next(report for report in reports if is_of(report, chosen)) for chosen in recipes]
+    asked = [next(report for report in reports if is_of(report, chosen, digest)) for chosen in recipes]
     return write_tables(asked + [report for report in reports if report not in asked], folder)
 
 
@@ -82,20 +84,20 @@ def with_method(recipe: Recipe, method: str) -> Recipe:
     )
 
 
-def is_of(report: Report, recipe: Recipe) -> bool:
-    """Whether a report belongs to a recipe. A report gives only the last name of a folder's path."""
+def is_of(report: Report, recipe: Recipe, digest: str) -> bool:
+    """Whether a report belongs to a recipe and to a model. A report gives only the last name of a folder's path."""
     mine = recipe.to_dict()
     paths = {name: Path(mine[name]).name for name in ("pictures", "keep") if Path(mine[name]).is_absolute()}
-    return report["recipe"] == mine | paths
+    return report["recipe"] == mine | paths and report["model_digest"] == digest
 
 
-def read_reports(folder: Path, recipe: Recipe, kind: str) -> list[Report]:
+def read_reports(folder: Path, recipe: Recipe, kind: str, digest: str) -> list[Report]:
     """The reports of an earlier comparison in a folder, of any methods; none in a new folder.
 
     Args:
         folder: the folder of the comparison.
         recipe: the recipe that all reports must belong to, apart from the method.
-        kind: the kind of the recipe's model.
+        kind: the kind of the recipe's model; digest: the model's digest.
 
     Raises:
         UserError: if the folder holds other files or a comparison of another recipe.
@@ -111,11 +113,11 @@ def read_reports(folder: Path, recipe: Recipe, kind: str) -> list[Report]:
         return []
     try:
         reports = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
-        same = [is_of(report, resolve(with_method(recipe, report["method"]), kind)) for report in reports]
+        same = [is_of(report, resolve(with_method(recipe, report["method"]), kind), digest) for report in reports]
     except (ValueError, TypeError, KeyError, UserError) as error:
         raise refusal from error
     if not all(same):
-        raise UserError(f"'{folder}' holds a comparison of another recipe; choose another --out.")
+        raise UserError(f"'{folder}' holds a comparison of another recipe or of other weights; choose another --out.")
     return reports
 
 

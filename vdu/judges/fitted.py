@@ -23,8 +23,7 @@ from vdu.judges.classifier import Classifier
 from vdu.judges.error_rates import ErrorRates
 from vdu.models import Model
 from vdu.models.digest import digest_of
-from vdu.samples import check_images
-from vdu.sampling import HowToSample, Role, image_seeds, sample
+from vdu.sampling import HowToSample, Role, check_images, image_seeds, sample
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline

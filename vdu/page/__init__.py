@@ -8,6 +8,7 @@ import gradio as gr
 from vdu.errors import UserError
 from vdu.page.api import make_api
 from vdu.page.controls import Controls
+from vdu.page.errors import LAUNCH, Studio, shows_errors
 from vdu.page.markup import render
 from vdu.page.panel import DEVICE, Page, default_recipe, make_panels
 from vdu.page.run import Runner, status_html
@@ -15,6 +16,7 @@ from vdu.page.session import Session, forget_session
 from vdu.page.settings import Settings
 from vdu.page.style import THEME, page_css
 from vdu.page.view import example_of, examples
+from vdu.recipe import FIELDS, validate
 
 __all__ = ["Settings", "build", "launch_options"]
 
@@ -25,7 +27,7 @@ def build(settings: Settings) -> gr.Blocks:
     Args:
         settings: what visitors may do.
     """
-    with gr.Blocks(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
+    with Studio(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
         state = gr.State(None, delete_callback=forget_session)
         gr.HTML(render("title"))
         with gr.Row():
@@ -59,8 +61,9 @@ def build_panels(page: Page) -> None:
 def wire_model(page: Page) -> None:
     """Let the choice of a model change the inputs and, before the visitor's first run, the example on show."""
 
+    @shows_errors()
     def choose_model(session: Session | None, model: str) -> dict[Any, Any]:
-        return model_changes(page, session, model)
+        return model_changes(page, session, validate(FIELDS["model"], model))
 
     model = page.controls.fields["model"]
     model.input(
@@ -84,5 +87,5 @@ def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, 
 
 
 def launch_options(settings: Settings) -> dict[str, Any]:
-    """Arguments that `build(settings).launch` needs for the theme, the style sheet and the upload limit."""
-    return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit}
+    """Arguments that `build(settings).launch` needs for the theme, the style sheet, the upload limit and errors."""
+    return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit, **LAUNCH}

@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from typing import Any
 
+from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.page.errors import shows_errors
 from vdu.page.settings import Settings
@@ -29,7 +31,7 @@ def make_api(settings: Settings) -> Callable[..., Iterator[dict]]:
         Returns:
             the progress of the run as {"phase", "done", "total", "seconds_left"}; at the end the report, as in report.json.
         """
-        choices = (recipe or {}) | {"model": model, "forget": forget}
+        choices = chosen_fields(model, forget, recipe)
         settings.check_allowed(model, "")  # before `Recipe`, which could ask the hub about any name
         chosen = Recipe.from_dict(choices)
         settings.check_allowed(chosen.model, chosen.judge, chosen.pictures, chosen.device)
@@ -40,3 +42,18 @@ def make_api(settings: Settings) -> Callable[..., Iterator[dict]]:
         yield report_of(run)
 
     return api_unlearn
+
+
+def chosen_fields(model: str, forget: str, recipe: Any) -> dict[str, Any]:
+    """All fields of the recipe by name.
+
+    Raises:
+        UserError: if the recipe is no object, or names another model or another thing to forget than the arguments.
+    """
+    if not isinstance(recipe or {}, dict):
+        raise UserError(f'The recipe must be an object of fields by name, such as {{"samples": 500}}, not {recipe!r:.100}.')
+    chosen = {"model": model, "forget": forget}
+    for name in chosen:
+        if (given := (recipe or {}).get(name, chosen[name])) != chosen[name]:
+            raise UserError(f"The recipe says {name} {given!r}, the call says {chosen[name]!r}; give it as an argument only.")
+    return (recipe or {}) | chosen

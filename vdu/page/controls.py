@@ -15,7 +15,7 @@ from vdu.page.markup import png, render
 from vdu.page.session import Session, check_count, read_uploads, save_uploads
 from vdu.page.settings import Settings
 from vdu.page.view import example_of, examples
-from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve
+from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve, validate
 from vdu.sheet import sheet
 from vdu.task import kind_of, shape_of
 
@@ -83,6 +83,7 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
     # An input that has not been opened yet may hold None.
     choices |= {name: values[name] or "" for name in ("keep", "judge")}
     typed, uploaded, others = (values["typed"] or "").strip(), values["pictures"], values["others"]
+    validate(FIELDS["model"], values["model"])
     check_count(uploaded)
     check_count(others)
     pictures = save_uploads(uploaded, folder / "pictures") if folder else ""

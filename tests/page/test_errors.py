@@ -1,0 +1,156 @@
+"""Every error reaches a caller as a sentence, and a defect of ours leaves its traceback in the log alone."""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+
+import gradio as gr
+import httpx
+import pytest
+from conftest import QUICK
+from gradio_client import Client
+from gradio_client.exceptions import AppError
+
+from vdu.errors import UserError
+from vdu.page import Settings, build, launch_options
+from vdu.page.errors import Studio, shows_errors
+
+FILE = {"path": os.__file__, "meta": {"_type": "gradio.FileData"}}
+
+
+@pytest.fixture(scope="module")
+def server():
+    settings = Settings(any_model=True)
+    page = build(settings)
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+    yield address.rstrip("/")
+    page.close()
+
+
+def answer(server, data, name="unlearn"):
+    """The last event of a call by plain HTTP: its kind and its data."""
+    call = f"{server}/gradio_api/call/{name}"
+    started = httpx.post(call, json={"data": data}, timeout=60)
+    assert started.status_code == 200, started.text
+    told = httpx.get(f"{call}/{started.json()['event_id']}", timeout=60).text.strip()
+    event, _, data = told.split("\n\n")[-1].partition("\n")
+    return event.removeprefix("event: "), json.loads(data.removeprefix("data: "))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (["no-such-model", "3", {}], "There is no model 'no-such-model'"),
+        (["/etc/passwd", "3", {}], "There is no model '/etc/passwd'"),
+        (["~nobody-at-all/model", "3", {}], "There is no folder '~nobody-at-all/model'"),
+        (["", "3", {}], "Model must be a word"),
+        ([None, "3", {}], "Model must be a word, not None"),
+        ([3, "3", {}], "Model must be a word, not 3"),
+        ([["mnist-ddpm"], "3", {}], "Model must be a word"),
+        ([{"a": 1}, "3", {}], "Model must be a word"),
+        (["a\0b", "3", {}], "There is no model"),
+        (["a" * 3000, "3", {}], "at most 2,000 letters"),
+        (["mnist-ddpm", "queen", {}], "has no class 'queen'"),
+        (["mnist-ddpm", None, {}], "Forget must be a word"),
+        (["mnist-ddpm", 3, {}], "Forget must be a word, not 3"),
+        (["mnist-ddpm", "3", "quick"], "The recipe must be an object"),
+        (["mnist-ddpm", "3", [1]], "The recipe must be an object"),
+        (["mnist-ddpm", "3", 7], "The recipe must be an object"),
+        (["mnist-ddpm", "3", {"speed": 1}], "A recipe has no 'speed'"),
+        (["mnist-ddpm", "3", {"samples": "many"}], "Samples must be a whole number"),
+        (["mnist-ddpm", "3", {"samples": {"a": 1}}], "Samples must be a whole number"),
+        (["mnist-ddpm", "3", {"steps": True}], "Steps must be a whole number"),
+        (["mnist-ddpm", "3", {"seed": 10**30}], "Seed must be a whole number"),
+        (["mnist-ddpm", "3", {"model": "tiny-sd"}], "The recipe says model 'tiny-sd', the call says 'mnist-ddpm'"),
+        (["mnist-ddpm", "mine", {"judge": "pictures", "pictures": "/nowhere"}], "no folder of pictures '/nowhere'"),
+        (["mnist-ddpm", "mine", {"judge": "pictures", "pictures": FILE}], "names a file that was not uploaded"),
+        ([FILE, "3", {}], "names a file that was not uploaded"),
+        (["mnist-ddpm"], "This call cannot be used: .*needed: 3, got: 1"),
+        ([], "This call cannot be used: .*needed: 3, got: 0"),
+        (["mnist-ddpm", "3", {}, 4, 5], "it gives 5 values, and 3 are taken"),
+    ],
+)
+def test_a_bad_call_is_answered_by_a_sentence(data, message, server, capfd):
+    event, told = answer(server, data)
+    assert event == "error"
+    assert re.search(message, told["error"])
+    assert "\n" not in told["error"]
+    assert "studio itself" not in told["error"]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "status", "message"),
+    [
+        ("call/unlearn", "{", 422, "This call cannot be read"),
+        ("call/unlearn", "{}", 422, "data: Field required"),
+        ("call/unlearn", '{"data": "x"}', 422, "data: Input should be a valid list"),
+        ("call/unlearn", "[1]", 422, "body: Input should be"),
+        ("call/nothing", '{"data": []}', 500, "could not be answered .*nothing.*check its address"),
+        ("queue/join", '{"data": [], "fn_index": 9999, "session_hash": "s"}', 500, "could not be answered"),
+        ("queue/join", '{"data": [], "fn_index": "x", "session_hash": "s"}', 422, "fn_index: Input should be"),
+    ],
+)
+def test_a_request_that_is_no_call_is_answered_by_a_sentence(path, content, status, message, server):
+    got = httpx.post(f"{server}/gradio_api/{path}", content=content, headers={"content-type": "application/json"})
+    assert got.status_code == status
+    assert re.search(message, got.json()["detail"])
+
+
+def test_python_s_client_is_told_the_same(server):
+    client = Client(server, verbose=False)
+    with pytest.raises(AppError, match="has no class 'queen'"):
+        client.predict("mnist-ddpm", "queen", {}, api_name="/unlearn")
+    with pytest.raises(AppError, match="The recipe must be an object"):
+        client.predict("mnist-ddpm", "3", "quick", api_name="/unlearn")
+
+
+def test_after_a_cancelled_call_the_next_one_is_answered(server):
+    client = Client(server, verbose=False)
+    job = client.submit("mnist-ddpm", "3", QUICK | {"samples": 2000}, api_name="/unlearn")
+    while not job.outputs():
+        pass
+    job.cancel()
+    assert client.predict("mnist-ddpm", "3", QUICK, api_name="/unlearn")["samples"] == QUICK["samples"]
+
+
+def works(how: str) -> str:
+    """A handler."""
+    if how == "broken":
+        raise RuntimeError("the first line\nthe second")
+    if how == "wordless":
+        raise ZeroDivisionError
+    raise UserError("Choose something else.")
+
+
+def yields(how: str) -> Iterator[str]:
+    """A handler that fails after its first yield."""
+    yield "one"
+    works(how)
+
+
+@pytest.fixture(scope="module")
+def broken():
+    with Studio() as page:
+        for name, handler in (("works", works), ("yields", yields)):
+            gr.api(handler, api_name=name)
+            gr.api(shows_errors()(handler), api_name=f"{name}-decorated")
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True)
+    yield address.rstrip("/")
+    page.close()
+
+
+@pytest.mark.parametrize("name", ["works", "yields", "works-decorated", "yields-decorated"])
+@pytest.mark.parametrize(
+    ("how", "message", "logged"),
+    [
+        ("broken", "The run failed in the studio itself (RuntimeError: the first line); please report it.", True),
+        ("wordless", "The run failed in the studio itself (ZeroDivisionError: ZeroDivisionError); please report it.", True),
+        ("refused", "Choose something else.", False),
+    ],
+)
+def test_a_defect_is_a_sentence_and_its_traceback_is_in_the_log(name, how, message, logged, broken, capfd):
+    event, told = answer(broken, [how], name)
+    assert (event, told["error"]) == ("error", message)
+    assert ("in works" in capfd.readouterr().err) == logged
