@@ -49,10 +49,7 @@ def test_the_parts_that_are_not_trained_stay_as_they_are(tmp_path):
     pipeline.save_pretrained(tmp_path / "own")
     (tmp_path / "own" / "LICENSE").write_text("Be kind.")
     changed(load_model(tmp_path / "own")).save(tmp_path / "saved")
-    assert differing(tmp_path / "own", tmp_path / "saved") == {"model_index.json", f"unet/{WEIGHTS}"}
-    assert json.loads((tmp_path / "own/model_index.json").read_text()) == json.loads(
-        (tmp_path / "saved/model_index.json").read_text()
-    )
+    assert differing(tmp_path / "own", tmp_path / "saved") == {f"unet/{WEIGHTS}"}
     again = StableDiffusionPipeline.from_pretrained(tmp_path / "saved")
     assert type(again.scheduler) is UniPCMultistepScheduler
     assert again.scheduler.config.solver_order == 3
@@ -62,7 +59,7 @@ def test_the_parts_that_are_not_trained_stay_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "saving", [{"variant": "fp16"}, {"max_shard_size": "10KB"}, {"variant": "fp16", "max_shard_size": "10KB"}]
+    "saving", [{"variant": "fp16"}, {"max_shard_size": "10KB"}, {"variant": "fp16", "max_shard_size": "10KB"}], ids=str
 )
 def test_weights_come_out_in_the_files_they_came_in(saving, tmp_path):
     pipeline = DDPMPipeline.from_pretrained(dummy_ddpm(tmp_path / "whole"))
@@ -71,9 +68,8 @@ def test_weights_come_out_in_the_files_they_came_in(saving, tmp_path):
     model = changed(load_model(tmp_path / "own"))
     model.round_to_files()
     model.save(tmp_path / "saved")
-    assert {path for path in differing(tmp_path / "own", tmp_path / "saved") if path != "model_index.json"} == {
-        path for path in files_of(tmp_path / "own") if path.endswith(".safetensors")
-    }
+    weights = {path for path in files_of(tmp_path / "own") if path.endswith(".safetensors")}
+    assert differing(tmp_path / "own", tmp_path / "saved") == weights
     again = load_model(tmp_path / "saved")
     torch.testing.assert_close(again.unet.state_dict(), model.unet.state_dict(), rtol=0, atol=0)  # what was measured
     variant = {"variant": saving["variant"]} if "variant" in saving else {}

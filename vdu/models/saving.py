@@ -33,15 +33,15 @@ def write_folder(source: Path, target: Path, unet: ModelMixin, trained: Mapping[
     """
     index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
     target.mkdir(parents=True)
-    for name in components(index):
-        if (source / name).is_dir() and not copy_part(source / name, target / name):
-            index[name] = [None, None]
+    left_out = [name for name in components(index) if (source / name).is_dir() and not copy_part(source / name, target / name)]
     at_root = not (source / "unet").is_dir()
     for path in source.iterdir():
         of_network = at_root and (path.name in AT_ROOT or WEIGHT.fullmatch(path.name))
-        if path.is_file() and (of_network or path.name.startswith("LICENSE")):
+        if path.is_file() and (of_network or path.name.startswith("LICENSE") or path.name == "model_index.json"):
             shutil.copyfile(path, target / path.name)
-    (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    if left_out:
+        index |= {name: [None, None] for name in left_out}
+        (target / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     write_network(target if at_root else target / "unet", unet, trained, loaded)
 
 
