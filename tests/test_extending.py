@@ -1,4 +1,4 @@
-"""The examples of docs/extending.md work as written: each as a file in a copy of the package."""
+"""The examples of docs/extending.md and their tests work as written: each as a file in a copy of the package."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 ROOT = Path(__file__).resolve().parents[1]
-FILE = re.compile(r"^```python\n# (vdu/\S+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"^```python\n# ((?:vdu|tests)/\S+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 USE = """
 from pathlib import Path
 
@@ -58,15 +58,27 @@ assert isinstance(LDMPipeline.from_pretrained("saved", use_safetensors=True), LD
 """
 
 
+def run_python(folder, *arguments):
+    """Run Python in a folder; its output if it fails."""
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_every_recipe_works_as_written(tmp_path):
     shutil.copytree(ROOT / "vdu", tmp_path / "vdu", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "assets").symlink_to(ROOT / "assets", target_is_directory=True)
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    (tmp_path / "tests").mkdir()
+    for helper in (ROOT / "tests").glob("*.py"):
+        shutil.copy(helper, tmp_path / "tests")
     files = FILE.findall((ROOT / "docs" / "extending.md").read_text())
-    assert len(files) == 5
+    tests = [name for name, _ in files if name.startswith("tests/")]
+    assert (len(files), len(tests)) == (8, 3)
     for name, code in files:
         path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.read_text() + "\n\n" + code if path.exists() else code)
-    used = subprocess.run(
-        [sys.executable, "-c", USE], cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False
-    )
-    assert used.returncode == 0, used.stderr
+    run_python(tmp_path, "-c", USE)
+    run_python(tmp_path, "-m", "pytest", "-n", "0", *tests)

@@ -44,30 +44,30 @@ def test_every_metric_has_a_test_in_the_file_of_its_module(module):
 NEW = '''
 """A metric that nobody has heard of."""
 from vdu.metrics import Metric
-METRICS = (Metric("brightness", lambda evidence: {"brightness": evidence.samples.images.mean().item()}, "Brightness",
+METRICS = (Metric("level", lambda evidence: {"level": evidence.samples.images.mean().item()}, "Level",
                   "mean of the pixels", "{:.1f}"),)
 '''
 
 
 @pytest.fixture
-def brightness(tmp_path, monkeypatch):
+def level(tmp_path, monkeypatch):
     """A metric in a file of its own."""
-    (tmp_path / "brightness_of_a_test.py").write_text(NEW)
+    (tmp_path / "level_of_a_test.py").write_text(NEW)
     monkeypatch.setattr(metrics, "__path__", [*metrics.__path__, str(tmp_path)])
     metrics._collected.cache_clear()
     yield
     metrics._collected.cache_clear()
 
 
-def test_a_new_file_is_a_new_row_of_report_table_and_card(brightness):
+def test_a_new_file_is_a_new_row_of_report_table_and_card(level):
     figures = measure(Evidence(digits([0, 1, 2]), ONE_OF_THREE, NOTHING))
-    assert figures["brightness"] == 0
-    assert ("Brightness", "mean of the pixels", "0.0", "–") in figure_rows(figures, None)
+    assert figures["level"] == 0
+    assert ("Level", "mean of the pixels", "0.0", "–") in figure_rows(figures, None)
     report = {
         "model": "mnist-ddpm", "forget": "0", "forgotten": ["0"], "method": "vdu", "earlier": [], "seed": 0, "samples": 3,
-        "before": figures, "after": figures | {"brightness": 1.5}, "steps_taken": 1, "scale": 1.0, "stopped_because": "done",
+        "before": figures, "after": figures | {"level": 1.5}, "steps_taken": 1, "scale": 1.0, "stopped_because": "done",
     }  # fmt: skip
-    assert "- Brightness: 0.0 → 1.5\n" in model_card(report, SimpleNamespace(folder=None, takes_prompts=False))
+    assert "- Level: 0.0 → 1.5\n" in model_card(report, SimpleNamespace(folder=None, takes_prompts=False))
 
 
 def test_a_table_leaves_out_what_neither_side_has():
