@@ -7,6 +7,7 @@ import click
 
 from vdu.arguments import GOES_ON, PATH, Commands, Several, Whole, recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
+from vdu.bench.samplers import STOCK
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.recipe import FIELDS
@@ -118,3 +119,14 @@ def run_folders(out: Path) -> None:
 
     if not folders(out, Ticker().line):
         raise UserError(f"Some folders are neither drawn as by diffusers nor refused for their reason; see {out}.")
+
+
+@bench.command("samplers", params=recipe_options(("model",)), stopped=ROWS_KEPT)
+@click.option("--samplers", cls=Several, type=click.Choice([*STOCK]), default=[*STOCK][1:], help="Samplers to draw with.")
+@click.option("--images", type=Whole(10, 1000), default=120, help="Images per sampler.")
+@out("samplers.json")
+def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> None:
+    """How well the samplers of plain diffusers draw a shipped model."""
+    from vdu.bench.samplers import samplers as draw_with
+
+    draw_with(model, samplers, images, out, Ticker().line)

@@ -1,7 +1,7 @@
 """`python -m vdu bench samplers`: how well the samplers of plain diffusers draw a model that ships.
 
-People draw a folder with whatever sampler they are used to. Each is made of the folder's scheduler by `from_config`, as diffusers'
-documentation has it, and the judge says in how many of the images it sees some class clearly.
+People draw a folder with the sampler that they are used to. Each is made of the folder's scheduler by `from_config`, as the
+documentation of diffusers has it, and the judge says in how many of the images it sees some class clearly.
 """
 
 import json
