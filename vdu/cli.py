@@ -4,6 +4,7 @@ import json
 import re
 import sys
 import traceback
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ from vdu.arguments import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Whole, numbe
 from vdu.bench.commands import bench
 from vdu.bench.compare import compare
 from vdu.catalog import CATALOG, ENTRIES, TRAIN_FIRST, Entry
+from vdu.data.pictures import PictureWarning
 from vdu.errors import UserError
 from vdu.events import Clock
 from vdu.export import write_run
+from vdu.forget_path import with_pictures
 from vdu.methods import METHODS
 from vdu.models import first_line, hub, pick_device
 from vdu.pretrain.commands import pretrain
@@ -113,7 +116,7 @@ def run_models(for_tools: bool) -> None:
 @click.option("--out", type=PATH, help="Folder to leave the run in; a new one under runs/ by default.")
 def run_unlearn(out: Path | None, **values: Any) -> None:
     """Make a model forget, and measure it. What is left out is decided by the model and the method."""
-    recipe = recipe_of(values)
+    recipe = with_pictures(recipe_of(values))
     recipe = resolve(recipe, kind_of(recipe.model))
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{recipe.model[-60:]}-{recipe.forget[:60]}-{recipe.method}-seed{recipe.seed}")
     folder = new_folder(out or Path("runs", name))
@@ -155,7 +158,7 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
 @click.option("--samples", type=number, default=1000, help=FIELDS["samples"].help)
 def run_evaluate(**values: Any) -> None:
     """Measure any model folder; prints the figures as JSON."""
-    task = open_task(recipe_of(values))
+    task = open_task(with_pictures(recipe_of(values)))
     recipe, concept, judge = task.recipe, task.concept, task.judge
     specs = concept.plan(recipe.samples, concept.prompt_kinds)
     with Ticker() as ticker:
@@ -176,7 +179,7 @@ def run_compare(methods: str, out: Path, **values: Any) -> None:
     """Run several methods on one recipe, side by side."""
     names = [name.strip() for name in methods.split(",") if name.strip()]
     with Ticker() as ticker:
-        table = compare(recipe_of(values), names, out, ticker.show, ticker.line)
+        table = compare(with_pictures(recipe_of(values)), names, out, ticker.show, ticker.line)
     print(table)
 
 
@@ -203,6 +206,20 @@ def main(argv: list[str] | None = None) -> int:
     """
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", PictureWarning)  # a run reads its pictures more than once
+        warnings.showwarning = show_warning
+        return run_command(argv)
+
+
+def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
+    """Print a warning on stderr: the sentence alone if it is about a user's pictures."""
+    of_pictures = issubclass(category, PictureWarning)
+    sys.stderr.write(f"{message}\n" if of_pictures else warnings.formatwarning(message, category, filename, lineno))
+
+
+def run_command(argv: list[str] | None) -> int:
+    """Run a command, with errors of the user's as one line on stderr; returns the exit status."""
     try:
         return commands.main(argv, "python -m vdu", standalone_mode=False) or 0
     except click.UsageError as error:

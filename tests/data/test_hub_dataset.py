@@ -73,7 +73,7 @@ def test_the_pictures_of_a_class_are_picked_by_its_name(name, columns, names, wa
 
 def test_pictures_are_seen_as_those_in_a_folder_are(hub_has, tmp_path):
     wide = Image.new("RGBA", (16, 8), (0, 0, 0, 0))
-    wide.paste((200, 0, 0, 255), (4, 0, 12, 8))
+    wide.paste((200, 0, 0, 255), (4, 0, 8, 8))
     wide.save(tmp_path / "wide.png")
     hub_has([wide], [0], ["cat"])
     assert torch.equal(hub_dataset.pictures("a/b", ("cat",), SHAPE), hub_dataset.pictures(str(tmp_path), ("cat",), SHAPE))

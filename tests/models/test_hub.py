@@ -62,7 +62,7 @@ def test_a_ddpm_is_loaded_wherever_its_files_lie(at_root, repository):
 def test_a_listed_one_goes_through_the_command(repository, tmp_path, quick_layers):
     dummy_ddpm(repository.folder, at_root=True)
     (tmp_path / "own").mkdir()
-    Image.new("RGB", (40, 30), "green").save(tmp_path / "own" / "frog.png")
+    Image.linear_gradient("L").save(tmp_path / "own" / "frog.png")
     flags = [word for name, value in QUICK.items() for word in ("--" + name.replace("_", "-"), str(value))]
     given = ["--model", GOOGLE, "--forget", "frog", "--pictures", str(tmp_path / "own"), "--out", str(tmp_path / "run")]
     assert main(["unlearn", *given, *flags]) == 0

@@ -128,7 +128,7 @@ def test_it_predicts_and_draws_what_plain_diffusers_does(folder):
 def test_a_prompt_concept_is_unlearned_and_plain_diffusers_draws_with_what_is_left(folder, tmp_path):
     flags = [word for name, value in QUICK.items() for word in ("--" + name.replace("_", "-"), str(value))]
     (tmp_path / "pictures").mkdir()
-    Image.new("RGB", (20, 24), "green").save(tmp_path / "pictures" / "cat.png")
+    Image.linear_gradient("L").save(tmp_path / "pictures" / "cat.png")
     given = [
         "--model",
         str(folder),

@@ -11,7 +11,9 @@ import torch
 from huggingface_hub import snapshot_download
 from torch import Tensor
 
-from vdu.data.pictures import MOST_PICTURES, UNREADABLE, read_pictures, to_model_shape
+from vdu.data.files import Notes
+from vdu.data.levels import pixels_of, to_levels
+from vdu.data.pictures import MOST_PICTURES, UNREADABLE, read_pictures, tell
 from vdu.errors import UserError
 from vdu.models import first_line, hub
 
@@ -78,7 +80,7 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
         for row in rows.select_columns([picture, label]).cast_column(picture, datasets.Image(decode=False)):
             mine = found.get(row[label])
             if mine is not None and len(mine) < each:
-                mine.append(to_model_shape(image.decode_example(row[picture]), shape))
+                mine.append(pixels_of(image.decode_example(row[picture]), shape))
                 if all(len(kept) == each for kept in found.values()):
                     break
     except UserError:
@@ -87,7 +89,10 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
         raise UserError(f"'{name}' could not be read as a data set of pictures: {first_line(error)}") from error
     if not all(found.values()):
         raise UserError(f"'{name}' has no picture of {' and '.join(classes)} in its train split.")
-    return torch.stack([one for of_each in zip(*found.values(), strict=False) for one in of_each])
+    in_turn = [one for of_each in zip(*found.values(), strict=False) for one in of_each]
+    images = to_levels(in_turn, notes := Notes())
+    tell(notes)
+    return torch.stack(images)
 
 
 def columns(name: str, features: dict, classes: tuple[str, ...]) -> tuple[str, str, list[int]]:

@@ -1,134 +1,121 @@
 """A user's own pictures, read from a folder or a zip and brought to the shape of a model's images."""
 
-import io
-import lzma
 import warnings
-import zipfile
-import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
-import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
+from vdu.data.files import FORMATS, Notes, find_pictures
+from vdu.data.levels import Pixels, Shape, pixels_of, to_levels
 from vdu.errors import UserError
 
 MOST_PICTURES = 500
-LARGEST_FILE = 20 * 2**20  # bytes of a file in a zip, unpacked
-BROKEN_ZIP = (  # raised for a zip or a file in it that is broken, encrypted, or packed by an unknown method
-    zipfile.BadZipFile, RuntimeError, NotImplementedError, zlib.error, EOFError, OSError, lzma.LZMAError,
-)  # fmt: skip
 UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 REASONS = (  # (exception, meaning); the first that fits applies
-    (UnidentifiedImageError, f"it is broken, or not one of {', '.join(FORMATS)}"),
-    ((Image.DecompressionBombError, Image.DecompressionBombWarning), f"it has more than {Image.MAX_IMAGE_PIXELS:,} pixels"),
-    (UserError, "its pixels are 32-bit numbers without a known white; save it with 8 or 16 bits"),
-    (Exception, "it is broken"),
+    ((Image.DecompressionBombError, Image.DecompressionBombWarning), f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"),
+    (Exception, "broken, or of a kind that cannot be read; save it as PNG or JPEG"),
 )
+FIRST_FRAME = "{names} {are} moving, or of several pages: only the first frame is used"
+ONE_COLOUR = "{names} {are} of one colour alone"
 
 
-def read_pictures(folder: Path, shape: tuple[int, int, int]) -> Tensor:
+class PictureWarning(UserWarning):
+    """What a user must know of their pictures: what is left out, not used, or assumed."""
+
+
+def tell(notes: Notes) -> None:
+    """Warn of every note."""
+    for sentence in notes.sentences():
+        warnings.warn(sentence, PictureWarning, stacklevel=3)
+
+
+def read_pictures(where: Path, shape: Shape) -> Tensor:
     """The pictures in a folder or a zip, in the order of their names, brought to a shape (c, h, w).
 
+    Args:
+        where: a folder, a zip or a single picture.
+        shape: (c, h, w) of the result's images.
+
     Returns:
-        uint8 (n, c, h, w). A file that cannot be used is left out, and a warning names it.
+        uint8 (n, c, h, w). Warnings name the files that are not used, and what is assumed.
 
     Raises:
-        UserError: if there is no such folder, no usable picture in it, or more than `MOST_PICTURES`.
+        UserError: if there is no such folder, no usable picture in it, none with more than one colour, or more than
+            `MOST_PICTURES`, or its pictures lie in several folders.
     """
-    if not folder.is_dir() and not is_zip(folder):
-        raise UserError(f"There is no folder of pictures '{folder}'.")
-    paths = [folder]
-    if folder.is_dir():
-        paths = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
-    pictures, left_out = read_each(paths, shape)
-    for why in left_out:
-        warnings.warn(why, stacklevel=2)
+    if not where.exists():
+        raise UserError(f"There is no folder of pictures '{where}'.")
+    read, notes = read_files([where], shape)
+    pictures = list(read.values())
     if not pictures:
-        raise UserError(f"There is no picture in '{folder}' that can be read.")
-    return torch.stack(list(pictures.values()))
+        raise UserError("; ".join([f"There is no picture in '{where}' that can be read", *notes.sentences()]) + ".")
+    if all(map(is_one_colour, pictures)):
+        raise UserError(f"Every picture in '{where}' is of one colour alone, so they show nothing; give others.")
+    tell(notes)
+    return torch.stack(pictures)
 
 
-def read_each(paths: Iterable[Path], shape: tuple[int, int, int]) -> tuple[dict[Path, Tensor], list[str]]:
-    """(path -> picture (c, h, w) for every readable file, also inside zips; one sentence for each file that is left out).
+def read_each(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor], list[str]]:
+    """(path -> picture (c, h, w) for every readable file, also inside zips; a sentence on what is not used, or is assumed).
 
     The path of a picture in a zip is the zip's path followed by the picture's name in the zip.
 
     Raises:
-        UserError: if there are more than `MOST_PICTURES` files.
+        UserError: if there are more than `MOST_PICTURES` pictures, or those of a zip lie in several folders.
     """
-    pictures, left_out = {}, []
-    for count, (path, file) in enumerate(files_of(paths, left_out)):
-        if count == MOST_PICTURES:
-            raise UserError(f"There are more than {MOST_PICTURES} files; give at most {MOST_PICTURES} pictures.")
-        try:
-            pictures[path] = read_picture(file, shape)
-        except Exception as error:  # Pillow raises many kinds of errors for broken files
-            why = next(words for kind, words in REASONS if isinstance(error, kind))
-            left_out.append(f"'{path.name}' is left out: {why}")
-    return pictures, left_out
+    pictures, notes = read_files(paths, shape)
+    return pictures, notes.sentences()
 
 
-def files_of(paths: Iterable[Path], left_out: list[str]) -> Iterator[tuple[Path, Path | io.BytesIO]]:
-    """(path, file to open) of files, also inside zips; a sentence on each unusable zip or file in it joins `left_out`."""
-    for path in paths:
-        if not is_zip(path):
-            yield path, path
+def read_files(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor], Notes]:
+    """As `read_each`, with the notes themselves."""
+    read: dict[Path, Pixels] = {}
+    files = find_pictures(paths, notes := Notes())
+    if len(files) > MOST_PICTURES:
+        raise UserError(f"There are more than {MOST_PICTURES} pictures; give at most {MOST_PICTURES}.")
+    for file in files:
+        if not file.size:
+            notes.leave_out("empty", file.path.name)
             continue
         try:
-            archive = zipfile.ZipFile(path)
-        except BROKEN_ZIP as error:
-            left_out.append(f"'{path.name}' is left out: {error}")
-            continue
-        with archive:
-            for member in sorted(archive.infolist(), key=lambda member: member.filename):
-                name = Path(member.filename.lstrip("/"))
-                if member.is_dir() or name.name.startswith(".") or "__MACOSX" in name.parts:
-                    continue
-                if member.file_size > LARGEST_FILE:  # checked before unpacking: a small zip may hold a very large file
-                    left_out.append(f"'{name.name}' is left out: it is larger than {LARGEST_FILE // 2**20} MiB")
-                    continue
-                try:
-                    yield path / name, io.BytesIO(archive.read(member))
-                except BROKEN_ZIP as error:
-                    left_out.append(f"'{name.name}' is left out: {error}")
+            with file.open() as opened:
+                read[file.path] = read_picture(opened, shape, notes, file.path.name)
+        except UserError as error:
+            notes.leave_out(str(error), file.path.name)
+        except Exception as error:  # Pillow and zipfile raise many kinds of errors for broken files
+            notes.leave_out(next(words for kind, words in REASONS if isinstance(error, kind)), file.path.name)
+    pictures = dict(zip(read, to_levels([*read.values()], notes), strict=True))
+    for path, picture in pictures.items():
+        if is_one_colour(picture):
+            notes.add(ONE_COLOUR, path.name)
+    different = len({picture.numpy().tobytes() for picture in pictures.values()})
+    if different < len(pictures):
+        notes.add(f"{len(pictures)} pictures, {different} different", "")
+    return pictures, notes
 
 
-def is_zip(path: Path) -> bool:
-    """Whether a path is a zip, by its name and its content."""
-    return path.suffix.lower() == ".zip" and zipfile.is_zipfile(path)
-
-
-def read_picture(file: Path | io.BytesIO, shape: tuple[int, int, int]) -> Tensor:
-    """One picture, brought to a shape (c, h, w) by `to_model_shape`.
+def read_picture(file: BinaryIO, shape: Shape, notes: Notes, name: str) -> Pixels:
+    """One picture, brought to a shape (c, h, w); a note says if it has more frames than the one that is read.
 
     Raises:
+        UserError: if no one knows which number in it is white.
         UNREADABLE: one of these errors, for a file that is no picture, is broken or has too many pixels.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return to_model_shape(Image.open(file, formats=FORMATS), shape)
+        image = Image.open(file, formats=FORMATS)
+        # Cameras add a preview as a second frame to a JPEG, which is then of the format MPO.
+        several = image.format != "MPO" and getattr(image, "is_animated", False)
+        pixels = pixels_of(image, shape)
+    if several:
+        notes.add(FIRST_FRAME, name)
+    return pixels
 
 
-def to_model_shape(image: Image.Image, shape: tuple[int, int, int]) -> Tensor:
-    """A picture as uint8 (c, h, w): upright by its EXIF data, on white if transparent, its centre cropped and resized.
-
-    Raises:
-        UserError: if its pixels are 32-bit numbers.
-    """
-    channels, height, width = shape
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I;16"):  # Pillow would clip it to 255
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise UserError("A picture's pixels are 32-bit numbers; save it with 8 or 16 bits.")
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB")
-    if channels == 1:  # by way of RGB, since not every mode converts to grey directly
-        image = image.convert("L")
-    fitted = ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.asarray(fitted).copy()).reshape(height, width, channels).permute(2, 0, 1)
+def is_one_colour(picture: Tensor) -> bool:
+    """Whether all pixels of a picture (c, h, w) are alike."""
+    return bool((picture == picture[:, :1, :1]).all())
