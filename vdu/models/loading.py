@@ -19,6 +19,7 @@ from vdu.models.schedule import read_schedule
 Family = type[Diffusion]
 Loaded = TypeVar("Loaded", bound=Diffusion)
 
+USES = {"text_encoder": "encodes its words with", "tokenizer": "splits prompts into words with"}  # part -> what it is for
 UNREADABLE = (OSError, AttributeError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
 
 
@@ -91,19 +92,14 @@ def part_folder(family: Family, folder: Path, name: str) -> Path:
     return part_of(folder, name) if family.PART_AT_ROOT else folder / name
 
 
-def classes_of_part(family: Family, name: str) -> tuple[type, ...]:
-    """The classes that a part may have."""
-    classes = family.PARTS[name]
-    return classes if isinstance(classes, tuple) else (classes,)
-
-
 def reader_of(family: Family, folder: Path, index: dict[str, Any], name: str) -> type:
     """The class of a part, as model_index.json names it.
 
     Raises:
         UserError: if the part is missing, or of a class that the family does not have.
     """
-    known = {reader.__name__: reader for reader in classes_of_part(family, name)}
+    classes = family.PARTS[name]
+    known = {reader.__name__: reader for reader in (classes if isinstance(classes, tuple) else (classes,))}
     if name not in (named := components(index)):
         raise UserError(
             f"'{folder}' has no {name}, without which {family.TITLE} cannot draw; give a folder with all its parts."
@@ -112,8 +108,7 @@ def reader_of(family: Family, folder: Path, index: dict[str, Any], name: str) ->
     # The libraries' "fast" tokenizers are the same tokenizers.
     reader = known.get(found.removesuffix("Fast")) if library in ("diffusers", "transformers") else None
     if reader is None:
-        what = "encodes its words with" if name.startswith("text_encoder") else "splits prompts into words with" if (
-            name.startswith("tokenizer")) else f"has as its {name}"  # fmt: skip
+        what = USES.get(name.removesuffix("_2"), f"has as its {name}")
         raise UserError(
             f"'{folder}' {what} a {found} of {library}, and only {' or '.join(known)} can be used in {family.TITLE}; "
             f"give a model with that part."
