@@ -1,6 +1,5 @@
 """A complete Stable Diffusion, CLIP and DDPM with random weights, small enough to be made in a second."""
 
-import json
 from pathlib import Path
 
 import torch
@@ -15,17 +14,10 @@ from diffusers import (
 )
 from transformers import CLIPConfig, CLIPModel, CLIPTextConfig, CLIPTextModel, CLIPTokenizer, CLIPVisionConfig
 
+from vdu.bench import random_models
+
 WEIGHTS = "diffusion_pytorch_model.safetensors"
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-def dummy_tokenizer(folder: Path) -> CLIPTokenizer:
-    """A tokenizer that knows letters."""
-    pieces = [*LETTERS, *(letter + "</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
-    (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=40)
+TOKENS = 40  # read of a prompt
 
 
 def text_config(tokenizer: CLIPTokenizer) -> dict[str, object]:
@@ -36,7 +28,7 @@ def text_config(tokenizer: CLIPTokenizer) -> dict[str, object]:
         "intermediate_size": 16,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
-        "max_position_embeddings": 40,
+        "max_position_embeddings": TOKENS,
         "bos_token_id": tokenizer.bos_token_id,
         "eos_token_id": tokenizer.eos_token_id,
         "pad_token_id": tokenizer.eos_token_id,
@@ -46,7 +38,7 @@ def text_config(tokenizer: CLIPTokenizer) -> dict[str, object]:
 def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path:
     """Write the diffusers folder of a model that draws 16×16 images from 8×8 latents."""
     torch.manual_seed(0)
-    tokenizer = dummy_tokenizer(folder.with_name(folder.name + "-letters"))
+    tokenizer = random_models.tokenizer(folder.with_name(folder.name + "-letters"), TOKENS)
     StableDiffusionPipeline(
         unet=UNet2DConditionModel(
             sample_size=size,
@@ -79,7 +71,7 @@ def dummy_stable_diffusion(folder: Path, size: int = 8, words: int = 16) -> Path
 def dummy_clip(folder: Path) -> Path:
     """Write the folder of a CLIP for 16×16 pixels in patches of 8."""
     torch.manual_seed(0)
-    tokenizer = dummy_tokenizer(folder)
+    tokenizer = random_models.tokenizer(folder, TOKENS)
     seen = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
     vision = CLIPVisionConfig(**seen, image_size=16, patch_size=8)
     told = CLIPTextConfig(**text_config(tokenizer))

@@ -1,11 +1,13 @@
 """A full run of a model without a judge: forget what a user's pictures show, with a judge fitted on them."""
 
 import json
+import shutil
 
 import pytest
 from conftest import QUICK, carry_out
 from diffusers import DDPMPipeline
 from dummies import dummy_ddpm
+from markupsafe import escape
 from pictures_of_ships import write_all
 
 from vdu.cli import main
@@ -71,11 +73,12 @@ def test_whichever_judge_fits(folder, tmp_path):
     ("given", "message"),
     [
         ({}, "give pictures of what to forget"),
-        ({"pictures": "few"}, "holds 7 pictures of what to forget"),
+        ({"pictures": "few"}, "holds 7 different pictures of what to forget"),
         ({"pictures": "nowhere"}, "no folder of pictures"),
-        ({"pictures": "ships", "keep": "few"}, "holds 7 pictures of what to keep"),
+        ({"pictures": "ships", "keep": "few"}, "holds 7 different pictures of what to keep"),
         ({"pictures": "ships", "keep": "others;few"}, "keep takes one folder"),
         ({"pictures": "noise", "keep": "more-noise"}, "no better than chance"),
+        ({"pictures": "ships", "keep": "ships"}, "share 25 pictures"),
         ({"pictures": "ships", "forget": "something else"}, "give the concept another name"),
     ],
 )
@@ -88,3 +91,31 @@ def test_what_cannot_be_fitted_is_one_sentence_of_every_command(given, message, 
         said = capsys.readouterr().err
         assert message in said.splitlines()[-1]
         assert len([line for line in said.splitlines() if line.startswith("vdu:")]) == 1
+
+
+def test_what_is_not_used_of_the_pictures_is_said_everywhere(folder, tmp_path, capsys):
+    ships = shutil.copytree(folder / "ships", tmp_path / "ships")
+    shutil.copy(ships / "003.png", ships / "copy.png")
+    (ships / "<b>.txt").write_text("a caption")
+    notes = [
+        "'<b>.txt' is not used: only pictures are, no captions and no other files",
+        "'copy.png' is left out: alike to another picture",
+    ]
+    told = {"model": str(folder / "ddpm"), "forget": "my ship", "pictures": str(ships), "keep": str(folder / "others")}
+    flags = [word for name, value in told.items() for word in (f"--{name}", value)]
+    assert main(["evaluate", *flags, "--samples", "50", "--sampler-steps", "2"]) == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["notes"] == notes
+    assert said.err.splitlines() == notes
+    with pytest.warns(UserWarning, match="is not used"):
+        report = write_run(carry_out(**told).run, tmp_path / "run")
+    assert report["notes"] == notes
+    table = table_html(report)
+    assert "<b>.txt" not in table
+    assert all(escape(note) in table for note in notes)
+
+
+def test_pictures_that_no_judge_is_fitted_on_are_not_read_and_this_is_said(folder, capsys):
+    given = ["evaluate", "--model", "mnist-ddpm", "--forget", "3", "--samples", "50", "--sampler-steps", "2"]
+    assert main([*given, "--pictures", str(folder / "ships")]) == 0
+    assert "so --pictures is not read" in capsys.readouterr().err

@@ -167,7 +167,10 @@ def run_evaluate(**values: Any) -> None:
         samples = run_to_end(draw("sample", task.model, judge, seeds, recipe.how, specs), ticker.show)
     facts = {"model": recipe.model, "forget": concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
     rates = {"judge": judge.error_rates.to_dict()} if judge.error_rates else {}
-    print(json.dumps({**facts, **task.measure(samples), **rates}, indent=1))
+    if recipe.pictures and not rates:
+        print("The judge of this model is not fitted on pictures, so --pictures is not read.", file=sys.stderr)
+    notes = {"notes": task.notes} if task.notes else {}
+    print(json.dumps({**facts, **task.measure(samples), **rates, **notes}, indent=1))
 
 
 @commands.command(

@@ -32,6 +32,7 @@ def report_of(run: Run) -> Report:
         "before": before,
         "after": after,
         **({"judge": rates.to_dict()} if rates else {}),
+        **({"notes": run.task.notes} if run.task.notes else {}),
         "images_seen": run.images_seen,
         "pul": after["pul"] if after else None,
         "u_fid": after["retain_fid"] if after else None,

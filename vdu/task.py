@@ -72,6 +72,13 @@ class Task:
             self._forget_set.append(self.source.forget_set(self.concept))
         return self._forget_set[0]
 
+    @property
+    def notes(self) -> list[str]:
+        """Sentences on the files of a user's pictures, as far as these have been read."""
+        of_sets = [note for found in self._forget_set if found for note in found.notes]
+        of_judge = self.judge.notes if isinstance(self.judge, FittedJudge) else ()
+        return list(dict.fromkeys([*of_sets, *of_judge]))
+
     def measure(self, samples: Samples, before: Samples | None = None) -> Figures:
         """All figures of the model that drew `samples`; with the untouched model's samples `before`, also how far it moved."""
         return measure(Evidence(samples, self.concept, self.reference, self.judge.error_rates, before))

@@ -72,7 +72,7 @@ def test_deep_grey_is_read_as_8_bits_are(kind, tmp_path):
     images = np.stack([image[0].numpy() for image in read.values()])
     assert np.abs(images.astype(int) - THREES).max() <= 1
     assert ["is taken as white" in note for note in notes] == [True] * assumed
-    seen = MNIST.judge.judge(read_pictures(tmp_path, SHAPE))[0].argmax(1)
+    seen = MNIST.judge.judge(read_pictures(tmp_path, SHAPE).images)[0].argmax(1)
     assert (seen == 3).sum() >= 11
 
 

@@ -35,7 +35,8 @@ def warned(folder, shape=SHAPE):
     """The pictures in a folder, and all that is warned of."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        images = read_pictures(folder, shape)
+        images, notes = read_pictures(folder, shape)
+    assert [str(warning.message) for warning in said] == [*notes]
     return images, [str(warning.message) for warning in said]
 
 
@@ -194,21 +195,36 @@ def test_captions_do_not_count_as_pictures(tmp_path, monkeypatch):
 
 def test_a_single_picture_is_a_set_of_one_and_one_alone_is_said_to_be_broken(tmp_path):
     striped("red").save(tmp_path / "one", "PNG")  # known by its content
-    assert len(read_pictures(tmp_path / "one", SHAPE)) == 1
+    assert len(read_pictures(tmp_path / "one", SHAPE).images) == 1
     (tmp_path / "one.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"no picture in '.*one\.png' that can be read; 'one\.png' is left out: empty"):
         read_pictures(tmp_path / "one.png", SHAPE)
 
 
-def test_pictures_of_one_colour_are_refused_and_copies_told(tmp_path):
+def test_pictures_of_one_colour_are_refused_and_copies_left_out(tmp_path):
     for number in range(3):
         Image.new("L", (9, 9)).save(tmp_path / f"{number}.png")
     with pytest.raises(UserError, match="of one colour alone"):
         read_pictures(tmp_path, SHAPE)
     striped("red").save(tmp_path / "3.png")
     images, said = warned(tmp_path)
-    assert len(images) == 4
-    assert said == ["'0.png', '1.png' and '2.png' are of one colour alone", "4 pictures, 2 different"]
+    assert len(images) == 2
+    assert said == [
+        "'0.png', '1.png' and '2.png' are of one colour alone",
+        "'1.png' and '2.png' are left out: alike to another picture",
+    ]
+
+
+def test_links_to_folders_are_named_and_links_to_pictures_read(tmp_path):
+    for place in ("here", "there/more"):
+        (tmp_path / place).mkdir(parents=True)
+    striped("red").save(tmp_path / "there" / "red.png")
+    striped("blue").save(tmp_path / "there" / "more" / "blue.png")
+    (tmp_path / "here" / "linked.png").symlink_to(tmp_path / "there" / "red.png")
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "there" / "more", target_is_directory=True)
+    images, (sentence,) = warned(tmp_path / "here")
+    assert len(images) == 1
+    assert sentence == "'linked' is not used: links to folders are not followed"
 
 
 def test_an_encrypted_zip_is_told_from_a_broken_one(tmp_path):

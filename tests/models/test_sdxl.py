@@ -13,11 +13,12 @@ from diffusers import (
     StableDiffusionXLPipeline,
     UNet2DConditionModel,
 )
-from dummies import WEIGHTS, dummy_clip, dummy_tokenizer, text_config
+from dummies import TOKENS, WEIGHTS, dummy_clip, text_config
 from PIL import Image
 from safetensors.torch import load_file
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
+from vdu.bench import random_models
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.models import FULL_SIZE, SMALL, load_model
@@ -31,7 +32,7 @@ PROMPTS = ["a cat", "", "a dog on a mat", None]
 def dummy_sdxl(folder, size=8, force_zeros=True, **changes):
     """Write, with plain diffusers, a model with 16×16 images and text encoders of widths 16 and 24."""
     torch.manual_seed(0)
-    tokenizer, other = dummy_tokenizer(folder / "letters"), dummy_tokenizer(folder / "letters-2")
+    tokenizer, _ = (random_models.tokenizer(folder / name, TOKENS) for name in ("letters", "letters-2"))
     other = CLIPTokenizer(
         str(folder / "letters-2" / "vocab.json"), str(folder / "letters-2" / "merges.txt"), model_max_length=40, pad_token="a"
     )

@@ -39,13 +39,13 @@ ATTENDING = {
 }
 
 
-def tokenizer(folder: Path) -> CLIPTokenizer:
-    """A tokenizer that knows letters, in the files of transformers 4."""
+def tokenizer(folder: Path, tokens: int = TOKENS) -> CLIPTokenizer:
+    """A tokenizer that knows letters and reads so many tokens, in the files of transformers 4."""
     pieces = [*LETTERS, *(letter + "</w>" for letter in LETTERS), "<|startoftext|>", "<|endoftext|>"]
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.json").write_text(json.dumps({piece: place for place, piece in enumerate(pieces)}))
     (folder / "merges.txt").write_text("#version: 0.2\n")
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=TOKENS)
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=tokens)
 
 
 def text_config(vocabulary: int) -> CLIPTextConfig:

@@ -22,6 +22,7 @@ MOST_FILES = 20_000  # in a folder or zip, with what lies in folders within: mor
 NAMED = 3  # names in a sentence
 
 NOT_USED = "{names} {are} not used: only pictures are, no captions and no other files"
+LINKS = "{names} {are} not used: links to folders are not followed"
 BESIDE = "the pictures in the folder {names} {are} not used, but only those beside"
 LEFT_OUT = "{names} {are} left out: "
 NESTED, LARGE = "a zip in a zip; unpack it", f"larger than {LARGEST_FILE // 2**20} MiB"
@@ -101,7 +102,7 @@ def find_pictures(paths: Iterable[Path], notes: Notes) -> list[File]:
     files = []
     for path in paths:
         if path.is_dir():
-            files += chosen(files_in_folder(path), path, notes)
+            files += chosen(files_in_folder(path, notes), path, notes)
         else:
             files += chosen([File(path, "", path.stat().st_size, partial(path.open, "rb"))], path, notes)
     return files
@@ -153,10 +154,13 @@ def is_ignored(name: str) -> bool:
     return name.startswith(".") or name in IGNORED
 
 
-def files_in_folder(folder: Path) -> Iterator[File]:
+def files_in_folder(folder: Path, notes: Notes) -> Iterator[File]:
     """The files in a folder and all folders in it, in the order of their names."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_ignored(name))
+        for name in folders:
+            if Path(root, name).is_symlink():  # `os.walk` does not follow it, for it may lead round in a circle
+                notes.add(LINKS, name)
         inside = Path(root).relative_to(folder).as_posix()
         for path in (Path(root, name) for name in sorted(names) if not is_ignored(name)):
             if path.is_file():

@@ -23,11 +23,13 @@ class ForgetSet:
         images: uint8 (n, c, h, w).
         captions: n prompts, one per picture, for a model that takes prompts.
         neutral: the n captions without the words for the concept; None without captions.
+        notes: sentences on a user's files, see `data.pictures.Pictures`.
     """
 
     images: Tensor
     captions: list[str] | None = None
     neutral: list[str] | None = None
+    notes: tuple[str, ...] = ()
 
     def rows(self, rows: list[int]) -> "ForgetSet":
         """The pictures in some rows."""
@@ -128,11 +130,10 @@ class UserPictures:
         """
         if not self.where:
             return None
-        images = hub_dataset.pictures(self.where, concept.forgotten_classes, self.shape)
+        images, notes = hub_dataset.pictures(self.where, concept.forgotten_classes, self.shape)
         captions = concept.captions(len(images))
-        if captions is None:
-            return ForgetSet(images)
-        return ForgetSet(images, captions, [concept.neutral_prompt(caption) for caption in captions])
+        neutral = captions and [concept.neutral_prompt(caption) for caption in captions]
+        return ForgetSet(images, captions, neutral, notes)
 
 
 PictureSource = RealSheets | UserPictures

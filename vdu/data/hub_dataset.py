@@ -7,13 +7,11 @@ import re
 from functools import lru_cache
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download
-from torch import Tensor
 
 from vdu.data.files import Notes
 from vdu.data.levels import pixels_of, to_levels
-from vdu.data.pictures import MOST_PICTURES, UNREADABLE, read_pictures, tell
+from vdu.data.pictures import MOST_PICTURES, UNREADABLE, Pictures, read_pictures, told
 from vdu.errors import UserError
 from vdu.models import first_line, hub
 
@@ -43,8 +41,8 @@ WORDNET = {  # class name in ImageNet data sets -> class name in vdu.catalog
 }
 
 
-def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Tensor:
-    """The pictures in a folder or zip, or of some classes of a data set on the hub, uint8 (n, c, h, w).
+def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Pictures:
+    """The pictures in a folder or zip, or of some classes of a data set on the hub.
 
     Args:
         where: a path; or a hub id, owner/name, if there is nothing at that path.
@@ -60,7 +58,7 @@ def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) 
 
 
 @lru_cache(maxsize=2)  # a run asks for its pictures more than once
-def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Tensor:
+def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Pictures:
     """The first pictures of a data set's train split, equally many of each class and in turn, at most `MOST_PICTURES`.
 
     Reading stops once there are enough; a data set sorted by class is read up to the last of the classes.
@@ -90,9 +88,7 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
     if not all(found.values()):
         raise UserError(f"'{name}' has no picture of {' and '.join(classes)} in its train split.")
     in_turn = [one for of_each in zip(*found.values(), strict=False) for one in of_each]
-    images = to_levels(in_turn, notes := Notes())
-    tell(notes)
-    return torch.stack(images)
+    return told(to_levels(in_turn, notes := Notes()), notes)
 
 
 def columns(name: str, features: dict, classes: tuple[str, ...]) -> tuple[str, str, list[int]]:

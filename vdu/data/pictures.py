@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 import torch
 from PIL import Image
@@ -21,19 +21,33 @@ REASONS = (  # (exception, meaning); the first that fits applies
 )
 FIRST_FRAME = "{names} {are} moving, or of several pages: only the first frame is used"
 ONE_COLOUR = "{names} {are} of one colour alone"
+COPY = "alike to another picture"
 
 
 class PictureWarning(UserWarning):
     """What a user must know of their pictures: what is left out, not used, or assumed."""
 
 
-def tell(notes: Notes) -> None:
-    """Warn of every note."""
+class Pictures(NamedTuple):
+    """A user's pictures.
+
+    Attributes:
+        images: uint8 (n, c, h, w).
+        notes: sentences, without a full stop, on what is left out, not used, or assumed.
+    """
+
+    images: Tensor
+    notes: tuple[str, ...] = ()
+
+
+def told(images: Iterable[Tensor], notes: Notes) -> Pictures:
+    """Pictures, each uint8 (c, h, w), and their notes, of which this warns."""
     for sentence in notes.sentences():
         warnings.warn(sentence, PictureWarning, stacklevel=3)
+    return Pictures(torch.stack([*images]), tuple(notes.sentences()))
 
 
-def read_pictures(where: Path, shape: Shape) -> Tensor:
+def read_pictures(where: Path, shape: Shape) -> Pictures:
     """The pictures in a folder or a zip, in the order of their names, brought to a shape (c, h, w).
 
     Args:
@@ -41,7 +55,7 @@ def read_pictures(where: Path, shape: Shape) -> Tensor:
         shape: (c, h, w) of the result's images.
 
     Returns:
-        uint8 (n, c, h, w). Warnings name the files that are not used, and what is assumed.
+        the pictures, each once; warnings repeat their notes.
 
     Raises:
         UserError: if there is no such folder, no usable picture in it, none with more than one colour, or more than
@@ -55,8 +69,7 @@ def read_pictures(where: Path, shape: Shape) -> Tensor:
         raise UserError("; ".join([f"There is no picture in '{where}' that can be read", *notes.sentences()]) + ".")
     if all(map(is_one_colour, pictures)):
         raise UserError(f"Every picture in '{where}' is of one colour alone, so they show nothing; give others.")
-    tell(notes)
-    return torch.stack(pictures)
+    return told(pictures, notes)
 
 
 def read_each(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor], list[str]]:
@@ -92,10 +105,16 @@ def read_files(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor],
     for path, picture in pictures.items():
         if is_one_colour(picture):
             notes.add(ONE_COLOUR, path.name)
-    different = len({picture.numpy().tobytes() for picture in pictures.values()})
-    if different < len(pictures):
-        notes.add(f"{len(pictures)} pictures, {different} different", "")
-    return pictures, notes
+    once: dict[bytes, Path] = {}
+    for path, picture in pictures.items():
+        if once.setdefault(as_bytes(picture), path) != path:
+            notes.leave_out(COPY, path.name)
+    return {path: pictures[path] for path in once.values()}, notes
+
+
+def as_bytes(picture: Tensor) -> bytes:
+    """The pixels of a picture, uint8 (c, h, w); copies have the same."""
+    return picture.numpy().tobytes()
 
 
 def read_picture(file: BinaryIO, shape: Shape, notes: Notes, name: str) -> Pixels:

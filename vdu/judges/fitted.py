@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from vdu.assets import ASSETS
 from vdu.concepts.base import Axes
-from vdu.data.pictures import read_pictures
+from vdu.data.pictures import as_bytes, read_pictures
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
 from vdu.judges.classifier import Classifier
@@ -176,6 +176,7 @@ class FittedJudge:
             )
         self.axes, self.shape, self.pictures, self.keep = axes, shape, pictures, keep
         self.classifier: PictureClassifier | None = None
+        self.notes: tuple[str, ...] = ()  # on the user's files, see `data.pictures.Pictures`
 
     @property
     def error_rates(self) -> ErrorRates | None:
@@ -198,6 +199,8 @@ class FittedJudge:
         pictures = self.read_enough(self.pictures, "of what to forget")
         if self.keep:
             rest = self.read_enough(self.keep, "of what to keep")
+            if both := len({*map(as_bytes, pictures)} & {*map(as_bytes, rest)}):
+                raise UserError(f"'{self.pictures}' and '{self.keep}' share {both} pictures; leave each in one of the two.")
         else:
             clock = Clock("judge", DRAWN * how.steps)
             rest = yield from clock.follow(sample(model, image_seeds(None, DRAWN, Role.JUDGE), how))
@@ -205,16 +208,15 @@ class FittedJudge:
         self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
 
     def read_enough(self, folder: str, what: str) -> Tensor:
-        """The pictures in a folder, uint8 (n, c, h, w), each once: copies would recognise each other.
+        """The pictures in a folder, uint8 (n, c, h, w).
 
         Raises:
             UserError: if there are fewer than `FEWEST`.
         """
-        images = read_pictures(Path(folder), self.shape)
-        found = len(images)
-        images = torch.stack([*{image.numpy().tobytes(): image for image in images}.values()])
+        images, notes = read_pictures(Path(folder), self.shape)
+        self.notes += notes
         if len(images) < FEWEST:
-            count = f"{len(images)} pictures" if len(images) == found else f"copies of {len(images)} pictures"
+            count = f"{len(images)} different picture{'s' * (len(images) != 1)}"
             raise UserError(f"'{folder}' holds {count} {what}, but a judge needs at least {FEWEST}; add more.")
         return images
 

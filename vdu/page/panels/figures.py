@@ -60,6 +60,7 @@ def notes(report: Report) -> list[str]:
         lines.append(f"The class that lost most of its share: {after['least_retained_class']}.")
     if report.get("images_seen"):
         lines.append(images_seen_words(report["images_seen"]))
+    lines += [f"{note}." for note in report.get("notes", ())]
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in report["seconds"].items())
     lines.append(f"Time: {seconds}. Peak memory {report['peak_memory_mib']:,} MiB on {report['device']}.")
     return lines
