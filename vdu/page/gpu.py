@@ -1,12 +1,12 @@
 """Where a run is computed: in this process, or on a Space with ZeroGPU in a forked process, which alone has the GPU.
 
-On ZeroGPU the page's process has no GPU, although torch says it has one. Its `Run` stays on the CPU and takes over what the same
-run yields and leaves in the forked process (`vdu.outcome`). That process is used again for other visitors, so nothing of a run
-is kept there but caches by content, whose weights are never trained.
+On ZeroGPU the page's process has no GPU, although torch says it has one. Its `Run` stays on the CPU and takes over what the
+same run yields and leaves in the forked process (`vdu.outcome`). That process is used again for other visitors, so nothing of
+a run is kept there but caches by content, whose weights are never trained.
 
-Drawings after a run, of the "How far" slider and of any prompt, are computed on the CPU of the page's process: a GPU would cost
-the visitor some of their quota for every move of the slider, and the shipped models draw them in seconds. Full-size models need
-minutes per image there, so `check_drawing` refuses them.
+Drawings after a run, of the "How far" slider and of any prompt, are computed on the CPU of the page's process: a GPU would
+cost the visitor some of their quota for every move of the slider, and the shipped models draw them in seconds. Full-size
+models need minutes per image there, so `check_drawing` refuses them.
 """
 
 import os
@@ -130,8 +130,9 @@ def open_run(recipe: Recipe, start: str = "") -> Run:
 def compute(run: Run, stop: Callable[[], bool], seconds: Seconds = usual_seconds) -> Iterator[Event]:
     """Compute a run wherever this machine does.
 
-    It ends by itself soon after `stop` is true. Callers must iterate to the end: on ZeroGPU the weights come last. Closing it
-    early gives the GPU back and leaves a run that must be thrown away.
+    It ends by itself soon after `stop` is true; only the wait for a GPU, of a minute at most, is not cut short. Callers must
+    iterate to the end: on ZeroGPU the weights come last. Closing it early gives the GPU back and leaves a run that must be
+    thrown away.
 
     Args:
         run: a run of `open_run`, which is filled.
