@@ -25,7 +25,7 @@ from vdu.bench.tables import table
 from vdu.errors import UserError
 
 WHOLE = 1.0  # minutes from which all phases are run, by 30 visitors; below, a few visitors in the first two
-VISITORS, FEW = 30, 3
+VISITORS, FEW = 30, 2
 CYCLES, CYCLES_PER_MINUTE = 200, 20  # of start and stop
 WARM = 50  # runs after which memory must not grow
 GROWTH = 0.1  # share of the memory by which it may
@@ -144,7 +144,7 @@ async def every_recipe_alone(server: Server, layout: Layout, ledger: Ledger, man
             recipe = recipe_of(number)
             if number % 2:
                 tab = Tab(http, layout, f"alone{number:02d}")
-                end, _ = await page_run(tab, recipe)
+                end = await page_run(tab, recipe)
                 await tab.close()
             else:
                 end = await api_run(http, recipe)
@@ -159,9 +159,8 @@ async def cycles(server: Server, layout: Layout, ledger: Ledger, seen: Seen, cou
     async with client(server.base) as http:
         tab = Tab(http, layout, "cycles")
         for number in range(count):
-            end, seconds = await page_run(tab, SMALL | NAMED, stop=0.1 * (number % 6))
+            end = await page_run(tab, SMALL | NAMED, stop=0.1 * (number % 6), at_once=number % 2 == 1)
             ledger.note_run(end, NAMED, None)
-            ledger.stops += [seconds] if seconds else []
             if end.outcome not in ("stopped", "finished"):
                 seen.unfinished.append(f"{end.outcome} {end.said}")
                 await asyncio.sleep(1)

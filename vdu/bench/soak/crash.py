@@ -34,7 +34,7 @@ async def in_a_download(server: Server, layout: Layout) -> None:
     """Return while the model of a finished run is being downloaded."""
     async with client(server.base) as http:
         tab = Tab(http, layout, "crash-download")
-        end, _ = await page_run(tab, SMALL | NAMED)
+        end = await page_run(tab, SMALL | NAMED)
         async with http.stream("GET", end.address or "/") as stream:
             async for _ in stream.aiter_raw():
                 break
@@ -44,10 +44,8 @@ async def in_a_download(server: Server, layout: Layout) -> None:
 
 async def in_a_cache_write(server: Server, layout: Layout) -> None:
     """Return while an estimate is being written into the cache."""
-    async with client(server.base) as http:
-        rest = {name: value for name, value in ESTIMATED.items() if name not in ("model", "forget")}
-        await asyncio.gather(listen(server, rest), until_written(server))
-        await http.aclose()
+    rest = {name: value for name, value in ESTIMATED.items() if name not in ("model", "forget")}
+    await asyncio.gather(listen(server, rest), until_written(server))
 
 
 async def listen(server: Server, rest: Recipe) -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 BURST = 20  # calls at once
 LARGE, SEVERAL = 4000, 25  # pixels per side of a one-coloured picture; how many in a zip of some 40 KiB
 MEGABYTE = 2**20
+HASH = 64  # letters of a folder's name that nobody guesses
 ECHO = 2000  # letters of an answer to a megabyte at most
 TAG = "<img src=x onerror=alert(1)>"
 PROBES = ("/monitoring", "/monitoring/summary", f"{API}/monitoring", f"{API}/monitoring/summary")
@@ -110,7 +111,8 @@ class Hostile:
 
     async def guess(self, tab: Tab) -> None:
         """Files of the machine and of others, and what is told of them."""
-        folders = [str(path) for path in sorted(self.temporary.rglob("*"))[:20] if "vdu" in path.name]
+        inside = [path.relative_to(self.temporary) for path in sorted(self.temporary.rglob("*"))]
+        folders = [str(self.temporary / path) for path in inside if not any(len(part) == HASH for part in path.parts)][:20]
         for path in (*FILES, str(self.temporary), *folders):
             answer = await send(self.http, "GET", f"{API}/file={path}")
             if answer.status == 200:
@@ -147,7 +149,7 @@ class Hostile:
         import httpx
 
         answer = await send(self.http, "POST", f"{API}/call/unlearn", json={"data": data})
-        if answer.refused or answer.status == 0:
+        if not answer.ok:
             return answer
         try:
             async with self.http.stream("GET", f"{API}/call/unlearn/{answer.data[0]['event_id']}") as stream:

@@ -55,11 +55,16 @@ class Ledger:
     def note_run(self, end: RunEnd, recipe: Mapping[str, Any], number: int | None) -> RunEnd:
         """Note how a run ended; `number` is the visitor's, whose figures must be those of the recipe run alone."""
         self.runs["asked"] += 1
+        if end.stop:
+            self.note("Stop", end.stop, quick=True)
+            self.stops += [end.stopping] if end.outcome == "stopped" else []
         self.runs[end.outcome] += 1
         if end.outcome == "refused":
             self.refused("a run", 0, end.said)
         if end.outcome == "lost":
             self.lost.append(f"a run: {end.said}")
+        if end.outcome == "finished" and end.report is None:
+            self.lost.append("the report of a finished run")
         if end.report is not None and (other := self.difference(end.report, recipe, number, end.outcome == "finished")):
             self.crossed.append(other)
         if end.told is not None:

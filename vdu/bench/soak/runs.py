@@ -14,39 +14,39 @@ if TYPE_CHECKING:
 Recipe = dict[str, Any]
 
 
-async def page_run(tab: Tab, recipe: Recipe, stop: float | None = None, leave: float | None = None) -> tuple[RunEnd, float]:
+async def page_run(
+    tab: Tab, recipe: Recipe, stop: float | None = None, leave: float | None = None, at_once: bool = False
+) -> RunEnd:
     """Press Unlearn, and watch the run to its end.
 
     Args:
-        stop: seconds after the run's first progress at which Stop is pressed; leave: at which the tab is closed.
-
-    Returns:
-        how the run ended, and the seconds from the press of Stop to the end of the run; 0 if it was not pressed.
+        stop: seconds after which Stop is pressed, counted from the run's first progress or, with `at_once`, from Unlearn.
+        leave: seconds after the first progress at which the tab is closed.
     """
     asked, listener = time.monotonic(), tab.layout.listener("run")
     answer = await tab.join("run", recipe)
-    if answer.refused or answer.status == 0:
-        return RunEnd("refused" if answer.status else "lost", said=answer.said), 0.0
-    end, pressed, stopping = RunEnd("lost"), 0.0, None
-    started: float | None = None
+    if not answer.ok:
+        return RunEnd("refused" if answer.status else "lost", said=answer.said)
+    end, pressed, started = RunEnd("lost"), 0.0, 0.0
     guessed: float | None = None  # by Gradio itself
 
-    async def press_stop() -> None:
+    async def press_stop(after: float) -> None:
         nonlocal pressed
-        await asyncio.sleep(stop or 0)
+        await asyncio.sleep(after)
         pressed = time.monotonic()
-        await tab.ask("stop", {})
+        end.stop = await tab.ask("stop", {})
 
+    pressing = asyncio.create_task(press_stop(stop)) if stop is not None and at_once else None
     async for message in tab.events(answer.data[0]):
         words = tab.layout.status(listener, (message.get("output") or {}).get("data", []))
         if message["msg"] == "estimation" and guessed is None:
             guessed = message.get("rank_eta")
-        if end.told is None and started is None:
+        if end.told is None and not started:
             end.told = waiting_seconds(words)
-        if started is None and message["msg"] == "process_generating" and not is_waiting(words):
+        if not started and message["msg"] == "process_generating" and words and not is_waiting(words):
             started = time.monotonic()
             end.had = started - asked
-            stopping = asyncio.create_task(press_stop()) if stop is not None else None
+            pressing = asyncio.create_task(press_stop(stop)) if stop is not None and not pressing else pressing
         if leave is not None and started and time.monotonic() - started >= leave:
             await tab.close()
             end.outcome = "left"
@@ -54,16 +54,16 @@ async def page_run(tab: Tab, recipe: Recipe, stop: float | None = None, leave: f
         if message["msg"] == "lost":
             end.said = message["message"]
         if message["msg"] == "process_completed":
-            outputs = message["output"].get("data", [])
+            end.stopping = time.monotonic() - pressed if pressed else 0.0
             end.outcome = "refused" if not message["success"] else "stopped" if "Stopped" in words else "finished"
             end.said = "" if message["success"] else words_of(message["output"])
-            await fetch_report(tab, end, addresses(outputs))
+            await fetch_report(tab, end, addresses(message["output"].get("data", [])))
     end.told = guessed if end.told is None else end.told
-    seconds = time.monotonic() - pressed if pressed and end.outcome == "stopped" else 0.0
-    if stopping:
-        stopping.cancel()
-        await asyncio.gather(stopping, return_exceptions=True)
-    return end, seconds
+    if pressing and pressed:
+        await pressing  # the answer to Stop may come after the end of the run
+    elif pressing:
+        pressing.cancel()
+    return end
 
 
 async def fetch_report(tab: Tab, end: RunEnd, found: list[str]) -> None:
@@ -82,7 +82,7 @@ async def api_run(http: "httpx.AsyncClient", recipe: Recipe, leave: float | None
     asked = time.monotonic()
     rest = {name: value for name, value in recipe.items() if name not in ("model", "forget")}
     answer = await send(http, "POST", f"{API}/call/unlearn", json={"data": [recipe["model"], recipe["forget"], rest]})
-    if answer.refused or answer.status == 0:
+    if not answer.ok:
         return RunEnd("refused" if answer.status else "lost", said=answer.said)
     end, kind = RunEnd("lost", said="the stream ended"), ""
     with suppress(httpx.HTTPError):

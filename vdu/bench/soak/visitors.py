@@ -80,18 +80,18 @@ class Visitor:
 
     async def run(self, tab: Tab) -> None:
         """A run to its end."""
-        self.ledger.note_run((await page_run(tab, self.recipe))[0], self.recipe, self.number)
+        self.ledger.note_run(await page_run(tab, self.recipe), self.recipe, self.number)
 
     async def stop(self, tab: Tab) -> None:
-        """A run that is stopped at once or under way."""
-        end, seconds = await page_run(tab, self.recipe, stop=self.chance.uniform(0, 1))
+        """A run that is stopped while it waits or when it is under way."""
+        at_once = self.chance.random() < 0.5
+        end = await page_run(tab, self.recipe, self.chance.uniform(0, 3 if at_once else 1), at_once=at_once)
         self.ledger.note_run(end, self.recipe, self.number)
-        if seconds:
-            self.ledger.stops.append(seconds)
 
     async def leave(self, tab: Tab) -> None:
         """A run whose tab is closed."""
-        self.ledger.note_run((await page_run(tab, self.recipe, leave=self.chance.uniform(0, 1)))[0], self.recipe, self.number)
+        end = await page_run(tab, self.recipe, leave=self.chance.uniform(0, 1))
+        self.ledger.note_run(end, self.recipe, self.number)
 
     async def call(self, tab: Tab) -> None:
         """A run by the API."""
@@ -124,7 +124,7 @@ class Visitor:
         """Bad input on the page, which is refused before it waits."""
         name = self.chance.choice([*BAD_INPUT])
         answer = await tab.join("run", self.recipe | BAD_INPUT[name])
-        if not answer.refused and answer.status:
+        if answer.ok:
             messages = [message async for message in tab.events(answer.data[0])]
             last = messages[-1]
             said = words_of(last.get("output") or {}) if last["msg"] == "process_completed" and not last["success"] else ""
@@ -153,7 +153,7 @@ def picture(name: str, size: int = 64) -> bytes:
 async def show(tab: Tab, ledger: Ledger, files: list[Any], quick: bool = False) -> Answer:
     """Upload files and ask for their preview."""
     sent = ledger.note("an upload", await send(tab.http, "POST", f"{API}/upload", files=files))
-    if sent.refused or sent.status == 0:
+    if not sent.ok:
         return sent
     named = [{"path": path, "orig_name": file[1][0], "meta": {"_type": "gradio.FileData"}}
              for path, file in zip(sent.data, files, strict=False)]  # fmt: skip

@@ -37,7 +37,12 @@ class Answer:
     @property
     def refused(self) -> bool:
         """Whether the server answered that it will not."""
-        return self.status not in (0, 200) or bool(self.said)
+        return self.status != 0 and not self.ok
+
+    @property
+    def ok(self) -> bool:
+        """Whether the server did what was asked."""
+        return self.status == 200 and not self.said
 
 
 @dataclass
@@ -49,6 +54,7 @@ class RunEnd:
         report: the report, as in report.json; said: the words of a refusal.
         told, had: seconds to wait as first told, and as it was; told is None if the server said nothing.
         address: where the client was told to fetch the model.
+        stop: the answer to Stop, if it was pressed; stopping: seconds from the press to the end of the run.
     """
 
     outcome: str
@@ -57,6 +63,8 @@ class RunEnd:
     told: float | None = None
     had: float = 0.0
     address: str = ""
+    stop: Answer | None = None
+    stopping: float = 0.0
 
 
 def waiting_seconds(words: Any) -> float | None:
@@ -229,7 +237,7 @@ class Tab:
         listener = self.layout.listener(role)
         body = {"session_hash": self.session, "fn_index": listener["id"], "data": self.layout.data(listener, values)}
         answer = await send(self.http, "POST", f"{API}/queue/join", json=body)
-        if not answer.refused and listen:
+        if answer.ok and listen:
             answer.data = [answer.data[0]["event_id"]]
             self.pending |= {answer.data[0]} - self.over
             if self.reader is None or self.reader.done():
@@ -257,7 +265,7 @@ class Tab:
             body = {"session_hash": self.session, "fn_index": listener["id"], "data": self.layout.data(listener, values)}
             return await send(self.http, "POST", f"{API}/run/predict", json=body)
         answer = await self.join(role, values)
-        if answer.refused:
+        if not answer.ok:
             return answer
         async for message in self.events(answer.data[0]):
             if message["msg"] == "lost":
