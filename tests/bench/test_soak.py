@@ -6,6 +6,7 @@ import pytest
 
 from vdu.bench import soak
 from vdu.bench.soak import judging, wire
+from vdu.bench.soak.crash import MOMENTS, crash
 from vdu.bench.soak.hostile import LARGE, bomb
 from vdu.bench.soak.judging import Row, is_sentence, percentile, waiting_error
 from vdu.bench.soak.ledger import Ledger
@@ -248,3 +249,10 @@ def test_the_table_is_written_between_its_marks(held, minutes, right, tmp_path, 
 def test_a_page_without_marks_is_refused_before_anything_runs(tmp_path):
     with pytest.raises(UserError, match="no place for the table"):
         soak.soak(1, print, tmp_path / "none.md")
+
+
+@pytest.mark.slow
+def test_a_process_that_dies_leaves_nothing_to_the_next(tmp_path):
+    rows = asyncio.run(crash(tmp_path, print))
+    assert [row for row in rows if not row.held] == []
+    assert len(rows) == len(MOMENTS) + 3

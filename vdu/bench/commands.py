@@ -136,7 +136,7 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
 @click.option("--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Of thirty visitors; below 1, of a few.")
 @click.option("--out", type=PATH, help="Page to write the table into, between its marks.")
 def run_soak(minutes: float, out: Path | None) -> int:
-    """Thirty visitors of the page, one of them hostile; exit status 1 where a target is missed."""
+    """Thirty visitors at once; exit status 1 where a target is missed."""
     from vdu.bench.soak import soak
 
     return 0 if soak(minutes, Ticker().line, out) else 1

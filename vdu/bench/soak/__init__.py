@@ -26,7 +26,7 @@ from vdu.errors import UserError
 
 WHOLE = 1.0  # minutes from which all phases are run, by 30 visitors; below, a few visitors in the first two
 VISITORS, FEW = 30, 2
-CYCLES, CYCLES_PER_MINUTE = 200, 20  # of start and stop
+CYCLES, CYCLES_PER_MINUTE, CYCLE = 200, 20, 15.0  # of start and stop; seconds for one, on average, at most
 WARM = 50  # runs after which memory must not grow
 GROWTH = 0.1  # share of the memory by which it may
 OWNERLESS = 35.0  # seconds in which a run without an owner has ended
@@ -156,14 +156,23 @@ async def every_recipe_alone(server: Server, layout: Layout, ledger: Ledger, man
 
 async def cycles(server: Server, layout: Layout, ledger: Ledger, seen: Seen, count: int) -> None:
     """One visitor starts a run and stops it, again and again."""
-    async with client(server.base) as http:
-        tab = Tab(http, layout, "cycles")
+    done = 0
+
+    async def one_after_another(tab: Tab) -> None:
+        nonlocal done
         for number in range(count):
             end = await page_run(tab, SMALL | NAMED, stop=0.1 * (number % 6), at_once=number % 2 == 1)
             ledger.note_run(end, NAMED, None)
+            done += 1
             if end.outcome not in ("stopped", "finished"):
                 seen.unfinished.append(f"{end.outcome} {end.said}")
                 await asyncio.sleep(1)
+
+    async with client(server.base) as http:
+        tab = Tab(http, layout, "cycles")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(one_after_another(tab), CYCLE * count)
+        seen.unfinished += ["it came too late"] * (count - done)
         await tab.close()
 
 
