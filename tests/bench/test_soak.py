@@ -164,6 +164,7 @@ def test_listeners_and_inputs_are_found_by_name():
     assert run["id"] == 8
     assert layout.data(run, {"steps": 2}) == [None, "mnist-ddpm", 2]
     assert layout.data(run, {"model": "tiny-sd"}) == [None, "tiny-sd", 40]
+    assert layout.data(run, {"steps": 2}, {2: "tiny-sd", 3: 60}) == [None, "tiny-sd", 2]
     assert layout.status(run, [None, "Done."]) == "Done."
     assert layout.status(run, [None, [["replace", [], "Done."]]]) == "Done."
     assert layout.status(run, [None, []]) == ""

@@ -1,7 +1,7 @@
 """Processes that die at the worst moment, and what the next one finds."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -88,10 +88,10 @@ async def crash(work: Path, show: Callable[[str], object]) -> list[Row]:
         except TimeoutError:
             wrong.append(f"{name} did not come within {LONGEST:.0f} s")
             server.kill()
-        dead = server.files()
+        dead = marked(server.files())
         layout = await server.start()
         await asyncio.sleep(SETTLED)
-        left = sorted(str(path.relative_to(server.temporary.parent)) for path in dead & server.files())
+        left = sorted(str(path.relative_to(work)) for path, _ in dead & marked(server.files()))
         rows.append(count_row(f"kill -9 in {name}: files of {len(dead)} left after the next start", left))
         async with client(server.base) as http:
             end = await api_run(http, ESTIMATED)
@@ -107,6 +107,11 @@ async def crash(work: Path, show: Callable[[str], object]) -> list[Row]:
     rows.append(bound_row("SIGTERM with an open tab: until the process has ended", seconds, 20, digits=1))
     rows.append(count_row("SIGTERM: files left", sorted(path.name for path in server.files())))
     return rows
+
+
+def marked(paths: Iterable[Path]) -> set[tuple[Path, int]]:
+    """Paths that exist, each with what tells it from a later one of the same name."""
+    return {(path, path.stat().st_ino) for path in paths if path.exists()}
 
 
 async def alone(work: Path) -> Recipe | None:

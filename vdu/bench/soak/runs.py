@@ -23,8 +23,10 @@ async def page_run(
         stop: seconds after which Stop is pressed, counted from the run's first progress or, with `at_once`, from Unlearn.
         leave: seconds after the first progress at which the tab is closed.
     """
+    answer = await tab.choose(recipe["model"]) if recipe.get("model", tab.model) != tab.model else None
     asked, listener = time.monotonic(), tab.layout.listener("run")
-    answer = await tab.join("run", recipe)
+    if answer is None or answer.ok:
+        answer = await tab.join("run", recipe)
     if not answer.ok:
         return RunEnd("refused" if answer.status else "lost", said=answer.said)
     end, pressed, started = RunEnd("lost"), 0.0, 0.0

@@ -7,14 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdu.bench.soak.ledger import Ledger
 from vdu.bench.soak.runs import Recipe, api_run, page_run
-from vdu.bench.soak.wire import (
-    API,
-    Answer,
-    Layout,
-    Tab,
-    send,
-    words_of,
-)
+from vdu.bench.soak.wire import API, Answer, Layout, RunEnd, Tab, send, words_of
 
 if TYPE_CHECKING:
     import httpx
@@ -32,7 +25,7 @@ BAD_INPUT: dict[str, Recipe] = {
     "not a number": {"gamma": "NaN"}, "timesteps in the wrong order": {"t_min": 900, "t_max": 10},
     "a file that was not uploaded": {"pictures": [{"path": "/etc/passwd", "meta": {"_type": "gradio.FileData"}}]},
 }  # fmt: skip
-PAUSE = 0.5  # seconds between two acts of a visitor at most
+PAUSE, PATIENCE = 0.5, 3.0  # seconds between two acts of a visitor, and after a refused run, at most
 
 
 def recipe_of(number: int) -> Recipe:
@@ -78,29 +71,35 @@ class Visitor:
         self.tabs += 1
         return Tab(self.http, self.layout, f"visitor{self.number:02d}tab{self.tabs}")
 
+    async def note(self, end: RunEnd) -> None:
+        """Note how a run ended; after a refusal a visitor does not ask again at once."""
+        self.ledger.note_run(end, self.recipe, self.number)
+        if end.outcome == "refused":
+            await asyncio.sleep(self.chance.uniform(0, PATIENCE))
+
     async def run(self, tab: Tab) -> None:
         """A run to its end."""
-        self.ledger.note_run(await page_run(tab, self.recipe), self.recipe, self.number)
+        await self.note(await page_run(tab, self.recipe))
 
     async def stop(self, tab: Tab) -> None:
         """A run that is stopped while it waits or when it is under way."""
         at_once = self.chance.random() < 0.5
         end = await page_run(tab, self.recipe, self.chance.uniform(0, 3 if at_once else 1), at_once=at_once)
-        self.ledger.note_run(end, self.recipe, self.number)
+        await self.note(end)
 
     async def leave(self, tab: Tab) -> None:
         """A run whose tab is closed."""
         end = await page_run(tab, self.recipe, leave=self.chance.uniform(0, 1))
-        self.ledger.note_run(end, self.recipe, self.number)
+        await self.note(end)
 
     async def call(self, tab: Tab) -> None:
         """A run by the API."""
-        self.ledger.note_run(await api_run(self.http, self.recipe), self.recipe, self.number)
+        await self.note(await api_run(self.http, self.recipe))
 
     async def hang_up(self, tab: Tab) -> None:
         """A run by the API whose stream is closed."""
         end = await api_run(self.http, self.recipe, leave=self.chance.uniform(0, 1))
-        self.ledger.note_run(end, self.recipe, self.number)
+        await self.note(end)
 
     async def never_open(self, tab: Tab) -> None:
         """A run by the API whose stream is never opened."""
@@ -109,11 +108,13 @@ class Visitor:
 
     async def look(self, tab: Tab) -> None:
         """Move a slider, choose a model or a method."""
-        role, values = self.chance.choice([
-            ("snapshot", {"snapshot": self.chance.randint(0, 20)}), ("choose", {"model": self.chance.choice(MODELS)}),
-            ("method", {"method": self.chance.choice(("vdu", "vdu-f", "esd"))}),
-        ])  # fmt: skip
-        self.ledger.note(role, await tab.ask(role, values), quick=True)
+        role = self.chance.choice(("choose", "snapshot", "method"))
+        if role == "choose":
+            answer = await tab.choose(self.chance.choice(MODELS))
+        else:
+            values = {"snapshot": self.chance.randint(0, 20), "method": self.chance.choice(("vdu", "vdu-f"))}
+            answer = await tab.ask(role, values)
+        self.ledger.note(role, answer, quick=True)
 
     async def upload(self, tab: Tab) -> None:
         """Upload two pictures and look at them."""
@@ -123,6 +124,8 @@ class Visitor:
     async def mistype(self, tab: Tab) -> None:
         """Bad input on the page, which is refused before it waits."""
         name = self.chance.choice([*BAD_INPUT])
+        if tab.model != self.recipe["model"]:
+            self.ledger.note("choose", await tab.choose(self.recipe["model"]), quick=True)
         answer = await tab.join("run", self.recipe | BAD_INPUT[name])
         if answer.ok:
             messages = [message async for message in tab.events(answer.data[0])]

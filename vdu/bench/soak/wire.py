@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from vdu.recipe import FIELDS
@@ -150,15 +151,17 @@ class Layout:
             raise LookupError(f"the page has no {event} of {name!r}")
         return max(found, key=lambda one: len(one["inputs"]))
 
-    def data(self, listener: Mapping[str, Any], values: Mapping[str, Any]) -> list[Any]:
-        """The inputs of a listener: `values` by field of the recipe or by elem_id; else what the page starts with."""
-        return [self.value(component, values) for component in listener["inputs"]]
+    def data(
+        self, listener: Mapping[str, Any], values: Mapping[str, Any], shown: Mapping[Any, Any] = MappingProxyType({})
+    ) -> list[Any]:
+        """The inputs of a listener: `values` by field of the recipe or by elem_id; else what the page shows now."""
+        return [self.value(component, values, shown) for component in listener["inputs"]]
 
-    def value(self, component: Any, values: Mapping[str, Any]) -> Any:
-        """The value of an input."""
+    def value(self, component: Any, values: Mapping[str, Any], shown: Mapping[Any, Any]) -> Any:
+        """The value of an input; `shown` has what is no longer as the page started."""
         props = self.props.get(component, {})
         known = (props.get("elem_id") or "").removeprefix("recipe-"), self.labels.get(props.get("label"), "")
-        return next((values[name] for name in known if name in values), props.get("value"))
+        return next((values[name] for name in known if name in values), shown.get(component, props.get("value")))
 
     def status(self, listener: Mapping[str, Any], outputs: list[Any]) -> str:
         """The status line among a listener's outputs, or what is added to it; "" if it has not changed."""
@@ -189,6 +192,8 @@ class Tab:
         self.inbox: dict[str, asyncio.Queue[dict[str, Any]]] = defaultdict(asyncio.Queue)
         self.pending: set[str] = set()  # calls whose end is to come
         self.over: set[str] = set()  # calls whose end came, perhaps before the answer to the call itself
+        self.shown: dict[Any, Any] = {}  # values that the server has changed
+        self.model: str | None = None  # as chosen; None: as the page started
         self.heart = asyncio.create_task(self.beat())
         self.reader: asyncio.Task | None = None
 
@@ -235,7 +240,11 @@ class Tab:
     async def join(self, role: str, values: Mapping[str, Any], listen: bool = True) -> Answer:
         """Queue a call; the answer's data is the name of the event. `listen` opens the stream if it is not open."""
         listener = self.layout.listener(role)
-        body = {"session_hash": self.session, "fn_index": listener["id"], "data": self.layout.data(listener, values)}
+        body = {
+            "session_hash": self.session,
+            "fn_index": listener["id"],
+            "data": self.layout.data(listener, values, self.shown),
+        }
         answer = await send(self.http, "POST", f"{API}/queue/join", json=body)
         if answer.ok and listen:
             answer.data = [answer.data[0]["event_id"]]
@@ -262,7 +271,11 @@ class Tab:
         """Do what costs nothing, by the queue or past it, as the page says, and wait for its answer."""
         started, listener = time.monotonic(), self.layout.listener(role)
         if listener["queue"] is False:
-            body = {"session_hash": self.session, "fn_index": listener["id"], "data": self.layout.data(listener, values)}
+            body = {
+                "session_hash": self.session,
+                "fn_index": listener["id"],
+                "data": self.layout.data(listener, values, self.shown),
+            }
             return await send(self.http, "POST", f"{API}/run/predict", json=body)
         answer = await self.join(role, values)
         if not answer.ok:
@@ -275,6 +288,19 @@ class Tab:
                 status = 200 if message["success"] else 500
                 return Answer(status, message["output"].get("data", []), said, time.monotonic() - started)
         return Answer(0, said="the stream ended", seconds=time.monotonic() - started)
+
+    async def choose(self, model: str) -> Answer:
+        """Choose a model, and take over the values that the server then gives the inputs."""
+        listener = self.layout.listener("choose")
+        answer = await self.ask("choose", {"model": model})
+        if answer.ok:
+            self.model = model
+            for component, change in zip(listener["outputs"], answer.data, strict=False):
+                if not isinstance(change, dict):
+                    self.shown[component] = change
+                elif "value" in change:
+                    self.shown[component] = change["value"]
+        return answer
 
     async def close(self) -> None:
         """Close the tab: its heartbeat and its stream end."""
