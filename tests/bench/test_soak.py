@@ -131,7 +131,7 @@ def test_what_is_lost_and_what_is_refused_without_a_sentence_is_noted():
     assert ledger.lost == ["a look: ReadError", "the report of a finished run"]
     assert ledger.mute == ["a look: 503 'Queue is full'", "a run: 0 ''"]
     assert len(ledger.quick) == 2
-    assert ledger.untold == 1
+    assert ledger.untold == ["9 s"]
 
 
 def test_stop_counts_from_its_press_and_only_for_runs_that_it_ended():

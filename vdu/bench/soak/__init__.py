@@ -7,6 +7,7 @@ addresses are of this machine.
 import asyncio
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,6 +29,7 @@ WHOLE = 1.0  # minutes from which all phases are run, by 30 visitors; below, a f
 VISITORS, FEW = 30, 2
 CYCLES, CYCLES_PER_MINUTE, CYCLE = 200, 20, 15.0  # of start and stop; seconds for one, on average, at most
 WARM = 50  # runs after which memory must not grow
+MOST_LINES = 30  # of one kind on the terminal; the table shows the first alone
 GROWTH = 0.1  # share of the memory by which it may
 OWNERLESS = 35.0  # seconds in which a run without an owner has ended
 GRACE = 120.0  # seconds after the end in which visitors finish what they began
@@ -69,6 +71,9 @@ def soak(minutes: float, show: Callable[[str], object], out: Path | None = None)
     with tempfile.TemporaryDirectory(prefix="soak-") as work:
         rows = asyncio.run(all_phases(Path(work), minutes, show))
     made = table(["measure", "target", "measured", "verdict"], [row.cells for row in rows])
+    for row in rows:
+        for line, count in Counter(row.found).most_common(MOST_LINES):
+            show(f"{row.what}, {count} times: {line}")
     print(made)
     if out is not None:
         before, _, rest = read(out).partition(MARKS[0])
@@ -214,12 +219,13 @@ def rows_of(ledger: Ledger, seen: Seen) -> list[Row]:
         count_row("refusals that are no sentence", ledger.mute),
         Row("refusals in sentences", "–", str(ledger.refusals.total() - len(ledger.mute)), True),
         count_row("what a hostile visitor was given", ledger.breaches),
+        count_row("times that /healthz was not well", ledger.unwell),
         quantile_rows("Stop, snapshots, choices, previews, bad input", ledger.quick, 0.5),
         quantile_rows("GET /", ledger.front, 0.5),
         bound_row("Stop, until the run has ended, the slowest", max(ledger.stops, default=None), 2),
         Row("wait told against wait had, median", "within 30 %", "–" if error is None else f"{error:.0%}",
             None if error is None else error <= 0.3),
-        count_row("waits above 5 s of which nothing was told", ["one"] * ledger.untold),
+        count_row("waits above 5 s of which nothing was told", ledger.untold),
         bound_row("a run without owner, until it has ended", max(seen.ownerless, default=None), OWNERLESS, digits=1),
         count_row("cycles of start and stop that went wrong", seen.unfinished),
         growth_row(f"memory after {WARM} runs and at the end", warm, seen.memory[-1][1] if seen.memory else None, GROWTH),

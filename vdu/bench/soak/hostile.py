@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import itertools
 import json
 import random
 import time
@@ -48,29 +49,23 @@ class Hostile:
 
     def __init__(self, http: "httpx.AsyncClient", layout: Layout, ledger: Ledger, temporary: Path) -> None:
         self.http, self.layout, self.ledger, self.temporary = http, layout, ledger, temporary
-        self.chance, self.count, self.bomb = random.Random("hostile"), 0, bomb()
+        self.chance, self.bomb = random.Random("hostile"), bomb()
         self.deeds: tuple[Callable[[Tab], Awaitable[None]], ...] = (
             self.burst, self.go_around, self.zips, self.uploads, self.guess, self.megabytes, self.wrong_counts, self.endless,
         )  # fmt: skip
 
     async def visit(self, until: float) -> None:
-        """Do all deeds in turn until the time `until` of `time.monotonic`."""
+        """Do all deeds once, each in a tab of its own, and again until the time `until` of `time.monotonic`."""
         try:
-            while time.monotonic() < until:
-                await self.round(until)
+            for number, deed in enumerate(itertools.cycle(self.deeds)):
+                if number >= len(self.deeds) and time.monotonic() >= until:
+                    return
+                tab = Tab(self.http, self.layout, f"hostile{number:05d}")
+                await deed(tab)
+                await tab.close()
+                await asyncio.sleep(0.2)
         finally:
             await self.http.aclose()
-
-    async def round(self, until: float) -> None:
-        """Do every deed once, each in a tab of its own."""
-        for deed in self.deeds:
-            if time.monotonic() >= until:
-                return
-            self.count += 1
-            tab = Tab(self.http, self.layout, f"hostile{self.count:05d}")
-            await deed(tab)
-            await tab.close()
-            await asyncio.sleep(0.2)
 
     def note(self, what: str, answer: Answer) -> Answer:
         """Note an answer; an echo of what was sent is a breach."""

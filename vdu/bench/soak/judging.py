@@ -13,12 +13,17 @@ SHORT_WAIT = 5.0  # seconds: of less no client is told well or badly
 
 @dataclass(frozen=True)
 class Row:
-    """A line of the table: what was measured, its target, what it was; `held` is None where nothing was measured."""
+    """A line of the table: what was measured, its target, what it was.
+
+    Attributes:
+        held: None where nothing was measured; found: a line per thing that must not be, for who must mend it.
+    """
 
     what: str
     target: str
     had: str
     held: bool | None
+    found: tuple[str, ...] = ()
 
     @property
     def cells(self) -> list[str]:
@@ -64,7 +69,7 @@ def is_sentence(text: str) -> bool:
 def count_row(what: str, found: Sequence[str], most: int = 0) -> Row:
     """A row for what must not occur; the first of it is shown."""
     example = f": {found[0]}" if found else ""
-    return Row(what, str(most), f"{len(found)}{escaped(example)}", len(found) <= most)
+    return Row(what, str(most), f"{len(found)}{escaped(example)}", len(found) <= most, tuple(found))
 
 
 def bound_row(what: str, value: float | None, most: float, unit: str = "s", digits: int = 2) -> Row:

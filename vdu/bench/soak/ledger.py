@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from vdu.bench.soak.judging import figures_of, is_sentence
+from vdu.bench.soak.judging import SHORT_WAIT, figures_of, is_sentence
 from vdu.bench.soak.wire import Answer, RunEnd
 
 
@@ -18,8 +18,8 @@ class Ledger:
         crossed: a line per report that is not the client's own, or differs from the same recipe run alone.
         lost: a line per answer that never came; mute: per refusal that is no sentence.
         quick, front, stops: seconds of what costs nothing, of GET /, and from Stop to the end of the run.
-        waits: (told, had) seconds; untold: how many waits above 5 s the server said nothing of.
-        breaches: a line per thing that a hostile visitor was given.
+        waits: (told, had) seconds; untold: a line per wait above 5 s of which the server said nothing.
+        breaches: a line per thing that a hostile visitor was given; unwell: per time that /healthz did not answer 200.
         alone: figures of each visitor's recipe, run alone.
     """
 
@@ -31,8 +31,9 @@ class Ledger:
     front: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
     waits: list[tuple[float, float]] = field(default_factory=list)
-    untold: int = 0
+    untold: list[str] = field(default_factory=list)
     breaches: list[str] = field(default_factory=list)
+    unwell: list[str] = field(default_factory=list)
     refusals: Counter[str] = field(default_factory=Counter)
     alone: dict[int, Any] = field(default_factory=dict)
 
@@ -69,8 +70,8 @@ class Ledger:
             self.crossed.append(other)
         if end.told is not None:
             self.waits.append((end.told, end.had))
-        else:
-            self.untold += end.outcome == "finished" and end.had > 5
+        elif end.had > SHORT_WAIT:
+            self.untold.append(f"{end.had:.0f} s")
         return end
 
     def difference(self, report: Mapping[str, Any], recipe: Mapping[str, Any], number: int | None, whole: bool) -> str:

@@ -130,11 +130,13 @@ def own_address(number: int) -> str | None:
 
 
 async def watch(server: Server, ledger: Ledger, memory: list[tuple[int, int]]) -> None:
-    """Every second, until cancelled: GET / is timed, and (finished runs, bytes of memory) noted."""
+    """Every second, until cancelled: time GET /, ask /healthz, and note (finished runs, bytes of memory)."""
     async with client(server.base) as http:
         while True:
             answer = await send(http, "GET", "/")
             ledger.note("GET /", answer)
             ledger.front.append(answer.seconds)
+            health = await send(http, "GET", "/healthz")
+            ledger.unwell += [] if health.ok else [f"{health.status} {health.said[:60]}"]
             memory.append((ledger.runs["finished"] + ledger.runs["stopped"], server.memory()))
             await asyncio.sleep(1)
