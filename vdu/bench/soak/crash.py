@@ -43,7 +43,9 @@ async def in_a_download(server: Server, layout: Layout) -> None:
 
 
 async def in_a_cache_write(server: Server, layout: Layout) -> None:
-    """Return while an estimate is being written into the cache."""
+    """Return while an estimate is being written into the cache, where there was none."""
+    for path in server.cache.glob("*.safetensors"):
+        path.unlink()
     rest = {name: value for name, value in ESTIMATED.items() if name not in ("model", "forget")}
     await asyncio.gather(listen(server, rest), until_written(server))
 
@@ -61,9 +63,8 @@ async def listen(server: Server, rest: Recipe) -> None:
 
 
 async def until_written(server: Server) -> None:
-    """Kill the server as soon as anything new is in its cache."""
-    before = set(server.cache.iterdir())
-    while set(server.cache.iterdir()) <= before:
+    """Kill the server as soon as anything is in its cache."""
+    while not any(server.cache.iterdir()):
         await asyncio.sleep(0.001)
     server.kill()
 

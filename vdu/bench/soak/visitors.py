@@ -112,7 +112,7 @@ class Visitor:
         if role == "choose":
             answer = await tab.choose(self.chance.choice(MODELS))
         else:
-            values = {"snapshot": self.chance.randint(0, 20), "method": self.chance.choice(("vdu", "vdu-f"))}
+            values = {"snapshot": self.chance.randint(0, 1), "method": self.chance.choice(("vdu", "vdu-f"))}
             answer = await tab.ask(role, values)
         self.ledger.note(role, answer, quick=True)
 
