@@ -10,7 +10,7 @@ from vdu.bench.soak.crash import MOMENTS, crash
 from vdu.bench.soak.hostile import LARGE, bomb
 from vdu.bench.soak.judging import Row, is_sentence, percentile, waiting_error
 from vdu.bench.soak.ledger import Ledger
-from vdu.bench.soak.server import Server, own_address
+from vdu.bench.soak.server import APP, FLAGS, Server, own_address
 from vdu.bench.soak.visitors import recipe_of
 from vdu.bench.soak.wire import Answer, Layout, RunEnd, Tab, addresses, is_waiting, waiting_seconds, words_of
 from vdu.cli import main
@@ -51,6 +51,7 @@ def test_the_error_of_told_waits_is_relative_and_leaves_out_short_ones():
     [
         ("Seed must be a whole number from 0 to 2,147,483,647, not -1.", True),
         ("'cat' is no class of this model; choose one of 0, 1.", True),
+        ("mnist-ddpm has no class 'cat'; its classes are 0, 1.", True),
         ("Ten wait already; come back in about 4 min.", True),
         ("", False), ("null", False), ("Not Found", False), ("Queue is full.", True), ("lower case is no sentence.", False),
         ("'Quotes of Python around a sentence.'", False), ("This has no full stop", False), ("It is long. " * 50, False),
@@ -245,6 +246,11 @@ def test_the_table_is_written_between_its_marks(held, minutes, right, tmp_path, 
     assert page.read_text().endswith(f"\n\n{soak.MARKS[1]}\nafter\n")
     assert "old" not in page.read_text()
     assert "| a thing | 0 | 1 |" in page.read_text()
+
+
+def test_the_page_has_the_marks_and_the_flags_with_which_the_soak_starts_the_app():
+    page = (APP.parent / "docs" / "deploy.md").read_text()
+    assert [text for text in (*soak.MARKS, *FLAGS) if text not in page] == []
 
 
 def test_a_page_without_marks_is_refused_before_anything_runs(tmp_path):

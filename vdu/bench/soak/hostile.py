@@ -5,6 +5,7 @@ import io
 import itertools
 import json
 import random
+import re
 import time
 import zipfile
 from collections.abc import Awaitable, Callable
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 BURST = 20  # calls at once
 LARGE, SEVERAL = 4000, 25  # pixels per side of a one-coloured picture; how many in a zip of some 40 KiB
 MEGABYTE = 2**20
-HASH = 64  # letters of a folder's name that nobody guesses
+CHANCE = re.compile(r"[0-9a-f]{64}|tmp\w{8}")  # names of Gradio's that nobody guesses
 ECHO = 2000  # letters of an answer to a megabyte at most
 TAG = "<img src=x onerror=alert(1)>"
 PROBES = ("/monitoring", "/monitoring/summary", f"{API}/monitoring", f"{API}/monitoring/summary")
@@ -107,7 +108,7 @@ class Hostile:
     async def guess(self, tab: Tab) -> None:
         """Files of the machine and of others, and what is told of them."""
         inside = [path.relative_to(self.temporary) for path in sorted(self.temporary.rglob("*"))]
-        folders = [str(self.temporary / path) for path in inside if not any(len(part) == HASH for part in path.parts)][:20]
+        folders = [str(self.temporary / path) for path in inside if not any(map(CHANCE.fullmatch, path.parts))][:20]
         for path in (*FILES, str(self.temporary), *folders):
             answer = await send(self.http, "GET", f"{API}/file={path}")
             if answer.status == 200:

@@ -55,10 +55,10 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def is_sentence(text: str) -> bool:
-    """Whether an answer is a sentence for people: a capital, several words, a full stop, and no traceback in it."""
+    """Whether an answer is a sentence for people: a capital or a name, several words, a full stop, no traceback."""
     text = text.strip()
     return (
-        bool(re.match(r"[A-Z“‘'\"&(\d]", text))
+        bool(re.match(r"[A-Z“‘'\"&(\d]|[a-z]+-", text))
         and text.count(" ") >= 2
         and text.endswith((".", "!", "?", ".”", ".)"))
         and len(text) <= LONGEST_SENTENCE
