@@ -88,12 +88,11 @@ def read(page: Path) -> str:
 
 async def all_phases(work: Path, minutes: float, show: Callable[[str], object]) -> list[Row]:
     """Rows of a soak whose first phase takes some minutes."""
-    ledger, seen, server = Ledger(), Seen(), Server(work / "server")
-    layout = await server.start()
-    try:
+    ledger, seen = Ledger(), Seen()
+    with Server(work / "server") as server:
+        layout = await server.start()
         await mixed(server, layout, ledger, seen, minutes, show)
         rows = rows_of(ledger, seen)
-    finally:
         seconds = await server.terminate()
     rows.append(bound_row("SIGTERM: until the process has ended", seconds, 20, digits=1))
     rows.append(count_row("SIGTERM: files left in the temp folder", sorted(path.name for path in server.files())))

@@ -81,32 +81,33 @@ async def crash(work: Path, show: Callable[[str], object]) -> list[Row]:
         rows on what dead processes left, on figures after them, and on what is left after a clean end.
     """
     expected = await alone(work / "expected")
-    server, rows, wrong = Server(work / "crashed"), [], []
-    layout = await server.start()
-    for name, moment in MOMENTS.items():
-        try:
-            await asyncio.wait_for(moment(server, layout), LONGEST)
-        except TimeoutError:
-            wrong.append(f"{name} did not come within {LONGEST:.0f} s")
-            server.kill()
-        dead = marked(server.files())
+    rows, wrong = [], []
+    with Server(work / "crashed") as server:
         layout = await server.start()
-        await asyncio.sleep(SETTLED)
-        left = sorted(str(path.relative_to(work)) for path, _ in dead & marked(server.files()))
-        rows.append(count_row(f"kill -9 in {name}: files of {len(dead)} left after the next start", left))
+        for name, moment in MOMENTS.items():
+            try:
+                await asyncio.wait_for(moment(server, layout), LONGEST)
+            except TimeoutError:
+                wrong.append(f"{name} did not come within {LONGEST:.0f} s")
+                server.kill()
+            dead = marked(server.files())
+            layout = await server.start()
+            await asyncio.sleep(SETTLED)
+            left = sorted(str(path.relative_to(work)) for path, _ in dead & marked(server.files()))
+            rows.append(count_row(f"kill -9 in {name}: files of {len(dead)} left after the next start", left))
+            async with client(server.base) as http:
+                end = await api_run(http, ESTIMATED)
+            if end.report is None or figures_of(end.report) != expected:
+                wrong.append(f"after {name}: {end.outcome} {end.said}")
+            show(f"killed in {name}: {len(left)} of {len(dead)} files left")
+        rows.append(count_row("runs after a kill whose figures are not those without", wrong))
         async with client(server.base) as http:
-            end = await api_run(http, ESTIMATED)
-        if end.report is None or figures_of(end.report) != expected:
-            wrong.append(f"after {name}: {end.outcome} {end.said}")
-        show(f"killed in {name}: {len(left)} of {len(dead)} files left")
-    rows.append(count_row("runs after a kill whose figures are not those without", wrong))
-    async with client(server.base) as http:
-        tab = Tab(http, layout, "last")
-        await page_run(tab, SMALL | NAMED)
-        seconds = await server.terminate()
-        await tab.close()
-    rows.append(bound_row("SIGTERM with an open tab: until the process has ended", seconds, 20, digits=1))
-    rows.append(count_row("SIGTERM: files left", sorted(path.name for path in server.files())))
+            tab = Tab(http, layout, "last")
+            await page_run(tab, SMALL | NAMED)
+            seconds = await server.terminate()
+            await tab.close()
+        rows.append(bound_row("SIGTERM with an open tab: until the process has ended", seconds, 20, digits=1))
+        rows.append(count_row("SIGTERM: files left", sorted(path.name for path in server.files())))
     return rows
 
 
@@ -117,11 +118,8 @@ def marked(paths: Iterable[Path]) -> set[tuple[Path, int]]:
 
 async def alone(work: Path) -> Recipe | None:
     """The figures of `ESTIMATED` from a process that nobody kills, with a cache of its own."""
-    server = Server(work)
-    await server.start()
-    try:
+    with Server(work) as server:
+        await server.start()
         async with client(server.base) as http:
             end = await api_run(http, ESTIMATED)
-        return figures_of(end.report) if end.report else None
-    finally:
-        await server.terminate()
+    return figures_of(end.report) if end.report else None

@@ -35,6 +35,15 @@ class Server:
         for folder in (self.temporary, self.cache):
             folder.mkdir(parents=True, exist_ok=True)
         self.base = ""
+        self.process: subprocess.Popen | None = None
+
+    def __enter__(self) -> "Server":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Leave no process behind, whatever happened."""
+        if self.process and self.process.poll() is None:
+            self.kill()
 
     async def start(self) -> Layout:
         """Start the app on a free port, and return its page once it answers.
@@ -47,11 +56,12 @@ class Server:
             port = free.getsockname()[1]
         known = APP.read_text(encoding="utf-8")
         flags = [word for flag, values in FLAGS.items() if f'"{flag}"' in known for word in (flag, *values)]
-        own = {"TMPDIR": str(self.temporary), "VDU_CACHE": str(self.cache)}
+        environment = SETTINGS | os.environ | {"TMPDIR": str(self.temporary), "VDU_CACHE": str(self.cache)}
+        environment.pop("GRADIO_TEMP_DIR", None)  # the app chooses it
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(APP), "--port", str(port), *flags],
-                cwd=APP.parent, stdout=log, stderr=log, env=SETTINGS | os.environ | own,
+                cwd=APP.parent, stdout=log, stderr=log, env=environment,
             )  # fmt: skip
         self.base, self.seen = f"http://127.0.0.1:{port}", psutil.Process(self.process.pid)
         deadline = time.monotonic() + LONGEST_START
