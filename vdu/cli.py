@@ -21,7 +21,7 @@ from vdu.bench.commands import bench
 from vdu.bench.compare import compare
 from vdu.catalog import CATALOG, ENTRIES, TRAIN_FIRST, Entry
 from vdu.data.pictures import PictureWarning
-from vdu.errors import UserError
+from vdu.errors import UserError, foreseen, one_line
 from vdu.events import Clock
 from vdu.export import write_run
 from vdu.forget_path import with_pictures
@@ -233,7 +233,10 @@ def run_command(argv: list[str] | None) -> int:
         return refuse(2, str(error))
     except click.Abort as stop:
         return refuse(130, f"stopped; {stop.args[0] if stop.args else NOTHING_WRITTEN}.")
-    except Exception as error:  # a defect, with what is needed to mend it
+    except Exception as error:
+        if words := foreseen(error):
+            return refuse(2, words)
+        # a defect, with what is needed to mend it
         traceback.print_exc()
         name, words = type(error).__name__, first_line(error)
         return refuse(1, f"this failed in vdu itself ({name}: {words}); please report it with the lines above.")
@@ -241,5 +244,5 @@ def run_command(argv: list[str] | None) -> int:
 
 def refuse(status: int, message: str) -> int:
     """Print one line on stderr; returns the exit status."""
-    print(f"vdu: {' '.join(message.split())}", file=sys.stderr)
+    print(f"vdu: {one_line(message)}", file=sys.stderr)
     return status

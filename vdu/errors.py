@@ -1,4 +1,20 @@
-"""The exceptions whose messages are shown to the user."""
+"""The exceptions whose messages are shown to the user, and the words of their messages."""
+
+import re
+import reprlib
+from typing import Any
+
+LONGEST_QUOTE = 60  # letters of a quoted value at most
+LONGEST_SENTENCE = 600  # letters of a message to a visitor at most
+QUOTE = re.compile(r"(?<!\w)'(.*?)'(?!\w)")  # an apostrophe inside a word ends no quote
+LITTLE_MEMORY = "There is too little memory for this; use fewer samples, a smaller batch size or a smaller model."
+# What PyTorch says where it raises a plain RuntimeError.
+OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "can't allocate memory", "CUDA out of memory")
+
+SHORT = reprlib.Repr()
+SHORT.maxstring = SHORT.maxother = SHORT.maxlong = LONGEST_QUOTE
+SHORT.maxlevel = 2  # a value nested deeper than Python's stack has no `repr`
+SHORT.maxlist = SHORT.maxdict = SHORT.maxtuple = 4
 
 
 class UserError(ValueError):
@@ -14,3 +30,36 @@ class BrokenImages(UserError):
 
     def __init__(self, what: str) -> None:
         super().__init__(f"The model draws {what}: check its weights and its noise schedule, or choose a smaller step size.")
+
+
+def quoted(value: Any) -> str:
+    """Any value in at most `LONGEST_QUOTE` letters, as Python writes it."""
+    try:
+        return shortened(SHORT.repr(value))
+    except ValueError:  # Python writes no whole number of more than 4,300 digits
+        return "a number that is too long to write"
+
+
+def shortened(text: str, longest: int = LONGEST_QUOTE) -> str:
+    """A text without its middle if it has more than `longest` letters."""
+    tail = longest // 3
+    return text if len(text) <= longest else f"{text[: longest - tail - 1]}…{text[-tail:]}"
+
+
+def one_line(text: str) -> str:
+    """A text without line breaks, control characters and characters that change the direction of writing."""
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+
+
+def sentence(text: str) -> str:
+    """A message for a visitor: one line in which every quote is short."""
+    brief = QUOTE.sub(lambda found: f"'{shortened(found[1])}'", one_line(text[: 20 * LONGEST_SENTENCE]))
+    return shortened(brief, LONGEST_SENTENCE)
+
+
+def foreseen(error: BaseException) -> str:
+    """The sentence for an error of the machine that the user can do something about; "" for any other error."""
+    of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    if of_memory or (isinstance(error, RuntimeError) and any(words in str(error) for words in OF_MEMORY)):
+        return LITTLE_MEMORY
+    return ""

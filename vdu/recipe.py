@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from vdu.concepts.base import ConceptRequest
-from vdu.errors import UserError
+from vdu.errors import UserError, quoted
 from vdu.methods import METHODS
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 from vdu.optimizers import OPTIMIZERS
@@ -200,9 +200,9 @@ def validate(field: Field, value: Any) -> Any:
     """
     if field.type is str:
         if not isinstance(value, str) or not (value.strip() or field.optional):
-            raise UserError(f"{field.label} must be a word, not {value!r}.")
+            raise UserError(f"{field.label} must be a word, not {quoted(value)}.")
         if field.options and value not in field.options:
-            raise UserError(f"{field.label} must be one of {', '.join(field.options)}, not '{value}'.")
+            raise UserError(f"{field.label} must be one of {', '.join(field.options)}, not {quoted(value)}.")
         if len(value) > LONGEST:
             raise UserError(f"{field.label} must have at most {LONGEST:,} letters, not {len(value):,}.")
         return value.strip()
@@ -211,7 +211,7 @@ def validate(field: Field, value: Any) -> Any:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # The comparison also refuses NaN and infinity, so that int() cannot raise.
     if not is_number or not field.low <= value <= field.high or (is_whole and value != int(value)):
-        raise UserError(f"{field.label} must be {bounds}, not {value!r}.")
+        raise UserError(f"{field.label} must be {bounds}, not {quoted(value)}.")
     return field.type(value)
 
 

@@ -4,9 +4,11 @@ import itertools
 from typing import Any
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 from vdu.errors import UserError
 from vdu.page.api import make_api
+from vdu.page.bodies import Bodies
 from vdu.page.controls import Controls
 from vdu.page.errors import LAUNCH, Studio, shows_errors
 from vdu.page.markup import render
@@ -88,4 +90,5 @@ def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, 
 
 def launch_options(settings: Settings) -> dict[str, Any]:
     """Arguments that `build(settings).launch` needs for the theme, the style sheet, the upload limit and errors."""
-    return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit, **LAUNCH}
+    app = LAUNCH["app_kwargs"] | {"middleware": [Middleware(Bodies)]}
+    return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit, **LAUNCH, "app_kwargs": app}

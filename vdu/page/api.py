@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vdu.errors import UserError
+from vdu.errors import UserError, quoted
 from vdu.events import Progress
 from vdu.page.errors import shows_errors
 from vdu.page.settings import Settings
@@ -51,9 +51,10 @@ def chosen_fields(model: str, forget: str, recipe: Any) -> dict[str, Any]:
         UserError: if the recipe is no object, or names another model or another thing to forget than the arguments.
     """
     if not isinstance(recipe or {}, dict):
-        raise UserError(f'The recipe must be an object of fields by name, such as {{"samples": 500}}, not {recipe!r:.100}.')
+        raise UserError(f'The recipe must be an object of fields by name, such as {{"samples": 500}}, not {quoted(recipe)}.')
     chosen = {"model": model, "forget": forget}
     for name in chosen:
         if (given := (recipe or {}).get(name, chosen[name])) != chosen[name]:
-            raise UserError(f"The recipe says {name} {given!r}, the call says {chosen[name]!r}; give it as an argument only.")
+            both = f"The recipe says {name} {quoted(given)}, the call says {quoted(chosen[name])}"
+            raise UserError(f"{both}; give it as an argument only.")
     return (recipe or {}) | chosen
