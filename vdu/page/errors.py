@@ -106,6 +106,4 @@ def unanswered(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": words}, 500)
 
 
-# Arguments of `gr.Blocks.launch`, for errors outside of `Studio`.
-ANSWERS = {RequestValidationError: unreadable, Exception: unanswered}
-LAUNCH = {"show_error": True, "app_kwargs": {"exception_handlers": ANSWERS}}
+ANSWERS = {RequestValidationError: unreadable, Exception: unanswered}  # to errors outside of `Studio`
