@@ -23,7 +23,7 @@ FILE = {"path": os.__file__, "meta": {"_type": "gradio.FileData"}}
 def server():
     settings = Settings(any_model=True)
     page = build(settings)
-    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(page))
     yield address.rstrip("/")
     page.close()
 

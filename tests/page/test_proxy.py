@@ -61,7 +61,7 @@ def proxy(monkeypatch):
     settings = Settings()
     page = build(settings)
     with ThreadPoolExecutor(1) as thread:  # the browser's event loop runs in this one
-        launch = thread.submit(page.launch, prevent_thread_lock=True, quiet=True, **launch_options(settings))
+        launch = thread.submit(page.launch, prevent_thread_lock=True, quiet=True, **launch_options(page))
         launch.result()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Proxy)
     server.daemon_threads, server.lost, server.behind = True, [], f"http://127.0.0.1:{page.server_port}"

@@ -1,7 +1,6 @@
 """What the panels make of a run, without a browser: every state of it, and words that want to be HTML."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio as gr
 import pytest
@@ -16,7 +15,7 @@ from vdu.page.controls import option_title, uploads_html
 from vdu.page.errors import shows_errors
 from vdu.page.panel import make_panels
 from vdu.page.run import ProgressBar, progress_html, status_html
-from vdu.page.session import Session, StopFlags, start_folder
+from vdu.page.session import Session, start_folder
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, prompted_class
 from vdu.registry import collect
 
@@ -101,26 +100,9 @@ def test_errors_reach_the_visitor_as_one_sentence_from_functions_and_generators(
         next(stream)
 
 
-def test_a_visitor_has_one_run_at_a_time_and_can_stop_it():
-    stops = StopFlags()
-    assert not stops.stop("me")
-    stops.announce("me")
-    with pytest.raises(UserError, match="press Stop first"):
-        stops.check_idle("me")
-    stops.check_idle("you")
-    flag = stops.of("me")
-    assert stops.stop("me")
-    assert flag.is_set()
-    stops.check_idle("me")  # a stopped run that has not ended yet does not keep the next one from waiting
-    stops.announce("me")
-    stops.release("me", flag)
-    assert stops.of("me") is not flag
-    assert not stops.of("me").is_set()
-
-
 def test_a_run_goes_on_only_from_a_run_of_its_model(tmp_path):
     session = Session.__new__(Session)
-    session.run, session.folder = SimpleNamespace(recipe=SimpleNamespace(model="mnist-ddpm")), tmp_path
+    session.model, session.folder = "mnist-ddpm", tmp_path
     assert start_folder(session, "mnist-ddpm", go_on=False) is None
     for earlier, model in ((None, "mnist-ddpm"), (session, "mnist-ddpm"), (session, "tiny-sd")):
         with pytest.raises(UserError, match="no earlier run of this model"):

@@ -10,15 +10,20 @@ from vdu.errors import UserError
 from vdu.page.api import make_api
 from vdu.page.bodies import Bodies
 from vdu.page.controls import Controls
-from vdu.page.errors import LAUNCH, Studio, shows_errors
+from vdu.page.errors import ANSWERS, Studio, shows_errors
 from vdu.page.markup import render
-from vdu.page.panel import DEVICE, Page, default_recipe, make_panels
+from vdu.page.panel import AT_ONCE, Page, default_recipe, make_panels
+from vdu.page.presence import Gate
 from vdu.page.run import Runner, status_html
 from vdu.page.session import Session, forget_session
 from vdu.page.settings import Settings
 from vdu.page.style import THEME, page_css
+from vdu.page.sweeper import health, keep_clean
 from vdu.page.view import example_of, examples
+from vdu.page.workspace import server_folder
 from vdu.recipe import FIELDS, validate
+
+SPARE_THREADS = 40  # beside one per run that waits
 
 __all__ = ["Settings", "build", "launch_options"]
 
@@ -29,7 +34,8 @@ def build(settings: Settings) -> gr.Blocks:
     Args:
         settings: what visitors may do.
     """
-    with Studio(title="VDU Studio", fill_width=True, delete_cache=(3600, 4 * 3600)) as demo:
+    server_folder()  # before any component, which asks for the folder of uploads
+    with Studio(title="VDU Studio", fill_width=True) as demo:
         state = gr.State(None, delete_callback=forget_session)
         gr.HTML(render("title"))
         with gr.Row():
@@ -43,8 +49,9 @@ def build(settings: Settings) -> gr.Blocks:
         runner.wire()
         wire_model(page)
         demo.unload(runner.leave)
-        gr.api(make_api(settings), api_name="unlearn", **DEVICE)
-    return demo.queue(max_size=settings.queue_length)
+        gr.api(make_api(page), api_name="unlearn", concurrency_limit=None)
+    demo.page = page
+    return demo.queue(api_open=False)
 
 
 def build_panels(page: Page) -> None:
@@ -73,7 +80,7 @@ def wire_model(page: Page) -> None:
         [page.state, model],
         list(dict.fromkeys([*page.controls.outputs, *page.outputs])),
         show_progress="hidden",
-        api_visibility="private",
+        **AT_ONCE,
     )
 
 
@@ -88,7 +95,22 @@ def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, 
     return changes if session or model not in examples() else changes | page.render(example_of(model))
 
 
-def launch_options(settings: Settings) -> dict[str, Any]:
-    """Arguments that `build(settings).launch` needs for the theme, the style sheet, the upload limit and errors."""
-    app = LAUNCH["app_kwargs"] | {"middleware": [Middleware(Bodies)]}
-    return {"theme": THEME, "css": page_css(), "max_file_size": settings.upload_limit, **LAUNCH, "app_kwargs": app}
+def launch_options(demo: Studio) -> dict[str, Any]:
+    """Arguments that `demo.launch` needs, for the theme, the bounds on uploads, errors, and what is given away.
+
+    From here on the server keeps itself clean (`keep_clean`). The history of runs in the visitor's browser is off, as is
+    monitoring: on a shared machine the next visitor could read either.
+    """
+    page, settings = demo.page, demo.page.settings
+    keep_clean(page)
+    gate = Middleware(Gate, presence=page.presence, health=lambda: health(page))
+    return {
+        "theme": THEME,
+        "css": page_css(),
+        "max_file_size": settings.upload_limit,
+        "max_threads": settings.queue_length + settings.visitors_per_address + SPARE_THREADS,
+        "enable_monitoring": False,
+        "run_history": False,
+        "show_error": True,
+        "app_kwargs": {"exception_handlers": ANSWERS, "middleware": [Middleware(Bodies), gate]},
+    }

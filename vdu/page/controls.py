@@ -40,7 +40,7 @@ NAME = {
     "info": "A name for what your pictures show (8 or more), or a class that the judge already knows.",
     "placeholder": "our church",
 }
-PRIVATE = {"show_progress": "hidden", "api_visibility": "private"}
+PRIVATE = {"show_progress": "hidden", "api_visibility": "private", "queue": False}
 
 
 def takes_prompts(model: str) -> bool:

@@ -182,7 +182,7 @@ def unanswered(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": sentence(words)}, 500)
 
 
-# Arguments of `gr.Blocks.launch`, for errors outside of `Studio`.
+# Class of an error outside of `Studio` -> the answer.
 ANSWERS = {
     RequestValidationError: unreadable,
     HTTPException: refused,
@@ -190,4 +190,3 @@ ANSWERS = {
     KeyError: unknown,
     Exception: unanswered,
 }
-LAUNCH = {"show_error": True, "app_kwargs": {"exception_handlers": ANSWERS}}

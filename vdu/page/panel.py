@@ -7,15 +7,22 @@ from typing import Any, ClassVar
 
 import gradio as gr
 
+from vdu.estimate import Pace
 from vdu.page.controls import Controls
-from vdu.page.session import Session, StopFlags
+from vdu.page.presence import Presence
+from vdu.page.session import Session, Sessions
 from vdu.page.settings import Settings
+from vdu.page.turns import Ticket, Turns
 from vdu.page.view import RunView, example_of
 from vdu.recipe import Recipe, resolve
 from vdu.registry import collect
 from vdu.task import kind_of
 
-DEVICE = {"concurrency_limit": 1, "concurrency_id": "device"}  # for listeners that compute: only one runs at a time
+# For listeners that wait for their turn (`Turns`), those that draw a few images between the events of a run, and those
+# that cost nothing: no queue can refuse the latter or let them wait.
+IN_TURN = {"concurrency_limit": None, "api_visibility": "private"}
+DRAWS = {"concurrency_limit": 1, "concurrency_id": "drawing", "api_visibility": "private"}
+AT_ONCE = {"queue": False, "api_visibility": "private"}
 
 
 class Panel(ABC):
@@ -47,14 +54,31 @@ class Page:
     Attributes:
         state: the `Session` of a visitor; None before their first run.
         status: the line that shows the progress of a run.
+        presence, sessions, turns, pace: who is here, their last runs, whose run is next, and how long runs take.
     """
 
     settings: Settings
     controls: Controls
     state: gr.State
     status: gr.HTML
-    stops: StopFlags = field(default_factory=StopFlags)
     panels: list[Panel] = field(default_factory=list)
+    presence: Presence = field(default_factory=Presence)
+    pace: Pace = field(default_factory=Pace)
+
+    def __post_init__(self) -> None:
+        self.turns = Turns(self.settings, self.presence.is_here)
+        self.sessions = Sessions(self.settings, self.presence.is_here)
+
+    def ask(self, request: gr.Request, recipe: Recipe, runs: int = 1) -> Ticket:
+        """A place in the order of runs for a visitor, for some runs of a recipe.
+
+        Raises:
+            UserError: see `Turns.ask`.
+        """
+        self.presence.note(request.session_hash)
+        seconds = self.pace.seconds(recipe)
+        address = request.client.host if request.client else ""
+        return self.turns.ask(request.session_hash, address, seconds and runs * seconds)
 
     @property
     def first_view(self) -> RunView:

@@ -1,9 +1,10 @@
 """Start and stop a run: read the recipe from the inputs, and pass the events of the run on to the panels."""
 
+import logging
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,21 @@ import gradio as gr
 
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Measured, Preview, Progress
+from vdu.page import gpu
 from vdu.page.controls import recipe_of
 from vdu.page.errors import shows_errors
+from vdu.page.gpu import compute, usual_seconds
 from vdu.page.markup import render
-from vdu.page.panel import DEVICE, Page
-from vdu.page.session import Session, copy_start, forget_session, new_folder, start_folder
+from vdu.page.panel import AT_ONCE, IN_TURN, Page
+from vdu.page.session import Session, copy_start, start_folder
+from vdu.page.turns import LEFT, TIMED_OUT, Ticket
+from vdu.page.workspace import new_folder
+from vdu.recipe import Recipe
+from vdu.run import TIMED_OUT as TIME_OVER
 from vdu.run import Run
-from vdu.unlearn import unlearn
 from vdu.worker import on_worker
+
+LOG = logging.getLogger("vdu")
 
 REFRESH = 0.5  # seconds between two updates of the progress bar, since a browser on the same machine draws each
 REFUSED = "This cannot be run"
@@ -34,6 +42,13 @@ def progress_html(progress: Progress, title: str = "") -> str:
     left = "" if progress.seconds_left is None else f" · about {progress.seconds_left:.0f} s left in this phase"
     words = f"{title}: " * bool(title) + f"{PHASES[progress.phase]} · {progress.done} of {progress.total}{left}"
     return render("status", percent=100 * progress.done / max(1, progress.total), phase=PHASES[progress.phase], words=words)
+
+
+def waiting_html(place: Progress) -> str:
+    """The status line of a run that waits."""
+    runs = "1 run is" if place.total == 1 else f"{place.total} runs are"
+    left = "" if place.seconds_left is None else f"; it is your turn in about {place.seconds_left:.0f} s"
+    return status_html(f"Waiting: {runs} before yours{left}.")
 
 
 class ProgressBar:
@@ -61,46 +76,50 @@ class Runner:
         """Connect the Unlearn and Stop buttons."""
         page = self.page
         on_click(page, page.controls.start, self.start, page.outputs)
-        page.controls.stop.click(self.stop, None, page.status, show_progress="hidden", api_visibility="private")
+        page.controls.stop.click(self.stop, None, page.status, show_progress="hidden", **AT_ONCE)
 
     def stop(self, request: gr.Request) -> str:
-        """Ask the visitor's run to end; it ends, and shows its results so far, at its next event."""
-        return status_html("Stopping …" if self.page.stops.stop(request.session_hash) else "Nothing is running.")
+        """Ask the visitor's runs to end; each ends, and shows its results so far, at its next event."""
+        return status_html("Stopping …" if self.page.turns.stop(request.session_hash) else "Nothing is running.")
 
     def leave(self, request: gr.Request) -> None:
-        """End the run of a visitor who has closed the page."""
-        self.page.stops.stop(request.session_hash)
+        """End the runs of a visitor who has closed the page."""
+        self.page.turns.stop(request.session_hash)
 
     @shows_errors(REFUSED)
-    @on_worker
     def start(self, request: gr.Request, data: dict) -> Iterator[dict[Any, Any]]:
-        """Run the recipe of the inputs and show its events, until it ends or the visitor asks to stop."""
-        page, last_session = self.page, data[self.page.state]
-        stop, folder, kept = page.stops.of(request.session_hash), new_folder(), False
-        try:
-            if stop.is_set():
-                yield {page.status: status_html("Stopped before the run began.")}
+        """Run the recipe of the inputs once it is its turn, and show its events, until it ends or must end."""
+        status = self.page.status
+        with own_turn(self.page, request) as ticket:
+            for place in self.page.turns.wait(ticket):
+                yield {status: waiting_html(place)}
+            if ticket.ended:
+                yield {status: status_html("Stopped before the run began.")}
                 return
+            yield from on_worker(self.carry_out)(ticket, data)
+
+    def carry_out(self, ticket: Ticket, data: dict) -> Iterator[dict[Any, Any]]:
+        """What `start` shows while it computes."""
+        page, folder, kept = self.page, new_folder(), False
+        try:
             yield {page.status: status_html("Loading the model …")}
             session = Session(open_run(page, data, folder), folder)
             yield {page.status: status_html("Starting …"), **page.render(session.view)}
             bar = ProgressBar()
-            with closing(unlearn(session.run)) as events:
-                for event in events:
-                    if stop.is_set():
-                        break
-                    if session.run.steps and not kept:  # from here on this run replaces the last one
-                        kept = True
-                        forget_session(last_session)
-                        yield {page.state: session}
-                    if changes := self.changes(session, event, bar):
-                        yield changes
+            for event in events_of(page, ticket, session.run):
+                if session.run.steps and not kept:  # from here on this run replaces the last one
+                    kept = True
+                    page.sessions.keep(ticket.visitor, session)
+                    yield {page.state: session}
+                if changes := self.changes(session, event, bar):
+                    yield changes
             if kept:
+                view = session.finish()
                 yield {
                     page.state: session,
-                    page.status: status_html("Stopped." if stop.is_set() else "Done."),
+                    page.status: status_html(ending(page, ticket, session.run)),
                     page.controls.fields["go_on"]: gr.update(visible=True),
-                    **page.render(session.finish()),
+                    **page.render(view),
                 }
             else:
                 yield self.reset(data, "Stopped before the model was changed.")
@@ -110,7 +129,6 @@ class Runner:
         finally:
             if not kept:
                 shutil.rmtree(folder, ignore_errors=True)
-            page.stops.release(request.session_hash, stop)
 
     def changes(self, session: Session, event: Event, bar: ProgressBar) -> dict[Any, Any]:
         """What an event changes on the page."""
@@ -126,6 +144,65 @@ class Runner:
         return {page.status: status_html(words), **page.render(view)}
 
 
+@contextmanager
+def own_turn(page: Page, request: gr.Request) -> Iterator[Ticket]:
+    """The ticket that a visitor was given when they pressed the button; at the end it is given back, and a line is logged.
+
+    Raises:
+        UserError: if they were given none, as by a call around the button.
+    """
+    if (ticket := page.turns.take(request.session_hash)) is None:
+        raise UserError("This run has lost its place in the queue; press the button again.")
+    with turn(page, ticket):
+        yield ticket
+
+
+@contextmanager
+def turn(page: Page, ticket: Ticket) -> Iterator[None]:
+    """Give a ticket back at the end, and log one line that says nothing of what the visitor typed."""
+    outcome = "failed"
+    try:
+        yield
+        outcome = ticket.ended or "done"
+    except UserError:
+        outcome = "refused"
+        raise
+    except GeneratorExit:
+        outcome = ticket.ended or LEFT
+        raise
+    finally:
+        page.turns.end(ticket)
+        begun = time.monotonic() - (ticket.started or time.monotonic())
+        LOG.info("%s computed=%.1fs waited=%.1fs outcome=%s", ticket.label, begun,
+                 (ticket.started or time.monotonic()) - ticket.asked, outcome)  # fmt: skip
+
+
+def events_of(page: Page, ticket: Ticket, run: Run) -> Iterator[Event]:
+    """The events of a run in its turn, until it ends by itself, or its visitor stops it or has gone, or its time is over."""
+    started, recipe = time.monotonic(), run.recipe
+    ticket.label = f"model={recipe.model} method={recipe.method} steps={recipe.steps} samples={recipe.samples}"
+    with closing(compute(run, lambda: page.turns.check(ticket), seconds_of(page))) as events:
+        yield from events
+    if run.after is not None:
+        page.pace.learn(recipe, time.monotonic() - started)
+    elif ticket.ended == TIMED_OUT:
+        run.reason = TIME_OVER
+
+
+def seconds_of(page: Page) -> Callable[[Recipe], float]:
+    """How long a GPU is lent for a run: by the page's estimate, if it has one."""
+    return lambda recipe: page.pace.seconds(recipe) or usual_seconds(recipe)
+
+
+def ending(page: Page, ticket: Ticket, run: Run) -> str:
+    """The last words of a run's status line."""
+    if run.after is not None:
+        return "Done."
+    if ticket.ended == TIMED_OUT:
+        return f"Stopped: a run may take {page.settings.run_minutes:g} minutes here. Choose fewer samples or steps."
+    return "Stopped."
+
+
 def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
     """The run that the inputs describe.
 
@@ -139,19 +216,18 @@ def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
     """
     values = page.controls.values(data)
     start = start_folder(data[page.state], values["model"], values["go_on"])
-    return Run(recipe_of(values, page.settings, folder), copy_start(start, folder))
+    return gpu.open_run(recipe_of(values, page.settings, folder), copy_start(start, folder))
 
 
-def on_click(page: Page, button: gr.Button, handler: Any, outputs: list[Any]) -> None:
-    """Let a button start a run: bad input is refused before it is queued; only one run computes at a time."""
+def on_click(page: Page, button: gr.Button, handler: Any, outputs: list[Any], runs: int = 1) -> None:
+    """Let a button start some runs: what cannot be run, or may not wait, is refused at once."""
 
     @shows_errors(REFUSED)
     def check(request: gr.Request, data: dict) -> list[dict[str, Any]]:
         values = page.controls.values(data)
-        recipe_of(values, page.settings)
+        recipe = recipe_of(values, page.settings)
         start_folder(data[page.state], values["model"], values["go_on"])
-        page.stops.check_idle(request.session_hash)
-        page.stops.announce(request.session_hash)
+        page.ask(request, recipe, runs)
         return [gr.validate(True, "")] * len(data)
 
     button.click(
@@ -162,6 +238,5 @@ def on_click(page: Page, button: gr.Button, handler: Any, outputs: list[Any]) ->
         trigger_mode="once",
         show_progress="full",
         show_progress_on=page.status,
-        api_visibility="private",
-        **DEVICE,
+        **IN_TURN,
     )

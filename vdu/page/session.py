@@ -1,10 +1,9 @@
-"""What the server keeps per visitor: the last run, its folder, and whether the visitor asked it to stop."""
+"""What the server keeps per visitor: the last run and its folder, until they leave or others need the space."""
 
 import os
 import shutil
-import tempfile
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,26 +12,27 @@ from torch import Tensor
 from vdu.data.pictures import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.export import write_run, zip_model
+from vdu.page.settings import Settings
 from vdu.page.view import RunView, live_view, write_comparison
+from vdu.page.workspace import size_of
 from vdu.report import report_of
 from vdu.run import Run
 
+GIB = 2**30
+ABSENT = 60.0  # seconds after which a visitor without an open stream has left
 START = "start"  # subfolder of a session: the model that its run continues from
 THUMBNAIL = (3, 96, 96)  # (c, h, w) of uploaded pictures for a model of unknown image shape
 
 
 class Session:
-    """The last run of one visitor. No other visitor sees it; it is deleted, with its folder, when the session ends."""
+    """The last run of one visitor. No other visitor sees it; it is deleted, with its folder, when the visitor has left."""
 
     def __init__(self, run: Run, folder: Path) -> None:
-        self.run = run
+        self.run: Run | None = run
+        self.model = run.recipe.model
         self.folder = folder
         self.view: RunView = live_view(run)
-
-    @property
-    def model(self) -> str:
-        """The name of the run's model."""
-        return self.run.recipe.model
+        self.size = (0, 0)  # bytes of memory and of disk, once the run has ended
 
     @property
     def model_folder(self) -> Path | None:
@@ -54,18 +54,68 @@ class Session:
         view = live_view(self.run, self.view, report, finished=True)
         paths = (self.folder / "run" / "report.json", write_comparison(self.folder, view), zip_model(self.folder, report))
         self.view = replace(view, files=tuple(map(str, paths)))
+        self.weigh()
         return self.view
+
+    @property
+    def finished_run(self) -> Run | None:
+        """The run, if both its models are measured and it has not been deleted since."""
+        run = self.run
+        return run if run and run.after is not None else None
+
+    def weigh(self) -> None:
+        """Take note of how much memory and disk the run takes."""
+        run = self.run
+        samples = [run.before, run.after, run.replay and run.replay.samples]
+        images = sum(side.images.nbytes + side.features.nbytes for side in samples if side)
+        trained = sum(weight.nbytes for weight in run.model.unet.parameters() if weight.requires_grad)
+        self.size = (images + trained + sum(map(len, self.view.sheets.values())), size_of(self.folder))
+
+    def free(self) -> None:
+        """Delete all that the run holds; whoever still has this session finds nothing in it."""
+        self.run, self.view, self.size = None, RunView(self.view.forget), (0, 0)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class Sessions:
+    """The last run of every visitor who is here, the one used for longest unused first.
+
+    Args:
+        settings: the bounds of memory and disk.
+        is_here: whether a visitor has a stream open, or had one within the last so many seconds.
+    """
+
+    def __init__(self, settings: Settings, is_here: Callable[[str, float], bool]) -> None:
+        self.settings, self.is_here = settings, is_here
+        self.lock = threading.Lock()
+        self.kept: dict[str, Session] = {}
+
+    def keep(self, visitor: str, session: Session) -> None:
+        """Keep a visitor's new run in place of their last one."""
+        with self.lock:
+            last = self.kept.pop(visitor, None)
+            self.kept[visitor] = session
+        forget_session(last)
+
+    def sweep(self, absent: float = ABSENT) -> None:
+        """Delete the runs of visitors who left `absent` seconds ago, and the oldest of all while they are over the bounds."""
+        with self.lock:
+            gone = [visitor for visitor in self.kept if not self.is_here(visitor, absent)]
+            bounds = self.settings.memory_gb * GIB, self.settings.disk_gb * GIB
+            staying = [visitor for visitor in self.kept if visitor not in gone]
+            while staying and any(
+                sum(self.kept[visitor].size[kind] for visitor in staying) > bound for kind, bound in enumerate(bounds)
+            ):
+                gone.append(staying.pop(0))
+            freed = [self.kept.pop(visitor) for visitor in gone]
+        for session in freed:
+            session.free()
 
 
 def forget_session(session: Session | None) -> None:
-    """Delete the folder of a visitor's run."""
+    """Delete what a visitor's run holds."""
     if session:
-        shutil.rmtree(session.folder, ignore_errors=True)
-
-
-def new_folder() -> Path:
-    """An empty folder for one run."""
-    return Path(tempfile.mkdtemp(prefix="vdu-run-"))
+        session.free()
 
 
 def start_folder(session: Session | None, model: str, go_on: bool) -> Path | None:
@@ -124,40 +174,3 @@ def check_count(uploaded: list[str] | None) -> None:
     """
     if len(uploaded or ()) > MOST_PICTURES:
         raise UserError(f"You gave {len(uploaded)} pictures; give at most {MOST_PICTURES}.")
-
-
-class StopFlags:
-    """A flag per visitor, set when their run must end, whether it waits or is under way."""
-
-    def __init__(self) -> None:
-        self.flags: dict[str, threading.Event] = {}
-
-    def check_idle(self, visitor: str) -> None:
-        """Refuse a second run of a visitor.
-
-        Raises:
-            UserError: if their first run waits or is under way.
-        """
-        flag = self.flags.get(visitor)
-        if flag and not flag.is_set():
-            raise UserError("You already have a run that is waiting or under way; press Stop first.")
-
-    def announce(self, visitor: str) -> None:
-        """Make a new flag for a run of the visitor that will wait for its turn."""
-        self.flags[visitor] = threading.Event()
-
-    def of(self, visitor: str) -> threading.Event:
-        """The flag of the visitor's run."""
-        return self.flags.setdefault(visitor, threading.Event())
-
-    def stop(self, visitor: str) -> bool:
-        """Ask the visitor's run to end at its next event; returns whether there is a run."""
-        flag = self.flags.get(visitor)
-        if flag:
-            flag.set()
-        return flag is not None
-
-    def release(self, visitor: str, flag: threading.Event) -> None:
-        """Delete the flag of a run that has ended, unless it already belongs to a later run."""
-        if self.flags.get(visitor) is flag:
-            del self.flags[visitor]

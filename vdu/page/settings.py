@@ -13,6 +13,13 @@ from vdu.judges.nudenet import NUDENET
 from vdu.models import FULL_SIZE, hub, pick_device
 from vdu.task import PICTURES, kind_of
 
+SHARED = {"run_minutes": 10.0, "runs_per_hour": 20}  # bounds of a server that strangers share
+
+
+def on_space() -> bool:
+    """Whether this runs as a Space on the hub."""
+    return bool(gr.utils.get_space())
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -20,12 +27,24 @@ class Settings:
 
     Attributes:
         any_model: for trusted visitors: they may use any model from the hub or this machine, with any judge and pictures.
-        queue_length: how many visitors may wait at once.
+        queue_length: how many runs may wait at once.
+        waiting_per_visitor: how many of them may be of one visitor, beside the one that computes.
+        visitors_per_address: how many of them may come from one network address.
+        run_minutes: how long a run may take, by its estimate and then by the clock; 0 for no bound.
+        runs_per_hour: how many runs a visitor may have per hour; 0 for no bound.
+        memory_gb: memory that finished runs may take, in GiB; the runs unused for longest are forgotten first.
+        disk_gb: disk that runs and uploads may take each, in GiB; the same.
         upload_limit: maximum size of an uploaded file, in Gradio's notation.
     """
 
     any_model: bool = False
-    queue_length: int = 20
+    queue_length: int = 60
+    waiting_per_visitor: int = 1
+    visitors_per_address: int = 30
+    run_minutes: float = 0
+    runs_per_hour: int = 0
+    memory_gb: float = 4
+    disk_gb: float = 10
     upload_limit: str = "20mb"
 
     @property
@@ -43,7 +62,7 @@ class Settings:
     @property
     def login(self) -> bool:
         """Whether visitors can log in: on a Space with hf_oauth. Elsewhere Gradio's login button raises on launch."""
-        return bool(gr.utils.get_space() and os.environ.get("OAUTH_CLIENT_ID")) and find_spec("authlib") is not None
+        return bool(on_space() and os.environ.get("OAUTH_CLIENT_ID")) and find_spec("authlib") is not None
 
     def check_allowed(self, model: str, judge: str, pictures: str = "", device: str = "auto") -> None:
         """Refuse models, judges and folders that are not on offer.

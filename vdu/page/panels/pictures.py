@@ -3,7 +3,6 @@
 import dataclasses
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any
 
 import gradio as gr
@@ -11,15 +10,16 @@ from markupsafe import Markup
 
 from vdu import charts
 from vdu.errors import UserError
+from vdu.page import gpu
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, Panel
-from vdu.page.run import REFUSED, ProgressBar, on_click, open_run, status_html
-from vdu.page.session import new_folder
+from vdu.page.run import REFUSED, ProgressBar, events_of, on_click, open_run, own_turn, status_html, waiting_html
+from vdu.page.turns import Ticket
+from vdu.page.workspace import new_folder
 from vdu.report import Report, report_of
 from vdu.run import Run
 from vdu.sheet import sheet
-from vdu.unlearn import unlearn
 from vdu.worker import on_worker
 
 COUNTS = (1, 4, 16, 64, 256)  # numbers of real pictures to try
@@ -43,33 +43,37 @@ class Pictures(Panel):
             gr.Markdown(QUESTION)
             button = gr.Button("Try 1, 4, 16, 64 and 256 pictures", min_width=120)
             self.counts = gr.HTML(elem_id="counts")
-        on_click(page, button, self.compare, [page.status, self.counts])
+        on_click(page, button, self.compare, [page.status, self.counts], len(COUNTS))
 
     @shows_errors(REFUSED)
-    @on_worker
     def compare(self, request: gr.Request, data: dict) -> Iterator[dict[Any, Any]]:
-        """Run the recipe once per number of real pictures, until all runs are done or the visitor asks to stop."""
-        page, rows = self.page, []
-        stop, folder = page.stops.of(request.session_hash), new_folder()
+        """Run the recipe once per number of real pictures, until all runs are done or must end."""
+        with own_turn(self.page, request) as ticket:
+            for place in self.page.turns.wait(ticket):
+                yield {self.page.status: waiting_html(place)}
+            if not ticket.ended:
+                yield from on_worker(self.carry_out)(ticket, data)
+            yield {self.page.status: status_html("Stopped." if ticket.ended else "Done.")}
+
+    def carry_out(self, ticket: Ticket, data: dict) -> Iterator[dict[Any, Any]]:
+        """What `compare` shows while it computes."""
+        page, rows, folder = self.page, [], new_folder()
         try:
             first = open_run(page, data, folder)
             numbers = counts_for(first)
             for place, number in enumerate(numbers, start=1):
-                run = Run(dataclasses.replace(first.recipe, forget_images=number, forget_source="real"), first.start)
+                recipe = dataclasses.replace(first.recipe, forget_images=number, forget_source="real")
+                run = gpu.open_run(recipe, first.start)
                 bar = ProgressBar(f"{number} pictures ({place} of {len(numbers)})")
-                with closing(unlearn(run)) as events:
-                    for event in events:
-                        if stop.is_set():
-                            yield {page.status: status_html("Stopped.")}
-                            return
-                        if line := bar.update(event):
-                            yield {page.status: line}
+                for event in events_of(page, ticket, run):
+                    if line := bar.update(event):
+                        yield {page.status: line}
+                if run.after is None:
+                    return
                 rows.append(count_row(number, run, report_of(run)))
                 yield {self.counts: counts_html(rows, run.task.concept.display_name)}
-            yield {page.status: status_html("Done.")}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            page.stops.release(request.session_hash, stop)
 
 
 def counts_for(run: Run) -> list[int]:

@@ -8,8 +8,9 @@ import torch
 from vdu.errors import UserError
 from vdu.experiments import try_prompt
 from vdu.page.errors import shows_errors
+from vdu.page.gpu import check_drawing
 from vdu.page.markup import png, render
-from vdu.page.panel import DEVICE, Page, Panel
+from vdu.page.panel import DRAWS, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import RunView
 from vdu.samples import Samples
@@ -41,8 +42,7 @@ class Prompt(Panel):
             [page.state, prompt],
             self.answer,
             show_progress="minimal",
-            api_visibility="private",
-            **DEVICE,
+            **DRAWS,
         )
 
     def render(self, view: RunView) -> dict[Any, Any]:
@@ -54,11 +54,12 @@ class Prompt(Panel):
 @on_worker
 def show_prompt(session: Session | None, prompt: str) -> str:
     """What the models before and after a visitor's run draw for the visitor's prompt."""
-    if session is None or session.run.after is None:
+    if session is None or (run := session.finished_run) is None:
         raise UserError("Press Unlearn first; then both models can draw your prompt.")
     if not session.view.takes_prompts:
         raise UserError("The model of your last run takes no prompts; run a text-to-image model first.")
-    return answer_html(prompt, *run_to_end(try_prompt(session.run, prompt)))
+    check_drawing(run)
+    return answer_html(prompt, *run_to_end(try_prompt(run, prompt)))
 
 
 def answer_html(prompt: str, before: Samples, after: Samples) -> str:

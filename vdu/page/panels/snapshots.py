@@ -8,15 +8,16 @@ from vdu.errors import UserError
 from vdu.experiments import go_further
 from vdu.export import preview_sheet
 from vdu.page.errors import shows_errors
+from vdu.page.gpu import check_drawing
 from vdu.page.markup import picture, png, render
-from vdu.page.panel import DEVICE, Page, Panel
+from vdu.page.panel import AT_ONCE, DRAWS, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import RunView
 from vdu.sampling import run_to_end
 from vdu.worker import on_worker
 
 SAME_SEEDS = "Same seeds on both sides; images to forget come first. Red frame: the judge sees what must be forgotten."
-FASTEST = {"show_progress": "hidden", "trigger_mode": "always_last", "api_visibility": "private"}
+FASTEST = {"show_progress": "hidden", "trigger_mode": "always_last"}
 
 
 class Snapshots(Panel):
@@ -55,8 +56,8 @@ class Snapshots(Panel):
         )
         self.outputs = [self.before, self.title, self.after, self.step, self.distance]
         model, right = page.controls.fields["model"], [self.after, self.title]
-        self.step.input(self.show_step, [page.state, model, self.step], right, **FASTEST)
-        self.distance.input(show_distance, [page.state, self.distance], right, **FASTEST, **DEVICE)
+        self.step.input(self.show_step, [page.state, model, self.step], right, **FASTEST, **AT_ONCE)
+        self.distance.input(show_distance, [page.state, self.distance], right, **FASTEST, **DRAWS)
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """See `Panel.render`."""
@@ -82,9 +83,10 @@ class Snapshots(Panel):
 @on_worker
 def show_distance(session: Session | None, factor: float) -> tuple[str, str]:
     """The samples of the model with the run's change of the weights times `factor`."""
-    if session is None or session.run.after is None:
+    if session is None or (run := session.finished_run) is None:
         raise UserError("Press Unlearn first; this slider then scales the change that your run made.")
-    preview = run_to_end(go_further(session.run, factor))
+    check_drawing(run)
+    preview = run_to_end(go_further(run, factor))
     title = render("heading", title=f"{factor:.1f} × the change", small=estimate(preview.forget_rate, preview.damage))
     return picture(png(preview_sheet(preview)), f"Samples with {factor:.1f} times the change of the run"), title
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from vdu.metrics import wilson
 from vdu.page.markup import png, render
-from vdu.page.panel import Page, Panel
+from vdu.page.panel import AT_ONCE, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, RunView, SamplePairs
 from vdu.sheet import sheet
@@ -43,7 +43,7 @@ class WhoPays(Panel):
         self.table = gr.HTML(table_html(page.first_view), elem_id="who-pays", js_on_load=ON_CLICK)
         self.pairs = gr.HTML(elem_id="pairs")
         self.outputs = [self.table, self.pairs]
-        self.table.click(show_pairs, page.state, self.pairs, show_progress="hidden", api_visibility="private")
+        self.table.click(show_pairs, page.state, self.pairs, show_progress="hidden", **AT_ONCE)
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """See `Panel.render`."""

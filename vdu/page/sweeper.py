@@ -1,0 +1,63 @@
+"""What a server does beside answering: free what nobody needs any more, and say whether it works."""
+
+import gc
+import logging
+import sys
+import threading
+import time
+from typing import Any
+
+from vdu import worker
+from vdu.page.panel import Page
+from vdu.page.session import GIB
+from vdu.page.workspace import trim_uploads
+
+EVERY = 10.0  # seconds between two sweeps
+KEPT = 3600.0  # seconds for which an upload is kept
+STUCK = 120.0  # seconds after which a computation that gives no sign of life is stuck; others take a second
+
+LOG = logging.getLogger("vdu")
+
+
+def keep_clean(page: Page) -> None:
+    """Sweep now and then, in a thread of its own, and let the log of runs be seen."""
+    if not LOG.handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        LOG.addHandler(handler)
+        LOG.setLevel(logging.INFO)
+        LOG.propagate = False
+    threading.Thread(target=sweep_forever, args=(page,), name="vdu-sweeper", daemon=True).start()
+
+
+def sweep_forever(page: Page) -> None:
+    """Sweep every `EVERY` seconds."""
+    while True:
+        time.sleep(EVERY)
+        try:
+            sweep(page)
+        except Exception:  # a full disk, say: the next sweep may do better
+            LOG.exception("the sweep failed")
+
+
+def sweep(page: Page) -> None:
+    """Free the runs of visitors who have left, uploads that are old or too many, and places that nobody waits in."""
+    with page.turns.lock:
+        page.turns.drop_ownerless()
+    page.sessions.sweep()
+    trim_uploads(int(page.settings.disk_gb * GIB), KEPT)
+    gc.collect()
+    worker.trim()
+
+
+def health(page: Page) -> dict[str, Any]:
+    """Whether the worker computes or is free to, and what there is to do."""
+    busy = worker.busy_seconds()
+    return {
+        "ok": busy < STUCK,
+        "busy_seconds": round(busy, 1),
+        "running": page.turns.running is not None,
+        "waiting": len(page.turns.waiting),
+        "visitors": len(page.presence.streams),
+        "runs_kept": len(page.sessions.kept),
+    }
