@@ -12,9 +12,9 @@ from conftest import QUICK
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
-from vdu.errors import UserError
+from vdu.errors import LITTLE_MEMORY, LONGEST_SENTENCE, UserError
 from vdu.page import Settings, build, launch_options
-from vdu.page.errors import Studio, shows_errors
+from vdu.page.errors import Studio, Told, of_value, shows_errors
 
 FILE = {"path": os.__file__, "meta": {"_type": "gradio.FileData"}}
 
@@ -28,10 +28,19 @@ def server():
     page.close()
 
 
+def nested(depth):
+    """A list in a list, and so on."""
+    value = []
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
 def answer(server, data, name="unlearn"):
     """The last event of a call by plain HTTP: its kind and its data."""
     call = f"{server}/gradio_api/call/{name}"
-    started = httpx.post(call, json={"data": data}, timeout=60)
+    body = json.dumps({"data": data})  # httpx refuses to write NaN
+    started = httpx.post(call, content=body, headers={"content-type": "application/json"}, timeout=60)
     assert started.status_code == 200, started.text
     told = httpx.get(f"{call}/{started.json()['event_id']}", timeout=60).text.strip()
     event, _, data = told.split("\n\n")[-1].partition("\n")
@@ -51,6 +60,16 @@ def answer(server, data, name="unlearn"):
         ([{"a": 1}, "3", {}], "Model must be a word"),
         (["a\0b", "3", {}], "There is no model"),
         (["a" * 3000, "3", {}], "at most 2,000 letters"),
+        (["a" * 1900, "3", {}], "There is no model 'a{39}…a{20}'"),
+        (["mnist-ddpm", "q\u202e\x1b[31m\n" * 100, {}], r"has no class 'q \[31m q"),
+        (["mnist-ddpm", "3", {"samples": float("nan")}], "Samples must be a whole number from 50 to 20,000, not nan"),
+        (["mnist-ddpm", "3", {"samples": float("-inf")}], "Samples must be a whole number from 50 to 20,000, not -inf"),
+        (["mnist-ddpm", "3", {"samples": 10**4000}], "Samples must be a whole number from 50 to 20,000, not 10{38}…0{20}"),
+        (["mnist-ddpm", "3", {"samples": "a" * 10**5}], "Samples must be a whole number"),
+        (["mnist-ddpm", "3", {f"field{number}": 0 for number in range(10_000)}], "A recipe has no 'field0'"),
+        (["mnist-ddpm", "3", {"k" * 10**5: 0}], "A recipe has no 'k{39}…k{20}'"),
+        (["mnist-ddpm", "3", nested(150)], "The recipe must be an object"),
+        ([nested(150), "3", {}], "Model must be a word, not"),
         (["mnist-ddpm", "queen", {}], "has no class 'queen'"),
         (["mnist-ddpm", None, {}], "Forget must be a word"),
         (["mnist-ddpm", 3, {}], "Forget must be a word, not 3"),
@@ -75,7 +94,8 @@ def test_a_bad_call_is_answered_by_a_sentence(data, message, server, capfd):
     event, told = answer(server, data)
     assert event == "error"
     assert re.search(message, told["error"])
-    assert "\n" not in told["error"]
+    assert told["error"].isprintable()
+    assert len(told["error"]) <= LONGEST_SENTENCE
     assert "studio itself" not in told["error"]
     assert "Traceback" not in capfd.readouterr().err
 
@@ -89,6 +109,7 @@ def test_a_bad_call_is_answered_by_a_sentence(data, message, server, capfd):
         ("call/unlearn", "[1]", 422, "body: Input should be"),
         ("call/nothing", '{"data": []}', 404, "there is nothing by its name"),
         ("queue/join", '{"data": [], "fn_index": 9999, "session_hash": "s"}', 404, "there is nothing by its name or number"),
+        ("call/unlearn", '{"data": ' + "[" * 900 + "]" * 900 + "}", 422, "cannot be"),
         ("queue/join", '{"data": [], "session_hash": "s"}', 400, "No function index"),
         ("call/unlearn", '{"data": ' + "[" * 1500 + "]" * 1500 + "}", 400, "no JSON that can be used"),
         ("call/unlearn", '{"data": [' + "9" * 5000 + "]}", 400, "no JSON that can be used"),
@@ -102,6 +123,37 @@ def test_a_request_that_is_no_call_is_answered_by_a_sentence(path, content, stat
     got = httpx.post(f"{server}/gradio_api/{path}", content=content, headers={"content-type": "application/json"})
     assert got.status_code == status
     assert re.search(message, got.json()["detail"])
+
+
+def test_a_call_of_no_stated_length_is_counted_as_it_comes(server):
+    def chunks():
+        yield b'{"data": ["'
+        for _ in range(64):
+            yield b"a" * 2**14
+        yield b'"]}'
+
+    got = httpx.post(f"{server}/gradio_api/call/unlearn", content=chunks(), timeout=60)
+    assert (got.status_code, got.json()["detail"][:22]) == (413, "This call is too large")
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("Value: <b> (type: <class 'str'>) is not in the list of choices: ['a', 'b']", "'<b>' is not on offer; take one"),
+        ("Value: ['a'] is not in the list of choices: ['a', 'b']", "'['a']' is not on offer; take one"),
+        ("Value 0.5 is less than minimum value 1.", "0.5 is too small; take 1 or more"),
+        ("Value 501 is greater than maximum value 500.", "501 is too large; take 500 or less"),
+        ("Anything else.", "Anything else."),
+    ],
+)
+def test_what_gradio_says_of_a_value_becomes_what_to_do_about_it(said, words):
+    assert of_value(gr.Error(said)).startswith(words)
+
+
+def test_the_page_is_given_what_a_visitor_typed_as_text():
+    error = Told("There is no model '<img src=x onerror=alert(1)>'.", "No <model>", on_page=True)
+    assert str(error) == "<b>No &lt;model&gt;.</b> There is no model &#x27;&lt;img src=x onerror=alert(1)&gt;&#x27;."
+    assert str(Told(error.words, error.title)) == "There is no model '<img src=x onerror=alert(1)>'."
 
 
 def test_python_s_client_is_told_the_same(server):
@@ -127,6 +179,8 @@ def works(how: str) -> str:
         raise RuntimeError("the first line\nthe second")
     if how == "wordless":
         raise ZeroDivisionError
+    if how == "memory":
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:117] err == 0. DefaultCPUAllocator: can't allocate memory")
     raise UserError("Choose something else.")
 
 
@@ -153,10 +207,11 @@ def broken():
     [
         ("broken", "The run failed in the studio itself (RuntimeError: the first line); please report it.", True),
         ("wordless", "The run failed in the studio itself (ZeroDivisionError: ZeroDivisionError); please report it.", True),
+        ("memory", LITTLE_MEMORY, False),
         ("refused", "Choose something else.", False),
     ],
 )
 def test_a_defect_is_a_sentence_and_its_traceback_is_in_the_log(name, how, message, logged, broken, capfd):
     event, told = answer(broken, [how], name)
     assert (event, told["error"]) == ("error", message)
-    assert ("in works" in capfd.readouterr().err) == logged
+    assert capfd.readouterr().err.count("in works") == logged

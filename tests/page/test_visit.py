@@ -90,6 +90,21 @@ def test_bad_input_is_refused_in_one_sentence_before_anything_runs(browser, addr
     page.context.close()
 
 
+def test_a_message_shows_what_was_typed_as_it_was_typed(browser, address):
+    page = visit(browser, address)
+    page.get_by_text("Several classes, or your own pictures").click()
+    typed(page).fill("""<img src=x onerror="window.hit = 1"> <b>it's</b>""")
+    press_unlearn(page)
+    message = page.get_by_test_id("toast-text")
+    expect(message).to_contain_text(
+        """This cannot be run. mnist-ddpm has no class '<img src=x onerror="window.hit = 1"> <b>it's</b>'"""
+    )
+    expect(message.locator("img")).to_have_count(0)
+    expect(page.locator(".toast-title")).not_to_be_visible()  # where Gradio says "Error"
+    assert page.evaluate("window.hit") is None
+    page.context.close()
+
+
 def test_the_api_runs_a_recipe_and_returns_the_report(address):
     report = Client(address, verbose=False).predict("mnist-ddpm", "4", QUICK, api_name="/unlearn")
     assert report["forget"] == "4"
