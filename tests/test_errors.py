@@ -31,7 +31,7 @@ def test_a_value_that_contains_itself_is_quoted():
     value = []
     for _ in range(10**5):
         value = [value]
-    assert quoted(value) == "[[...]]"
+    assert quoted(value) == "[[[...]]]"
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The exceptions whose messages are shown to the user, and the words of their messages."""
 
+import errno
 import re
 import reprlib
 from typing import Any
@@ -10,6 +11,14 @@ QUOTE = re.compile(r"(?<!\w)'(.*?)'(?!\w)")  # an apostrophe inside a word ends 
 LITTLE_MEMORY = "There is too little memory for this; use fewer samples, a smaller batch size or a smaller model."
 # What PyTorch says where it raises a plain RuntimeError.
 OF_MEMORY = ("not enough memory", "DefaultCPUAllocator", "can't allocate memory", "CUDA out of memory")
+# Error number of the operating system -> what to do about it.
+OF_SYSTEM = {
+    errno.ENAMETOOLONG: "A name is too long for this machine; use a shorter one.",
+    errno.ENOSPC: "The disk is full; free some space, or write to another disk.",
+    errno.EDQUOT: "Your share of the disk is used up; delete some files, or write to another disk.",
+    errno.EROFS: "The disk cannot be written to; choose a folder on another disk.",
+    errno.EMFILE: "Too many files are open on this machine; try again in a minute.",
+}
 
 SHORT = reprlib.Repr()
 SHORT.maxstring = SHORT.maxother = SHORT.maxlong = LONGEST_QUOTE
@@ -53,7 +62,8 @@ def one_line(text: str) -> str:
 
 def sentence(text: str) -> str:
     """A message for a visitor: one line in which every quote is short."""
-    brief = QUOTE.sub(lambda found: f"'{shortened(found[1])}'", one_line(text[: 20 * LONGEST_SENTENCE]))
+    brief = one_line(shortened(text, 20 * LONGEST_SENTENCE))  # a pattern's time grows with the square of the length
+    brief = QUOTE.sub(lambda found: f"'{shortened(found[1])}'", brief)
     return shortened(brief, LONGEST_SENTENCE)
 
 
@@ -62,4 +72,4 @@ def foreseen(error: BaseException) -> str:
     of_memory = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
     if of_memory or (isinstance(error, RuntimeError) and any(words in str(error) for words in OF_MEMORY)):
         return LITTLE_MEMORY
-    return ""
+    return OF_SYSTEM.get(error.errno, "") if isinstance(error, OSError) else ""
