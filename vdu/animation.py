@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vdu.errors import UserError
 from vdu.report import Report, percent
 from vdu.sheet import PAPER
+from vdu.writing import whole
 
 HEIGHT, BAR, INK = 300, 30, (235, 235, 235)  # height of a sheet and of its caption in pixels; colour of the caption
 FIRST, STEP, LAST = 1800, 160, 3500  # duration in milliseconds of the first frame, a middle frame and the last frame
@@ -78,7 +79,7 @@ def animate(folders: list[Path], out: Path) -> Path:
             page.paste(panel, (left, 0))
             left += panel.width + gap
         frames.append(page)
-    out.parent.mkdir(parents=True, exist_ok=True)
     durations = [FIRST, *[STEP] * (count - 2), LAST]
-    frames[0].save(out, save_all=True, append_images=frames[1:], duration=durations, loop=0, **FORMATS[out.suffix])
+    with whole(out) as partial:
+        frames[0].save(partial, save_all=True, append_images=frames[1:], duration=durations, loop=0, **FORMATS[out.suffix])
     return out

@@ -37,6 +37,7 @@ from vdu.sheet import sheet
 from vdu.task import kind_of, open_model, open_task, sample_prompts
 from vdu.ticker import Ticker
 from vdu.unlearn import unlearn
+from vdu.writing import check_writable, whole
 
 DRAWING = ("seed", "sampler_steps", "sampler", "guidance", "device")  # fields that every command that samples takes
 JUDGED = ("model", "forget", "keep", "pictures", "judge", *DRAWING)
@@ -54,6 +55,7 @@ def new_folder(folder: Path) -> Path:
     """A folder to write to: one that does not exist yet or is empty."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"'{folder}' already exists and is not an empty folder; choose another --out.")
+    check_writable(folder)
     return folder
 
 
@@ -143,14 +145,16 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
         raise UserError(f"'{recipe.model}' takes no prompts; leave --prompt out.")
     prompts = [prompt] if prompt is not None else sample_prompts(recipe.model, model)
     prompts = [prompts[number % len(prompts)] for number in range(n)]
+    for path in filter(None, (out, npz)):
+        check_writable(path)
     with Ticker() as ticker:
         stream = sample(model, image_seeds(recipe.seed, n), recipe.how, prompts)
         images = run_to_end(Clock("sample", n * recipe.sampler_steps).follow(stream), ticker.show)
-    for path in filter(None, (out, npz)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    sheet(images, torch.zeros(n, dtype=torch.bool)).save(out)
+    with whole(out) as partial:
+        sheet(images, torch.zeros(n, dtype=torch.bool)).save(partial)
     if npz:
-        np.savez_compressed(npz, images=images.permute(0, 2, 3, 1).numpy())
+        with whole(npz) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, images=images.permute(0, 2, 3, 1).numpy())
     print(out)
 
 

@@ -4,7 +4,6 @@ import csv
 import json
 import re
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from vdu.models.hub import is_id
 from vdu.report import Report, report_of
 from vdu.run import Run
 from vdu.sheet import sheet
+from vdu.writing import whole
 
 
 def preview_sheet(preview: Preview) -> Image.Image:
@@ -113,11 +113,12 @@ def write_run(run: Run, folder: Path) -> Report:
 
     Returns:
         the report that report.json holds.
+
+    Raises:
+        UserError: if it cannot be written, or files of the model have vanished.
     """
     report = report_of(run)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch:
-        partial = Path(scratch) / "run"
+    with whole(folder) as partial:
         partial.mkdir()
         write_previews(run, partial)
         write_trajectory(run, partial / "trajectory.csv")
@@ -126,17 +127,18 @@ def write_run(run: Run, folder: Path) -> Report:
         keep_variance(run, partial / "unlearned")
         for place in (partial, partial / "unlearned"):  # in the latter it tells the next run what is forgotten already
             (place / "report.json").write_text(json.dumps(report, indent=1) + "\n")
-        if folder.exists():
-            folder.rmdir()
-        partial.rename(folder)
     return report
 
 
 def zip_model(folder: Path, report: Report) -> Path:
-    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads."""
+    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(forgotten_names(report))}")[:100]
     source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_STORED) as archive:
+    with whole(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):
             if path.is_file():
                 archive.write(path, Path(name) / path.relative_to(source))

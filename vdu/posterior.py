@@ -5,7 +5,9 @@ posterior. Estimates that take seconds are cached on disk, by everything they de
 """
 
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -32,6 +34,7 @@ SWAG_RATE = 0.002
 ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW = 77, 250, HowToSample(15, "sde", 3.0)
 ESTIMATE_BATCHES, ESTIMATE_BATCH = 128, 32
 LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
+LONGEST_WRITE = 3600  # seconds; an unfinished entry of the cache that is older was left by a killed process
 LAYER_FLOOR = 1e-3  # of the median tensor's Fisher information, added to every tensor's
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
@@ -258,18 +261,33 @@ def noised_batches(
         yield states, t, model.conditions([asked[row] for row in rows.tolist()]), noise
 
 
-def cache_folder() -> Path:
-    """The folder of cached estimates: $VDU_CACHE, or vdu-studio in the user's cache folder."""
+def cache_folder() -> Path | None:
+    """The folder of cached estimates: $VDU_CACHE, or vdu-studio in the user's cache folder; None for a user without a home."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(os.environ.get("VDU_CACHE") or f"{home}/vdu-studio").expanduser()
+    try:
+        return Path(os.environ.get("VDU_CACHE") or f"{home}/vdu-studio").expanduser()
+    except RuntimeError:
+        return None
+
+
+def sweep(folder: Path) -> None:
+    """Delete what killed processes left of entries that they had not finished."""
+    for left in folder.glob("tmp*"):
+        if time.time() - left.stat().st_mtime > LONGEST_WRITE:
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) -> Estimation:
-    """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced."""
+    """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced.
+
+    Without a folder for the cache, or one that cannot be written to, it is estimated again each time.
+    """
     mean = trained_parameters(model)
     formats = sorted((key, str(value.dtype)) for key, value in mean.items())
     depends = (name, model.digest, model.device, formats, tuple(prompts), SETTINGS, sorted(package_versions().items()))
-    path = cache_folder() / f"{name}-{digest_of(depends)}.safetensors"
+    if (folder := cache_folder()) is None:
+        return (yield from estimation)
+    path = folder / f"{name}-{digest_of(depends)}.safetensors"
     try:
         variance = {key: value.to(model.device) for key, value in load_file(path).items()}
         if shapes(variance) == shapes(mean) and all(
@@ -279,8 +297,9 @@ def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) ->
     except (OSError, SafetensorError):
         pass
     posterior = yield from estimation
-    with suppress(OSError):  # without a writable cache it is estimated again next time
+    with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
+        sweep(folder)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             save_file({key: value.contiguous().cpu() for key, value in posterior.variance.items()}, Path(scratch) / path.name)
             (Path(scratch) / path.name).replace(path)

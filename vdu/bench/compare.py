@@ -2,7 +2,8 @@
 
 import csv
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from vdu.report import Report, headline, report_of
 from vdu.run import Run
 from vdu.task import kind_of, open_model
 from vdu.unlearn import unlearn
+from vdu.writing import check_writable, writing
 
 RESULTS, UNFINISHED = "results.jsonl", "results.jsonl.part"
 FILES = (RESULTS, "results.csv", "results.md", "pareto.png")
@@ -62,7 +64,7 @@ def compare(
     for chosen in recipes:
         if not any(is_of(report, chosen, digest) for report in reports):
             Run(chosen)  # fails before the first run begins if any run is impossible
-    folder.mkdir(parents=True, exist_ok=True)
+    check_writable(folder / RESULTS)
     for chosen in recipes:
         if any(is_of(report, chosen, digest) for report in reports):
             continue
@@ -70,11 +72,30 @@ def compare(
         for event in unlearn(run):
             show(event)
         reports.append(report_of(run))
-        (folder / UNFINISHED).write_text("".join(json.dumps(report) + "\n" for report in reports))
-        (folder / UNFINISHED).replace(folder / RESULTS)  # the file has whole lines only, even if the command is killed
+        with written(folder, UNFINISHED):  # the file has whole lines only, even if the command is killed
+            (folder / UNFINISHED).write_text("".join(json.dumps(report) + "\n" for report in reports))
+            (folder / UNFINISHED).replace(folder / RESULTS)
         say(f"{chosen.method}: {headline(reports[-1])}")
     asked = [next(report for report in reports if is_of(report, chosen, digest)) for chosen in recipes]
-    return write_tables(asked + [report for report in reports if report not in asked], folder)
+    with written(folder, *(name for name in FILES if name != RESULTS)):
+        return write_tables(asked + [report for report in reports if report not in asked], folder)
+
+
+@contextmanager
+def written(folder: Path, *names: str) -> Iterator[None]:
+    """Write some files in a folder, which is made; if one cannot be written, none is left.
+
+    Raises:
+        UserError: if one cannot be written.
+    """
+    with writing(folder):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError:
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            raise
 
 
 def with_method(recipe: Recipe, method: str) -> Recipe:

@@ -12,6 +12,7 @@ from diffusers import ModelMixin
 from safetensors import safe_open
 from torch import Tensor
 
+from vdu.errors import UserError
 from vdu.models.files import PLAIN, PRECISIONS, WEIGHT, components, weight_sets
 
 UNSHARDED = "1TB"  # diffusers splits files above 10 GB, as of a large network in float32
@@ -30,7 +31,23 @@ def write_folder(source: Path, target: Path, unet: ModelMixin, trained: Mapping[
         source: the folder that the model was loaded from; target: a folder that does not exist.
         unet: the network; trained: its trained parameters, by name.
         loaded: the variant of its weights that was loaded.
+
+    Raises:
+        UserError: if a file of the model has vanished; `target` does not exist then, nor after any other error.
     """
+    try:
+        copy_folder(source, target, unet, trained, loaded)
+    except FileNotFoundError as error:
+        shutil.rmtree(target, ignore_errors=True)
+        name = Path(error.filename or source).name
+        raise UserError(f"'{name}' of the model in '{source}' has vanished during the run; fetch the model again.") from error
+    except Exception:
+        shutil.rmtree(target, ignore_errors=True)
+        raise
+
+
+def copy_folder(source: Path, target: Path, unet: ModelMixin, trained: Mapping[str, Tensor], loaded: str) -> None:
+    """See `write_folder`; what fails is left half-written."""
     index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
     target.mkdir(parents=True)
     left_out = [name for name in components(index) if (source / name).is_dir() and not copy_part(source / name, target / name)]

@@ -17,6 +17,7 @@ from vdu.page.view import RunView, live_view, write_comparison
 from vdu.page.workspace import size_of
 from vdu.report import report_of
 from vdu.run import Run
+from vdu.writing import NotWritten
 
 GIB = 2**30
 ABSENT = 60.0  # seconds after which a visitor without an open stream has left
@@ -49,11 +50,19 @@ class Session:
         return self.view
 
     def finish(self) -> RunView:
-        """Write report, picture sheet and model, and bring the view up to date."""
-        report = write_run(self.run, self.folder / "run")
-        view = live_view(self.run, self.view, report, finished=True)
-        paths = (self.folder / "run" / "report.json", write_comparison(self.folder, view), zip_model(self.folder, report))
-        self.view = replace(view, files=tuple(map(str, paths)))
+        """Bring the view up to date, and write report, picture sheet and model: all of them, or none and `RunView.problem`."""
+        report = report_of(self.run)
+        self.view = view = live_view(self.run, self.view, report, finished=True)
+        try:
+            write_run(self.run, self.folder / "run")
+            paths = (self.folder / "run" / "report.json", write_comparison(self.folder, view), zip_model(self.folder, report))
+            self.view = replace(view, files=tuple(map(str, paths)))
+        except UserError as error:
+            shutil.rmtree(self.folder / "run", ignore_errors=True)
+            for path in (*self.folder.glob("*.png"), *self.folder.glob("*.zip")):
+                path.unlink()
+            why = f"its files could not be written: {error.reason}." if isinstance(error, NotWritten) else str(error)
+            self.view = replace(view, problem=f"The run is complete, but {why[0].lower()}{why[1:]}")
         self.weigh()
         return self.view
 

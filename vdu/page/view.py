@@ -18,6 +18,7 @@ from vdu.export import preview_sheet
 from vdu.page.markup import png
 from vdu.report import Report
 from vdu.run import Run
+from vdu.writing import whole
 
 LEFT_OPEN, NO_PROMPT = -1, -2  # in `SamplePairs.prompted`, in place of a class
 
@@ -63,6 +64,7 @@ class RunView:
         example: whether it is a shipped example, not a run of the visitor.
         pairs: the measured samples; None for a saved run, and until both models are measured.
         files: paths to download: report, picture sheet, model; empty until the run has ended.
+        problem: a sentence if the run has ended and its files could not be written; else empty.
     """
 
     forget: str
@@ -75,6 +77,7 @@ class RunView:
     example: bool = False
     pairs: SamplePairs | None = None
     files: tuple[str, ...] = ()
+    problem: str = ""
 
     @property
     def last_step(self) -> int:
@@ -178,12 +181,17 @@ def sheet_png(preview: Preview) -> bytes:
 
 
 def write_comparison(folder: Path, view: RunView) -> Path:
-    """Write the first and the last sheet of a run side by side, as one PNG; returns its path."""
+    """Write the first and the last sheet of a run side by side, as one PNG; returns its path.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
     before, after = (Image.open(io.BytesIO(view.sheets[step])) for step in (min(view.sheets), max(view.sheets)))
     gap = 24
     page = Image.new("RGB", (2 * before.width + gap, before.height), "white")
     page.paste(before, (0, 0))
     page.paste(after, (before.width + gap, 0))
     path = folder / "before-after.png"
-    page.save(path)
+    with whole(path) as partial:
+        page.save(partial)
     return path
