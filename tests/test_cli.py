@@ -1,8 +1,10 @@
 """The real command, end to end on a recipe that takes seconds, and every kind of bad argument."""
 
+import errno
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -210,6 +212,41 @@ def test_a_full_folder_is_never_written_to(tmp_path, capsys):
     assert main(["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--out", str(tmp_path)]) == 2
     assert "not an empty folder" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+RUN_OF_3 = ["--model", "mnist-ddpm", "--forget", "3"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["unlearn", *RUN_OF_3], ["sample", "--model", "mnist-ddpm"], ["compare", *RUN_OF_3, "--methods", "vdu-f"],
+     ["animate", "{run}"]],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_place_that_cannot_be_written_to_is_refused_in_one_line(arguments, folder, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    arguments = [argument.format(run=folder) for argument in arguments]
+    assert main([*arguments, "--out", str(tmp_path / "file" / "new.gif")]) == 2
+    assert re.fullmatch(r"vdu: '.*' could not be written: a part of its path is a file; .*\n", capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["unlearn", *RUN_OF_3, *FLAGS], ["sample", "--model", "mnist-ddpm", "--n", "2", "--sampler-steps", "2"],
+     ["animate", "{run}"]],
+    ids=lambda arguments: arguments[0],
+)  # fmt: skip
+def test_a_disk_that_is_full_at_the_end_leaves_nothing(arguments, folder, tmp_path, capsys, monkeypatch):
+    def half_written(image, path, *values, **named):
+        Path(path).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Image.Image, "save", half_written)
+    arguments = [argument.format(run=folder) for argument in arguments]
+    assert main([*arguments, "--out", str(tmp_path / "new.gif")]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert re.fullmatch(r"vdu: '.*new.gif' could not be written: the disk is full; free some space there, .*", line)
+    assert not [*tmp_path.iterdir()]
 
 
 def test_interrupting_leaves_nothing(tmp_path):

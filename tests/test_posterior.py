@@ -1,5 +1,8 @@
 """The Gaussian over the parameters, and steps in its metric."""
 
+import os
+import time
+
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -13,9 +16,11 @@ from vdu.optimizers import NaturalGradient
 from vdu.posterior import (
     DAMPING,
     LAYER_FLOOR,
+    LONGEST_WRITE,
     POSTERIORS,
     SPREAD,
     VARIANCE_FLOOR,
+    cache_folder,
     checkpoints,
     fisher,
     from_checkpoints,
@@ -109,6 +114,23 @@ def test_an_estimate_that_cannot_be_kept_is_made_all_the_same(own_cache):
     own_cache.write_text("a file where the folder should be")
     assert run_to_end(fisher(model_of(Weighted(0.3)))).variance["theta"].min() > 0
     assert own_cache.read_text() == "a file where the folder should be"
+
+
+def test_a_user_without_a_home_has_estimates_but_no_cache(monkeypatch):
+    monkeypatch.delenv("VDU_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)  # as for a user id of nobody, without HOME
+    assert cache_folder() is None
+    assert run_to_end(fisher(model_of(Weighted(0.3)))).variance["theta"].min() > 0
+
+
+def test_what_a_killed_process_left_in_the_cache_is_deleted_once_it_is_old(own_cache):
+    for name, age in (("tmp-old", LONGEST_WRITE + 60), ("tmp-new", 0)):
+        (own_cache / name).mkdir(parents=True)
+        (own_cache / name / "half.safetensors").touch()
+        os.utime(own_cache / name, (time.time() - age,) * 2)
+    run_to_end(fisher(model_of(Weighted(0.3))))
+    assert [path.name for path in own_cache.iterdir() if path.is_dir()] == ["tmp-new"]
 
 
 def test_swag_keeps_the_mean_and_has_a_variance_everywhere():

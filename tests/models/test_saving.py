@@ -12,6 +12,7 @@ from dummies import WEIGHTS, dummy_ddpm, dummy_stable_diffusion
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPImageProcessorPil
 
+from vdu.errors import UserError
 from vdu.models import load_model
 
 SMALL = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -29,6 +30,15 @@ def changed(model):
         for value in model.trained.values():
             value += 1e-3
     return model
+
+
+def test_a_file_that_vanishes_is_named_and_leaves_no_model(tmp_path):
+    folder = dummy_ddpm(tmp_path / "ddpm")
+    model = load_model(folder)
+    (folder / "model_index.json").unlink()
+    with pytest.raises(UserError, match="'model_index.json' of the model in '.*ddpm' has vanished during the run"):
+        model.save(tmp_path / "saved")
+    assert not (tmp_path / "saved").exists()
 
 
 def differing(before, after):

@@ -1,0 +1,73 @@
+"""What the server keeps of a run: its files all or none, and its figures in any case."""
+
+import builtins
+import errno
+import io
+import os
+
+import pytest
+
+from vdu.models import Model
+from vdu.page.session import Session
+
+
+@pytest.fixture
+def fail_at(monkeypatch):
+    """Gives a function that lets the disk be full from the n-th file on that is opened for writing."""
+    really = io.open
+    count = 0
+
+    def fail_at(place):
+        nonlocal count
+        count = 0
+
+        def opened(file, mode="r", *arguments, **named):
+            nonlocal count
+            stream = really(file, mode, *arguments, **named)  # which leaves an empty file
+            count += any(letter in mode for letter in "wxa+")
+            if count == place:
+                stream.close()
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return stream
+
+        monkeypatch.setattr(builtins, "open", opened)
+        monkeypatch.setattr(io, "open", opened)
+
+    return fail_at
+
+
+def files_in(folder):
+    """All that lies in a folder."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+
+
+def test_a_full_disk_leaves_the_figures_on_the_page_and_no_file(finished_run, fail_at, tmp_path):
+    run = finished_run().run
+    kept = {}
+    for place in range(1, 100):
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        fail_at(place)
+        view = Session(run, folder).finish()
+        assert view.finished
+        assert view.report["after"] == run.figures["after"]
+        assert view.sheets
+        if view.files:
+            break
+        kept[place] = files_in(folder)
+        assert view.problem == "The run is complete, but its files could not be written: the disk is full."
+    assert len(kept) >= 8  # sheets, trajectory, the model's files, reports, picture, zip
+    assert not any(kept.values())
+    assert not view.problem
+    assert {"before-after.png", "run/report.json", "run/unlearned/model_index.json"} < {*files_in(folder)}
+
+
+def test_a_model_that_vanishes_during_a_run_leaves_the_figures_on_the_page(finished_run, monkeypatch, tmp_path):
+    def vanished(model, folder):
+        folder.mkdir()
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), "unet/config.json")
+
+    monkeypatch.setattr(Model, "save", vanished)
+    view = Session(finished_run().run, tmp_path).finish()
+    assert view.problem.startswith("The run is complete, but its files could not be written: No such file")
+    assert (view.files, files_in(tmp_path)) == ((), [])
