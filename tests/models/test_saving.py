@@ -36,7 +36,7 @@ def test_a_file_that_vanishes_is_named_and_leaves_no_model(tmp_path):
     folder = dummy_ddpm(tmp_path / "ddpm")
     model = load_model(folder)
     (folder / "model_index.json").unlink()
-    with pytest.raises(UserError, match="'model_index.json' of the model in '.*ddpm' has vanished during the run"):
+    with pytest.raises(UserError, match=r"'model_index.json' of the model in '.*ddpm' has vanished during the run"):
         model.save(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
 
