@@ -46,7 +46,7 @@ def choose(page: Page, name: str) -> None:
 def pick_model(page: Page, title: str) -> None:
     """Choose a model, and wait for the server's answer."""
     page.get_by_label("Model", exact=True).first.click()
-    with page.expect_response(lambda response: "/queue/data" in response.url):
+    with page.expect_response(lambda response: "/run/predict" in response.url):
         page.get_by_role("option", name=title).click()
 
 
