@@ -10,6 +10,7 @@ from torch import Tensor
 Value = TypeVar("Value")
 
 PHASES = {
+    "pictures": "Reading pictures",
     "judge": "Drawing images to fit a judge on",
     "replay": "Drawing images to steer by",
     "posterior": "Estimating the posterior",

@@ -196,9 +196,9 @@ class FittedJudge:
         """
         if self.classifier:
             return
-        pictures = self.read_enough(self.pictures, "of what to forget")
+        pictures = yield from self.read_enough(self.pictures, "of what to forget")
         if self.keep:
-            rest = self.read_enough(self.keep, "of what to keep")
+            rest = yield from self.read_enough(self.keep, "of what to keep")
             if both := len({*map(as_bytes, pictures)} & {*map(as_bytes, rest)}):
                 raise UserError(f"'{self.pictures}' and '{self.keep}' share {both} pictures; leave each in one of the two.")
         else:
@@ -207,13 +207,13 @@ class FittedJudge:
             check_images(rest)
         self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
 
-    def read_enough(self, folder: str, what: str) -> Tensor:
-        """The pictures in a folder, uint8 (n, c, h, w).
+    def read_enough(self, folder: str, what: str) -> Generator[Progress, None, Tensor]:
+        """Read the pictures in a folder, uint8 (n, c, h, w), see `read_pictures`.
 
         Raises:
             UserError: if there are fewer than `FEWEST`.
         """
-        images, notes = read_pictures(Path(folder), self.shape)
+        images, notes = yield from read_pictures(Path(folder), self.shape)
         self.notes += notes
         if len(images) < FEWEST:
             count = f"{len(images)} different picture{'s' * (len(images) != 1)}"
