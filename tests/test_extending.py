@@ -11,8 +11,6 @@ ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 ROOT = Path(__file__).resolve().parents[1]
 FILE = re.compile(r"^```python\n# ((?:vdu|tests)/\S+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 USE = """
-from pathlib import Path
-
 import torch
 from diffusers import DDIMScheduler, LDMPipeline, UNet2DModel, VQModel
 
@@ -26,44 +24,38 @@ from vdu.report import report_of
 from vdu.run import Run
 from vdu.unlearn import unlearn
 
-assert "noise-target" in METHODS and "magnitude" in POSTERIORS and "brightness" in {metric.key for metric in METRICS}
-assert "Time" in {type(panel).__name__ for panel in make_panels()}
 
-quick = {"samples": 50, "replay": 48, "steps": 2, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
-run = Run(Recipe.from_dict(quick | {"method": "noise-target", "posterior": "magnitude", "optimizer": "natural"}))
-assert [type(event).__name__ for event in unlearn(run)][-1] == "Finished"
-before = report_of(run)["before"]
-low, high = before["brightness_ci95"]
-assert 0 <= low < before["brightness"] < high <= 255
-assert all((value >= 0).all() for value in run.posterior.variance.values())
+def test_all_are_found_and_a_run_uses_them(tmp_path):
+    assert "noise-target" in METHODS and "magnitude" in POSTERIORS and "brightness" in {metric.key for metric in METRICS}
+    assert "Time" in {type(panel).__name__ for panel in make_panels()}
 
-blocks = {"block_out_channels": (8, 8), "norm_num_groups": 4}
-network = UNet2DModel(
-    8, 3, 3, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, layers_per_block=1, **blocks
-)
-autoencoder = VQModel(
-    down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, num_vq_embeddings=16, **blocks
-)
-LDMPipeline(autoencoder, network, DDIMScheduler()).save_pretrained("latent")
-model = load_model(Path("latent"))
-states = torch.randn(2, *model.shape)
-with torch.no_grad():
-    expected = autoencoder.eval().decode(states / autoencoder.config.scaling_factor).sample
-images = model.decode(states)
-assert images.shape == (2, *model.image_shape) == (2, 3, 16, 16)
-assert (images.float() - (expected.clamp(-1, 1) + 1) * 127.5).abs().max() <= 1
-assert model.encode(images).shape == states.shape
-model.save(Path("saved"))
-assert isinstance(LDMPipeline.from_pretrained("saved", use_safetensors=True), LDMPipeline)
-"""
+    quick = {"samples": 50, "replay": 48, "steps": 2, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
+    run = Run(Recipe.from_dict(quick | {"method": "noise-target", "posterior": "magnitude", "optimizer": "natural"}))
+    assert [type(event).__name__ for event in unlearn(run)][-1] == "Finished"
+    before = report_of(run)["before"]
+    low, high = before["brightness_ci95"]
+    assert 0 <= low < before["brightness"] < high <= 255
+    assert all((value >= 0).all() for value in run.posterior.variance.values())
 
-
-def run_python(folder, *arguments):
-    """Run Python in a folder; its output if it fails."""
-    done = subprocess.run(
-        [sys.executable, *arguments], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    blocks = {"block_out_channels": (8, 8), "norm_num_groups": 4}
+    network = UNet2DModel(
+        8, 3, 3, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, layers_per_block=1, **blocks
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    autoencoder = VQModel(
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, num_vq_embeddings=16, **blocks
+    )
+    LDMPipeline(autoencoder, network, DDIMScheduler()).save_pretrained(tmp_path / "latent")
+    model = load_model(tmp_path / "latent")
+    states = torch.randn(2, *model.shape)
+    with torch.no_grad():
+        expected = autoencoder.eval().decode(states / autoencoder.config.scaling_factor).sample
+    images = model.decode(states)
+    assert images.shape == (2, *model.image_shape) == (2, 3, 16, 16)
+    assert (images.float() - (expected.clamp(-1, 1) + 1) * 127.5).abs().max() <= 1
+    assert model.encode(images).shape == states.shape
+    model.save(tmp_path / "saved")
+    assert isinstance(LDMPipeline.from_pretrained(tmp_path / "saved", use_safetensors=True), LDMPipeline)
+"""
 
 
 def test_every_recipe_works_as_written(tmp_path):
@@ -80,5 +72,9 @@ def test_every_recipe_works_as_written(tmp_path):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.read_text() + "\n\n" + code if path.exists() else code)
-    run_python(tmp_path, "-c", USE)
-    run_python(tmp_path, "-m", "pytest", "-n", "0", *tests)
+    (tmp_path / "tests" / "test_use.py").write_text(USE)
+    done = subprocess.run(  # one process, since each imports everything
+        [sys.executable, "-m", "pytest", "-n", "0", "tests/test_use.py", *tests],
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -30,20 +30,31 @@ ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2,
 ON_CPUS = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def launch(*command):
-    """Run a launcher with a command, on CPUs."""
+def python(*arguments):
+    """Run Python on CPUs."""
     return subprocess.run(
-        [sys.executable, "-m", *map(str, command)], env=os.environ | ON_CPUS, capture_output=True, text=True, timeout=300
+        [sys.executable, *map(str, arguments)], env=os.environ | ON_CPUS, capture_output=True, text=True, timeout=300
     )
 
 
-def test_two_processes_train_what_one_would_and_go_on_after_a_kill(tmp_path, monkeypatch):
+def forked(folder, command):
+    """Both runs of the trainer in forks of one process, which imports everything once."""
+    return python(trainer.__file__, "--fork", folder, *command)
+
+
+def launched(folder, command):
+    """Each run of the trainer by a launcher."""
+    assert python("-m", *ACCELERATE, trainer.__file__, folder).returncode, "one of them was killed"
+    assert load_state(folder / "killed" / "state.safetensors")[0] == 3
+    return python("-m", *TORCHRUN, trainer.__file__, folder, *command)
+
+
+@pytest.mark.parametrize("start", [forked, pytest.param(launched, marks=pytest.mark.slow)])
+def test_two_processes_train_what_one_would_and_go_on_after_a_kill(start, tmp_path, monkeypatch):
     monkeypatch.setattr(ddpm, "autocast", ddpm.autocast)  # put back afterwards
     trainer.train_in(tmp_path / "alone")
-    assert launch(*ACCELERATE, trainer.__file__, tmp_path).returncode, "one of them was killed"
-    assert load_state(tmp_path / "killed" / "state.safetensors")[0] == 3
     command = ["pretrain", "retrained", "--without", 3, "--steps", 10, "--data", write_idx(tmp_path / "idx")]
-    done = launch(*TORCHRUN, trainer.__file__, tmp_path, *command, "--work", tmp_path / "work", "--out", tmp_path / "out")
+    done = start(tmp_path, [*command, "--work", tmp_path / "work", "--out", tmp_path / "out"])
     assert done.returncode == 0, done.stderr
 
     files = [sorted(path.name for path in (tmp_path / run).iterdir()) for run in ("alone", "whole", "killed")]
@@ -60,7 +71,7 @@ def test_two_processes_train_what_one_would_and_go_on_after_a_kill(tmp_path, mon
     ]
     assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
-    said = [line.split("  ")[0] for line in done.stdout.splitlines()]
+    said = [line.split("  ")[0] for line in done.stdout.splitlines()][-5:]
     with_all, without = (tmp_path / "out" / name for name in ("with-all", "without-3"))
     assert said == ["step 6/6", "step 10/10", str(with_all), "step 10/10", str(without)], "the first process alone speaks"
     assert (without / "model_index.json").is_file()

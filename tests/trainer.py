@@ -2,11 +2,14 @@
 
 trainer.py FOLDER: the whole run, and another one that is killed after it has saved.
 trainer.py FOLDER COMMAND …: the killed run goes on; then the command.
+trainer.py --fork FOLDER COMMAND …: first the one, then the other, each in two forks of this process, without a launcher.
 """
 
 import os
 import signal
+import socket
 import sys
+import traceback
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -36,11 +39,48 @@ def log_and_die(config, work, done, *rest, log=loop.log):
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    folder, *then = sys.argv[1:]
+def run(folder, *then):
+    """What the first lines of this file say; the exit status."""
     if not then:
         train_in(Path(folder, "whole"))
         loop.log = log_and_die
     train_in(Path(folder, "killed"))
     retrained.CONFIG = replace(retrained.CONFIG, batch_size=4)
-    sys.exit(main(then))
+    return main(list(then))
+
+
+def fork(*arguments):
+    """`run` as the two processes of one group, as a launcher would; if one fails, both end. Whether one has failed."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    processes = set()
+    for rank in ("0", "1"):
+        if process := os.fork():
+            processes.add(process)
+            continue
+        os.environ |= group | {"RANK": rank, "LOCAL_RANK": rank}
+        status = 1
+        try:
+            status = run(*arguments)
+        except Exception:  # of the one that is left alone
+            traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(status)
+    failed = False
+    while processes:
+        process, status = os.wait()
+        processes.discard(process)
+        if status and not failed:
+            failed = True
+            for other in processes:
+                os.kill(other, signal.SIGKILL)
+    return failed
+
+
+if __name__ == "__main__":
+    if sys.argv[1] != "--fork":
+        sys.exit(run(*sys.argv[1:]))
+    if not fork(sys.argv[2]):
+        sys.exit("none of them was killed")
+    sys.exit(fork(*sys.argv[2:]))

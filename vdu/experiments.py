@@ -4,6 +4,7 @@ from collections.abc import Generator
 
 from vdu.concepts.base import PromptSpec
 from vdu.events import Event, Preview
+from vdu.models import Model
 from vdu.run import Run
 from vdu.samples import Samples, draw, draw_pristine
 from vdu.sampling import Role, image_seeds
@@ -13,9 +14,14 @@ from vdu.task import open_task
 IMAGES_PER_PROMPT = 8
 
 
+def untouched(run: Run) -> Model:
+    """A copy of the model that a run began with, on the device of the run's model."""
+    return open_task(run.recipe, run.start, run.model.device).model
+
+
 def go_further(run: Run, factor: float) -> Generator[Event, None, Preview]:
     """A preview of the model `factor` times as far from the untouched one as the run went (0: untouched, 1: the run's)."""
-    model = open_task(run.recipe, run.start).model
+    model = untouched(run)
     model.train_only(run.recipe.parameters)
     set_weights_between(model, model, run.model, factor)
     drawn = yield from run.replay.draw_again("preview", model, run.replay.grid)
@@ -24,7 +30,7 @@ def go_further(run: Run, factor: float) -> Generator[Event, None, Preview]:
 
 def try_prompt(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, Samples]]:
     """(before, after): samples of the untouched and of the unlearned model for any prompt, from the same seeds."""
-    pristine = open_task(run.recipe, run.start).model
+    pristine = untouched(run)
     seeds = image_seeds(run.recipe.seed, IMAGES_PER_PROMPT, Role.STEER)
     specs = [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
     before = yield from draw_pristine("preview", pristine, run.task.judge, seeds, run.recipe.how, specs)

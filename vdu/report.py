@@ -15,6 +15,7 @@ def report_of(run: Run) -> Report:
     """The report of a finished or stopped run; `after` is None if the unlearned model was not measured."""
     recipe, seconds, rates = run.recipe, run.seconds, run.task.judge.error_rates
     before, after = run.figures.get("before"), run.figures.get("after")
+    device, memory = run.machine or (describe_device(run.model.device), peak_memory_mib(run.model.device))
     past, name = history(run.model.folder), run.task.concept.display_name
     # A report names no folders of this machine: they are private, and the page's folders are temporary.
     paths = {field: Path(getattr(recipe, field)) for field in ("pictures", "keep")}
@@ -41,8 +42,8 @@ def report_of(run: Run) -> Report:
         "stopped_because": run.reason,
         "previews": [{"step": seen.step, "forget_rate": seen.forget_rate, "damage": seen.damage} for seen in run.previews],
         "seconds": {phase: round(value, 2) for phase, value in (seconds | {"total": sum(seconds.values())}).items()},
-        "peak_memory_mib": round(peak_memory_mib(run.model.device)),
-        "device": describe_device(run.model.device),
+        "peak_memory_mib": round(memory),
+        "device": device,
         "versions": package_versions(),
     }
 

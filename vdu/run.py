@@ -22,6 +22,7 @@ STOPPED = "stopped by the user"
 REACHED = "the forget rate met its target"
 DAMAGED = "the kept classes began to suffer"
 SPENT = "all steps were taken"
+TIMED_OUT = "the time allowed for a run was over"
 BROKEN = "the loss was no longer finite; a smaller step size would help"
 
 
@@ -32,6 +33,7 @@ class Run:
     Attributes:
         recipe: the user's choices; after construction every open field is filled.
         start: folder of the model that an earlier run left, to continue from; "" to start from the recipe's model.
+        device: where the model is held, if not on the recipe's device; "" for that one.
         task: the model being changed (a private copy), the concept, the judge and the pictures.
         replay: samples of the frozen model that the run steers by; None before they are drawn.
         before, after: samples of both models from the measured seeds; None before they are drawn.
@@ -40,6 +42,7 @@ class Run:
         seconds: wall-clock time in seconds, by phase.
         scale: the unlearned weights are mu* + scale * (the change made by the steps), see `vdu.scale`.
         reason: why the run ended.
+        machine: where another process computed the run: its device in words and its peak memory in MiB; None for this process.
         posterior, estimation: mu* and sigma*^2, and the generator that estimates them; None where the recipe needs none.
 
     Raises:
@@ -48,6 +51,7 @@ class Run:
 
     recipe: Recipe
     start: str = ""
+    device: str = ""
     replay: Replay | None = None
     before: Samples | None = None
     after: Samples | None = None
@@ -58,9 +62,10 @@ class Run:
     seconds: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
     reason: str = STOPPED
+    machine: tuple[str, float] | None = None
 
     def __post_init__(self) -> None:
-        self.task: Task = open_task(self.recipe, self.start)
+        self.task: Task = open_task(self.recipe, self.start, self.device)
         self.recipe = self.task.recipe
         self.task.concept.plan(1)  # refuses what cannot be forgotten or kept
         self.model.train_only(self.recipe.parameters)
@@ -93,7 +98,11 @@ class Run:
     def keep_preview(self, drawn: Samples, step: int) -> Preview:
         """Keep samples of the grid's seeds as the preview of a step, replacing an earlier preview of the same step."""
         preview = self.replay.preview(drawn, step)
-        if self.previews[-1].step == step:
+        self.add_preview(preview)
+        return preview
+
+    def add_preview(self, preview: Preview) -> None:
+        """Keep a preview, replacing an earlier one of the same step."""
+        if self.previews and self.previews[-1].step == preview.step:
             self.previews.pop()
         self.previews.append(preview)
-        return preview

@@ -91,12 +91,13 @@ class Task:
         return measure(Evidence(samples, self.concept, self.reference, self.judge.error_rates, before))
 
 
-def open_task(recipe: Recipe, start: str = "") -> Task:
+def open_task(recipe: Recipe, start: str = "", device: str = "") -> Task:
     """Open everything that a recipe names.
 
     Args:
         recipe: its open fields are filled.
         start: folder of a model that an earlier run left, to continue from instead of the recipe's model; "" for none.
+        device: where the model goes, instead of the recipe's device; "" for that one.
 
     Raises:
         UserError: if there is no such model, no judge fits it, the request does not fit it, or the model does not read the
@@ -104,7 +105,7 @@ def open_task(recipe: Recipe, start: str = "") -> Task:
     """
     recipe = resolve(recipe, kind_of(recipe.model))
     name = start or recipe.model
-    model, folder, entry = open_model(name, pick_device(recipe.device))
+    model, folder, entry = open_model(name, pick_device(device or recipe.device))
     task = Task(recipe, model, *choose_judge(name, model, folder, entry, recipe.request))
     kinds = task.concept.prompt_kinds
     model.check_prompts([spec.prompt for spec in task.concept.plan(PHRASINGS * len(kinds), kinds) if spec.prompt])
