@@ -60,8 +60,9 @@ def listed(names: list[str]) -> str:
 
 
 def shortened(name: str | Path) -> str:
-    """A name as a sentence can hold it: on one line, and not too long."""
-    name = "".join(letter if letter.isprintable() else "?" for letter in str(name))
+    """A name, or that of a file or folder, as a sentence can hold it: on one line, and not too long."""
+    name = name.absolute().name if isinstance(name, Path) else name
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - NAME_END - 1]}…{name[-NAME_END:]}"
 
 

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from vdu.assets import ASSETS
 from vdu.concepts.base import Axes
+from vdu.data.files import shortened
 from vdu.data.pictures import as_bytes, read_pictures
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
@@ -200,7 +201,8 @@ class FittedJudge:
         if self.keep:
             rest = yield from self.read_enough(self.keep, "of what to keep")
             if both := len({*map(as_bytes, pictures)} & {*map(as_bytes, rest)}):
-                raise UserError(f"'{self.pictures}' and '{self.keep}' share {both} pictures; leave each in one of the two.")
+                names = f"'{shortened(Path(self.pictures))}' and '{shortened(Path(self.keep))}'"
+                raise UserError(f"{names} share {both} pictures; leave each in one of the two.")
         else:
             clock = Clock("judge", DRAWN * how.steps)
             rest = yield from clock.follow(sample(model, image_seeds(None, DRAWN, Role.JUDGE), how))
@@ -217,7 +219,9 @@ class FittedJudge:
         self.notes += notes
         if len(images) < FEWEST:
             count = f"{len(images)} different picture{'s' * (len(images) != 1)}"
-            raise UserError(f"'{folder}' holds {count} {what}, but a judge needs at least {FEWEST}; add more.")
+            raise UserError(
+                f"'{shortened(Path(folder))}' holds {count} {what}, but a judge needs at least {FEWEST}; add more."
+            )
         return images
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,7 +14,7 @@ from vdu.errors import UserError
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, Panel
-from vdu.page.run import REFUSED, ProgressBar, on_click, open_run, status_html
+from vdu.page.run import REFUSED, ProgressBar, on_click, open_run, progress_html, status_html
 from vdu.page.session import new_folder
 from vdu.report import Report, report_of
 from vdu.run import Run
@@ -53,6 +53,12 @@ class Pictures(Panel):
         stop, folder = page.stops.of(request.session_hash), new_folder()
         try:
             first = open_run(page, data, folder)
+            with closing(first.task.read_pictures()) as reading:
+                for progress in reading:
+                    if stop.is_set():
+                        yield {page.status: status_html("Stopped.")}
+                        return
+                    yield {page.status: progress_html(progress)}
             numbers = counts_for(first)
             for place, number in enumerate(numbers, start=1):
                 run = Run(dataclasses.replace(first.recipe, forget_images=number, forget_source="real"), first.start)
