@@ -63,7 +63,7 @@ def test_a_small_zip_of_very_large_pictures_takes_neither_time_nor_memory(tmp_pa
     assert count == "0"
     assert float(seconds) < 2
     assert float(mib) < 150
-    assert note == "'0.png', '1.png', '10.png' and 22 more are left out: more than 24 million pixels; save it smaller"
+    assert note == "'0.png', '1.png', '10.png' and 22 more are left out: more than 16 million pixels; save it smaller"
 
 
 def test_pictures_of_too_many_pixels_in_all_are_refused_and_told_what_to_do(tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_108_megapixels_are_read_unless_all_must_be_unpacked_first(tmp_path):
     read, notes = run_to_end(read_each([tmp_path / "plain.jpg", tmp_path / "progressive.jpg"], SHAPE))
     assert [*read] == [tmp_path / "plain.jpg"]
     assert read[tmp_path / "plain.jpg"].float().mean() == pytest.approx(7, abs=1)
-    assert any("'progressive.jpg' is left out: more than 24 million pixels; save it as a plain JPEG" in note for note in notes)
+    assert any("'progressive.jpg' is left out: more than 16 million pixels; save it as a plain JPEG" in note for note in notes)
 
 
 def test_a_tile_larger_than_its_picture_counts(tmp_path):
@@ -115,7 +115,7 @@ def test_a_tile_larger_than_its_picture_counts(tmp_path):
                        for tag, kind, value in tags)  # fmt: skip
     start = b"II" + struct.pack("<HI", 42, 8 + len(packed)) + packed + struct.pack("<H", len(tags))
     (tmp_path / "a.tif").write_bytes(start + entries + bytes(4))
-    assert run_to_end(read_each([tmp_path / "a.tif"], SHAPE))[1][0].endswith("more than 24 million pixels; save it smaller")
+    assert run_to_end(read_each([tmp_path / "a.tif"], SHAPE))[1][0].endswith("more than 16 million pixels; save it smaller")
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA"])

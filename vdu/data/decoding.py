@@ -15,7 +15,7 @@ from vdu.data.levels import Pixels, Shape, pixels_of
 from vdu.errors import UserError
 
 MOST_PICTURES = 500
-MOST_PIXELS = 24_000_000  # decoded of a picture: about 200 MB while it is read
+MOST_PIXELS = 16_000_000  # decoded of a picture: up to a second, and 250 MB while it is read
 MOST_IN_ALL = MOST_PICTURES * 1_000_000  # decoded in a reading
 WHOLE = MOST_IN_ALL // MOST_PICTURES  # a JPEG of so few pixels is never reduced
 MARGIN = 2  # a JPEG is reduced to at least so many times the model's height and width

@@ -13,7 +13,7 @@ from vdu.errors import UserError
 
 Shape = tuple[int, int, int]
 
-STRIP = 256  # rows that are converted at a time
+STRIP = 32  # rows that are converted at a time
 
 DEEP_GREY = ("I", "F")  # modes, beside those that start with I;16, whose white is not 255
 FULL = 65535  # white of 16 bits
@@ -80,10 +80,15 @@ def on_white(image: Image.Image, mode: str) -> Image.Image:
 
     def change(strip: Image.Image) -> Image.Image:
         if strip.has_transparency_data:
-            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip.convert("RGBA"))
-        return strip.convert("RGB").convert(mode)  # by way of RGB, since not every mode converts to grey directly
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), in_mode(strip, "RGBA"))
+        return in_mode(in_mode(strip, "RGB"), mode)  # by way of RGB, since not every mode converts to grey directly
 
     return image if image.mode in ("L", mode) and not image.has_transparency_data else by_strips(image, mode, change)
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """A picture in a mode; itself if it is in it already, which `convert` would copy."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def brightest_colour(image: Image.Image) -> float:
