@@ -88,6 +88,10 @@ def test_a_photograph_of_many_pixels_is_reduced_while_it_is_read(tmp_path):
         assert (small.float() - fitted(image, (3, 64, 64)).float()).abs().mean() < 2
         reduce(image, (3, 1024, 1024), decoding.MOST_IN_ALL)
         assert image.size == (4000, 3000)  # half of it would be too little
+    Image.new("L", (6000, 4000)).save(tmp_path / "b.jpg")
+    with Image.open(tmp_path / "b.jpg") as image:
+        reduce(image, (3, 1024, 1024), decoding.MOST_IN_ALL)
+        assert image.size == (3000, 2000)  # the whole would be too much
 
 
 def test_a_jpeg_that_is_not_large_is_read_whole(tmp_path):

@@ -18,7 +18,8 @@ MOST_PICTURES = 500
 MOST_PIXELS = 16_000_000  # decoded of a picture: up to a second, and 250 MB while it is read
 MOST_IN_ALL = MOST_PICTURES * 1_000_000  # decoded in a reading
 WHOLE = MOST_IN_ALL // MOST_PICTURES  # a JPEG of so few pixels is never reduced
-MARGIN = 2  # a JPEG is reduced to at least so many times the model's height and width
+MARGINS = (2, 1)  # a JPEG is reduced to at least so many times the model's height and width; the first that suffices
+SCALES = (8, 4, 2, 1)  # by which libjpeg can reduce
 UNPACKED_SHARE = 16  # unpacking so many pixels of a JPEG takes the time of decoding one
 
 LARGE = f"more than {MOST_PIXELS // 10**6} million pixels; save {{}} smaller"
@@ -124,7 +125,12 @@ def reduce(image: Image.Image, shape: Shape, left: int) -> int:
         if image.info.get("progressive") and pixels > MOST_PIXELS:  # all of it is unpacked before a pixel is decoded
             raise UserError(PROGRESSIVE)
         unpacked = pixels // UNPACKED_SHARE
-        image.draft(None, (MARGIN * shape[2], MARGIN * shape[1]))
+        for margin in MARGINS:
+            spare = min(image.width // (margin * shape[2]), image.height // (margin * shape[1]))
+            scale = next(scale for scale in SCALES if scale <= max(1, spare))
+            if pixels // scale**2 <= MOST_PIXELS:
+                break
+        image.draft(None, (image.width // scale, image.height // scale))
         pixels = image.width * image.height
     tags = getattr(image, "tag_v2", {})
     across, down = (int(tags.get(side, 1)) for side in TILE_SIDES)  # a tile may be larger than its picture
