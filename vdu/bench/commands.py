@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from vdu.arguments import GOES_ON, PATH, Commands, Several, Whole, recipe_of, recipe_options
+from vdu.arguments import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole, recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
 from vdu.bench.samplers import STOCK
 from vdu.errors import UserError
@@ -130,3 +130,13 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
     from vdu.bench.samplers import samplers as draw_with
 
     draw_with(model, samplers, images, out, Ticker().line)
+
+
+@bench.command("soak", stopped=NOTHING_WRITTEN)
+@click.option("--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Of thirty visitors; below 1, of two.")
+@click.option("--out", type=PATH, help="Page to write the table into, between its marks.")
+def run_soak(minutes: float, out: Path | None) -> int:
+    """Thirty visitors of the page at once, one of them hostile."""
+    from vdu.bench.soak import soak
+
+    return 0 if soak(minutes, Ticker().line, out) else 1
