@@ -92,6 +92,21 @@ def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, mon
     assert levels(run_to_end(hub_dataset.stream_pictures("a/few", ("3", "8"), SHAPE)).images) == [10, 40]
 
 
+def test_rows_of_other_classes_do_not_hold_others_up(hub_has):
+    hub_has([grey(10)] * 250 + [grey(20)], [0] * 250 + [3], DIGITS)
+    events = []
+    images = run_to_end(hub_dataset.stream_pictures("a/b", ("3",), SHAPE), events.append).images
+    assert levels(images) == [20]
+    assert [(event.phase, event.done, event.total) for event in events] == [("pictures", 0, 500)] * 4
+
+
+def test_the_pixels_of_a_data_set_are_bounded_in_all(hub_has, monkeypatch):
+    hub_has([grey(10), grey(20)], [3, 3], DIGITS)
+    monkeypatch.setattr(hub_dataset, "MOST_IN_ALL", 2 * 12 * 8 - 1)
+    with pytest.raises(UserError, match="pixels in all; give fewer"):
+        run_to_end(hub_dataset.stream_pictures("a/b", ("3",), SHAPE))
+
+
 def test_several_classes_are_asked_for_by_what_the_concept_knows(hub_has):
     hub_has([grey(10), grey(20)], [8, 3], DIGITS)
     task = open_task(Recipe(forget="3 or 8", pictures="ylecun/mnist"))

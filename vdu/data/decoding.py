@@ -5,6 +5,7 @@ by 2, 4 or 8 while it reads, so that photographs of 100 million pixels take no m
 """
 
 import warnings
+from contextlib import closing
 from dataclasses import dataclass
 
 from PIL import Image, JpegImagePlugin
@@ -95,7 +96,8 @@ def decode_now(file: File, shape: Shape, left: int) -> Decoded:
     """See `decode`; without the cache."""
     cost = 0
     try:
-        with file.open() as opened, Image.open(opened, formats=FORMATS) as image:
+        # A picture that is its own context would keep its pixels.
+        with file.open() as opened, closing(Image.open(opened, formats=FORMATS)) as image:
             cost = reduce(image, shape, left)
             # Cameras add a preview as a second frame to a JPEG, which is then of the format MPO.
             several = image.format != "MPO" and getattr(image, "is_animated", False)

@@ -6,6 +6,7 @@ The optional package `datasets` streams them until there are enough; no code of 
 import io
 import re
 from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
@@ -98,7 +99,7 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
                 yield clock.progress(sum(map(len, found.values())))
             if wanted:
                 packed = row[picture]["bytes"]
-                with Image.open(io.BytesIO(packed)) if packed else image.decode_example(row[picture]) as opened:
+                with closing(Image.open(io.BytesIO(packed)) if packed else image.decode_example(row[picture])) as opened:
                     left -= reduce(opened, shape, left)
                     mine.append(pixels_of(opened, shape))
                 if all(len(kept) == each for kept in found.values()):
