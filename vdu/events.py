@@ -11,6 +11,7 @@ Value = TypeVar("Value")
 
 PHASES = {
     "waiting": "Waiting for other runs",
+    "pictures": "Reading pictures",
     "judge": "Drawing images to fit a judge on",
     "replay": "Drawing images to steer by",
     "posterior": "Estimating the posterior",

@@ -1,6 +1,7 @@
 """A task: what a recipe names, opened: the model, the concept to forget, its pictures, the judge and the reference."""
 
 import json
+from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -14,6 +15,7 @@ from vdu.concepts.pictures import PictureConcept
 from vdu.concepts.prompt import KEEP, PromptConcept
 from vdu.data.forget_set import ForgetSet, PictureSource, UserPictures
 from vdu.errors import UserError
+from vdu.events import Progress
 from vdu.judges.base import Judge
 from vdu.judges.clip import CLIP, ClipJudge
 from vdu.judges.fitted import FittedJudge, backbone
@@ -37,6 +39,7 @@ from vdu.models import (
 from vdu.models.digest import copy_weights, folder_digest
 from vdu.recipe import Recipe, resolve
 from vdu.samples import Samples
+from vdu.sampling import run_to_end
 
 PICTURES = "pictures"  # names the judge that is fitted on a user's pictures
 
@@ -62,15 +65,19 @@ class Task:
     source: PictureSource
     _forget_set: list[ForgetSet | None] = field(default_factory=list, repr=False)
 
-    def forget_set(self) -> ForgetSet | None:
-        """The real pictures of the concept, read once; None if there are none.
+    def read_pictures(self) -> Generator[Progress, None, ForgetSet | None]:
+        """Read the real pictures of the concept, once; None if there are none.
 
         Raises:
             UserError: if a user's pictures cannot be read or fetched.
         """
         if not self._forget_set:
-            self._forget_set.append(self.source.forget_set(self.concept))
+            self._forget_set.append((yield from self.source.read(self.concept)))
         return self._forget_set[0]
+
+    def forget_set(self) -> ForgetSet | None:
+        """What `read_pictures` returns, in one go if it is not read yet."""
+        return run_to_end(self.read_pictures())
 
     @property
     def notes(self) -> list[str]:

@@ -33,7 +33,7 @@ def unlearn(run: Run) -> Generator[Event, None, None]:
     with run.timed("replay"):
         yield from task.judge.fit(frozen, how)
         if recipe.forget_source == "real":
-            task.forget_set()  # unusable pictures are refused before anything is drawn
+            yield from task.read_pictures()  # unusable pictures are refused before anything is drawn
         run.replay = yield from draw_replay(recipe, task.concept, task.judge, frozen)
         run.previews.append(run.replay.preview(run.replay.samples.at(run.replay.grid), step=0))
     yield run.previews[-1]

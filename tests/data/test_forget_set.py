@@ -12,6 +12,7 @@ from vdu.data.sheets import choose, read_sheet, write_sheet
 from vdu.errors import UserError
 from vdu.metrics.frechet import floor_of
 from vdu.recipe import Recipe
+from vdu.sampling import run_to_end
 from vdu.task import open_task
 
 FROG = CATALOG["cifar10-ddpm"]
@@ -44,7 +45,7 @@ def test_no_photograph_is_shipped_but_what_real_ones_are_like_is_known():
     concept = FROG.concept("frog")
     assert FROG.pictures.forget_set(concept) is None
     with pytest.raises(UserError, match="give a folder"):
-        real_images(FROG.pictures, concept, FROG.name)
+        run_to_end(real_images(FROG.pictures, concept, FROG.name))
     assert FROG.pictures.examples("frog").shape == (25, 3, 32, 32)
     reference = open_task(Recipe(model="cifar10-ddpm", forget="frog")).reference
     kept = concept.retained_classes
@@ -53,7 +54,7 @@ def test_no_photograph_is_shipped_but_what_real_ones_are_like_is_known():
 
 def test_pictures_of_several_classes_follow_one_another():
     digits = CATALOG["mnist-ddpm"]
-    both = real_images(digits.pictures, digits.concept("3, 8"), digits.name)
+    both = run_to_end(real_images(digits.pictures, digits.concept("3, 8"), digits.name))
     assert torch.equal(both, torch.cat([digits.pictures.examples(name) for name in "38"]))
 
 
@@ -72,8 +73,8 @@ def test_a_users_pictures_get_captions_where_the_model_takes_prompts(tmp_path):
     for number in range(5):
         Image.linear_gradient("L").rotate(9 * number).save(tmp_path / f"{number}.png")
     concept = PromptConcept.of("x", ConceptRequest("a hat [of  straw]", ("a dog",)), (), names_kept=True)
-    those = UserPictures(str(tmp_path), (3, 16, 16)).forget_set(concept)
+    those = run_to_end(UserPictures(str(tmp_path), (3, 16, 16)).read(concept))
     assert those.images.shape == (5, 3, 16, 16)
     assert (those.captions[1], those.neutral[1]) == ("an image of a hat of straw", "an image of a hat")
     assert len(those.captions) == len(those.neutral) == 5
-    assert UserPictures("", (3, 16, 16)).forget_set(concept) is None
+    assert run_to_end(UserPictures("", (3, 16, 16)).read(concept)) is None

@@ -14,6 +14,7 @@ from vdu.data import hub_dataset
 from vdu.errors import UserError
 from vdu.page.settings import Settings
 from vdu.recipe import Recipe
+from vdu.sampling import run_to_end
 from vdu.task import open_task
 
 DIGITS = ["0 - zero", "1 - one", "2 - two", "3 - three", "4", "5", "6", "7", "8", "9"]
@@ -40,7 +41,7 @@ def hub_has(monkeypatch):
         return asked
 
     monkeypatch.setattr(hub_dataset, "snapshot_download", lambda *_, **__: None)
-    hub_dataset.stream_pictures.cache_clear()
+    hub_dataset.STREAMED.clear()
     return put
 
 
@@ -63,11 +64,11 @@ def levels(images):
 )
 def test_the_pictures_of_a_class_are_picked_by_its_name(name, columns, names, wanted, hub_has):
     asked = hub_has([grey(10), grey(20), grey(30), grey(40), grey(50, mode="RGBA")], [0, 3, 1, 3, 3], names, **columns)
-    images = hub_dataset.pictures(name, (wanted,), SHAPE).images
+    images = run_to_end(hub_dataset.pictures(name, (wanted,), SHAPE)).images
     assert images.shape == (3, *SHAPE)
     assert images.dtype == torch.uint8
     assert levels(images) == [20, 40, 50]
-    assert hub_dataset.pictures(name, (wanted,), SHAPE).images is images
+    assert run_to_end(hub_dataset.pictures(name, (wanted,), SHAPE)).images is images
     assert asked == [(name, {"split": "train", "streaming": True})]
 
 
@@ -76,9 +77,9 @@ def test_pictures_are_seen_as_those_in_a_folder_are(hub_has, tmp_path):
     wide.paste((200, 0, 0, 255), (4, 0, 8, 8))
     wide.save(tmp_path / "wide.png")
     hub_has([wide], [0], ["cat"])
-    streamed, read = (hub_dataset.pictures(where, ("cat",), SHAPE).images for where in ("a/b", str(tmp_path)))
+    streamed, read = (run_to_end(hub_dataset.pictures(where, ("cat",), SHAPE)).images for where in ("a/b", str(tmp_path)))
     assert torch.equal(streamed, read)
-    assert hub_dataset.stream_pictures("a/b", ("cat",), (1, 4, 4)).images.shape == (1, 1, 4, 4)
+    assert run_to_end(hub_dataset.stream_pictures("a/b", ("cat",), (1, 4, 4))).images.shape == (1, 1, 4, 4)
 
 
 def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, monkeypatch):
@@ -86,9 +87,24 @@ def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, mon
     broken = {"bytes": b"no picture", "path": None}  # is not looked at: it comes after, or is of another class
     pictures = [grey(10), grey(20), broken, grey(30), grey(40), grey(50), broken]
     hub_has(pictures, [3, 3, 0, 3, 8, 8, 3], DIGITS)
-    assert levels(hub_dataset.stream_pictures("a/b", ("3", "8"), SHAPE).images) == [10, 40, 20, 50]
+    assert levels(run_to_end(hub_dataset.stream_pictures("a/b", ("3", "8"), SHAPE)).images) == [10, 40, 20, 50]
     hub_has(pictures[:-2], [3, 3, 0, 3, 8], DIGITS)
-    assert levels(hub_dataset.stream_pictures("a/few", ("3", "8"), SHAPE).images) == [10, 40]
+    assert levels(run_to_end(hub_dataset.stream_pictures("a/few", ("3", "8"), SHAPE)).images) == [10, 40]
+
+
+def test_rows_of_other_classes_do_not_hold_others_up(hub_has):
+    hub_has([grey(10)] * 250 + [grey(20)], [0] * 250 + [3], DIGITS)
+    events = []
+    images = run_to_end(hub_dataset.stream_pictures("a/b", ("3",), SHAPE), events.append).images
+    assert levels(images) == [20]
+    assert [(event.phase, event.done, event.total) for event in events] == [("pictures", 0, 500)] * 4
+
+
+def test_the_pixels_of_a_data_set_are_bounded_in_all(hub_has, monkeypatch):
+    hub_has([grey(10), grey(20)], [3, 3], DIGITS)
+    monkeypatch.setattr(hub_dataset, "MOST_IN_ALL", 2 * 12 * 8 - 1)
+    with pytest.raises(UserError, match="pixels in all; give fewer"):
+        run_to_end(hub_dataset.stream_pictures("a/b", ("3",), SHAPE))
 
 
 def test_several_classes_are_asked_for_by_what_the_concept_knows(hub_has):
@@ -109,14 +125,14 @@ def test_several_classes_are_asked_for_by_what_the_concept_knows(hub_has):
 def test_what_a_data_set_does_not_have_is_said(labels, names, message, hub_has):
     hub_has([grey(10)], labels, names)
     with pytest.raises(UserError, match=message):
-        hub_dataset.pictures("a/b", ("3",), SHAPE)
+        run_to_end(hub_dataset.pictures("a/b", ("3",), SHAPE))
 
 
 def test_a_data_set_without_pictures_or_classes_is_refused(monkeypatch, hub_has):
     rows = datasets.Dataset.from_dict({"text": ["x"], "label": [0]})
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: rows.to_iterable_dataset())
     with pytest.raises(UserError, match=r"lacks a column of pictures \(Image\) or of their classes \(ClassLabel\)"):
-        hub_dataset.pictures("a/b", ("3",), SHAPE)
+        run_to_end(hub_dataset.pictures("a/b", ("3",), SHAPE))
 
 
 def fail(error):
@@ -129,12 +145,12 @@ def fail(error):
 def test_what_cannot_be_read_is_one_sentence(monkeypatch, hub_has):
     hub_has([{"bytes": b"no picture", "path": None}], [3], DIGITS)
     with pytest.raises(UserError, match="could not be read as a data set of pictures: cannot identify"):
-        hub_dataset.pictures("a/b", ("3",), SHAPE)
+        run_to_end(hub_dataset.pictures("a/b", ("3",), SHAPE))
     for error in (RuntimeError("Dataset scripts are no longer supported\nbut"), ValueError("Bad split: train."),
                   datasets.exceptions.DatasetNotFoundError("gated"), ConnectionError("lost")):  # fmt: skip
         monkeypatch.setattr(datasets, "load_dataset", fail(error))
         with pytest.raises(UserError, match="could not be read as a data set of pictures") as caught:
-            hub_dataset.pictures("a/b", ("3",), SHAPE)
+            run_to_end(hub_dataset.pictures("a/b", ("3",), SHAPE))
         assert "\n" not in str(caught.value)
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from vdu.catalog import CATALOG
 from vdu.data.pictures import read_each, read_pictures
 from vdu.errors import UserError
+from vdu.sampling import run_to_end
 
 SHAPE = (1, 28, 28)
 MNIST = CATALOG["mnist-ddpm"]
@@ -68,27 +69,27 @@ def test_deep_grey_is_read_as_8_bits_are(kind, tmp_path):
     encode, assumed = FILES[kind]
     for number, grey in enumerate(THREES):
         (tmp_path / f"{number:02d}-{kind}").write_bytes(encode(grey))
-    read, notes = read_each([tmp_path], SHAPE)
+    read, notes = run_to_end(read_each([tmp_path], SHAPE))
     images = np.stack([image[0].numpy() for image in read.values()])
     assert np.abs(images.astype(int) - THREES).max() <= 1
     assert ["is taken as white" in note for note in notes] == [True] * assumed
-    seen = MNIST.judge.judge(read_pictures(tmp_path, SHAPE).images)[0].argmax(1)
+    seen = MNIST.judge.judge(run_to_end(read_pictures(tmp_path, SHAPE)).images)[0].argmax(1)
     assert (seen == 3).sum() >= 11
 
 
 def test_one_dark_picture_among_bright_ones_stays_dark(tmp_path):
     (tmp_path / "bright.png").write_bytes(saved(THREES[0].astype(np.uint16) * 257, "PNG"))
     (tmp_path / "dark.png").write_bytes(saved(THREES[1].astype(np.uint16) * 16, "PNG"))
-    read, notes = read_each([tmp_path], SHAPE)
+    read, notes = run_to_end(read_each([tmp_path], SHAPE))
     assert (read[tmp_path / "bright.png"].max(), read[tmp_path / "dark.png"].max(), notes) == (255, 16, [])
 
 
 @pytest.mark.parametrize("numbers", [THREES[0].astype(np.float32) / 255, THREES[0].astype(np.int32) * 1000])
 def test_numbers_of_32_bits_without_a_known_white_are_left_out(numbers, tmp_path):
     (tmp_path / "a.tif").write_bytes(saved(numbers, "TIFF"))
-    assert read_each([tmp_path / "a.tif"], SHAPE)[0] == {}
+    assert run_to_end(read_each([tmp_path / "a.tif"], SHAPE))[0] == {}
     with pytest.raises(UserError, match="without a known white; save it with 8 or 16 bits"):
-        read_pictures(tmp_path, SHAPE)
+        run_to_end(read_pictures(tmp_path, SHAPE))
 
 
 def test_dim_colours_of_16_bits_are_refused(tmp_path):
@@ -99,12 +100,12 @@ def test_dim_colours_of_16_bits_are_refused(tmp_path):
                     for kind, data in chunks)  # fmt: skip
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + body)
     with pytest.raises(UserError, match="8 bits per colour"):
-        read_each([tmp_path / "a.png"], SHAPE)
+        run_to_end(read_each([tmp_path / "a.png"], SHAPE))
 
 
 def test_a_tiff_that_cannot_be_decoded_is_named(tmp_path):
     grey = (65535 - THREES[0].astype(np.uint16) * 257).astype("<u2").tobytes()
     (tmp_path / "a.tif").write_bytes(tiff(grey, 13))
-    read, (sentence,) = read_each([tmp_path / "a.tif"], SHAPE)
+    read, (sentence,) = run_to_end(read_each([tmp_path / "a.tif"], SHAPE))
     assert read == {}
     assert sentence == "'a.tif' is left out: broken, or of a kind that cannot be read; save it as PNG or JPEG"

@@ -9,16 +9,17 @@ import pytest
 import torch
 from PIL import Image
 
-from vdu.data import files, pictures
+from vdu.data import decoding, files, pictures
 from vdu.data.pictures import MOST_PICTURES, read_each, read_pictures
 from vdu.errors import UserError
+from vdu.sampling import run_to_end
 
 SHAPE = (3, 8, 8)
 
 
 def read_one(path, shape=SHAPE):
     """The picture in a file, which needs no note but that it is of one colour."""
-    read, notes = read_each([path], shape)
+    read, notes = run_to_end(read_each([path], shape))
     assert [note for note in notes if "one colour" not in note] == []
     return read[path]
 
@@ -35,7 +36,7 @@ def warned(folder, shape=SHAPE):
     """The pictures in a folder, and all that is warned of."""
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        images, notes = read_pictures(folder, shape)
+        images, notes = run_to_end(read_pictures(folder, shape))
     assert [str(warning.message) for warning in said] == [*notes]
     return images, [str(warning.message) for warning in said]
 
@@ -78,7 +79,7 @@ def test_broken_and_huge_files_are_left_out_by_name(tmp_path, monkeypatch):
     (tmp_path / "__MACOSX" / "b.png").write_bytes(whole)
     Image.new("F", (8, 8), 0.5).save(tmp_path / "floats.tif")
     Image.new("RGB", (40, 40)).save(tmp_path / "huge.png")
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    monkeypatch.setattr(decoding, "MOST_PIXELS", 1000)
     images, said = warned(tmp_path)
     assert images.shape == (1, *SHAPE)
     reasons = {
@@ -95,11 +96,11 @@ def test_broken_and_huge_files_are_left_out_by_name(tmp_path, monkeypatch):
 
 def test_a_folder_without_pictures_or_with_too_many_is_refused(tmp_path):
     with pytest.raises(UserError, match="no picture in"):
-        read_pictures(tmp_path, SHAPE)
+        run_to_end(read_pictures(tmp_path, SHAPE))
     for number in range(MOST_PICTURES + 1):
         (tmp_path / f"{number}.png").touch()
     with pytest.raises(UserError, match="at most 500"):
-        read_pictures(tmp_path, SHAPE)
+        run_to_end(read_pictures(tmp_path, SHAPE))
 
 
 def test_a_zip_is_a_folder_of_pictures(tmp_path, monkeypatch):
@@ -130,7 +131,7 @@ def test_a_damaged_zip_and_odd_names_in_one_are_told_apart(tmp_path):
         archive.writestr(zipfile.ZipInfo("/rooted.png"), (tmp_path / "whole.png").read_bytes())
     packed = (tmp_path / "odd.zip").read_bytes()
     (tmp_path / "damaged.zip").write_bytes(packed.replace(b"PK\x01\x02", b"PK\x09\x09"))
-    read, left_out = read_each([tmp_path / "odd.zip", tmp_path / "damaged.zip"], SHAPE)
+    read, left_out = run_to_end(read_each([tmp_path / "odd.zip", tmp_path / "damaged.zip"], SHAPE))
     assert [tmp_path / "odd.zip" in path.parents for path in read] == [True]
     assert len(left_out) == 1
     assert left_out[0].startswith("'damaged.zip' is left out")
@@ -142,8 +143,8 @@ def test_whatever_pillow_raises_leaves_one_picture_out(tmp_path, monkeypatch):
     def fail(*_):
         raise TypeError("bad operand type for abs(): 'str'")
 
-    monkeypatch.setattr(pictures, "read_picture", fail)
-    read, (sentence,) = read_each([tmp_path / "whole.png"], SHAPE)
+    monkeypatch.setattr(decoding, "pixels_of", fail)
+    read, (sentence,) = run_to_end(read_each([tmp_path / "whole.png"], SHAPE))
     assert read == {}
     assert sentence.startswith("'whole.png' is left out: broken")
 
@@ -169,7 +170,7 @@ def packed(request, tmp_path):
 
 def test_folders_of_labelled_folders_are_refused_by_name(packed):
     with pytest.raises(UserError, match=r"holds 2 folders of pictures, '3' and '8'; give one of them"):
-        read_pictures(packed("3/a.png", "3/b.png", "8/a.png", "__MACOSX/8/a.png"), SHAPE)
+        run_to_end(read_pictures(packed("3/a.png", "3/b.png", "8/a.png", "__MACOSX/8/a.png"), SHAPE))
 
 
 def test_the_only_folder_in_a_folder_is_taken(packed):
@@ -195,17 +196,17 @@ def test_captions_do_not_count_as_pictures(tmp_path, monkeypatch):
 
 def test_a_single_picture_is_a_set_of_one_and_one_alone_is_said_to_be_broken(tmp_path):
     striped("red").save(tmp_path / "one", "PNG")  # known by its content
-    assert len(read_pictures(tmp_path / "one", SHAPE).images) == 1
+    assert len(run_to_end(read_pictures(tmp_path / "one", SHAPE)).images) == 1
     (tmp_path / "one.png").write_bytes(b"")
     with pytest.raises(UserError, match=r"no picture in '.*one\.png' that can be read; 'one\.png' is left out: empty"):
-        read_pictures(tmp_path / "one.png", SHAPE)
+        run_to_end(read_pictures(tmp_path / "one.png", SHAPE))
 
 
 def test_pictures_of_one_colour_are_refused_and_copies_left_out(tmp_path):
     for number in range(3):
         Image.new("L", (9, 9)).save(tmp_path / f"{number}.png")
     with pytest.raises(UserError, match="of one colour alone"):
-        read_pictures(tmp_path, SHAPE)
+        run_to_end(read_pictures(tmp_path, SHAPE))
     striped("red").save(tmp_path / "3.png")
     images, said = warned(tmp_path)
     assert len(images) == 2
@@ -234,7 +235,7 @@ def test_an_encrypted_zip_is_told_from_a_broken_one(tmp_path):
     plain[plain.index(b"PK\x01\x02") + 8] |= 1  # the flag, in the directory at its end
     (tmp_path / "a.zip").write_bytes(plain)
     with pytest.raises(UserError, match=r"'a\.png' is left out: encrypted"):
-        read_pictures(tmp_path / "a.zip", SHAPE)
+        run_to_end(read_pictures(tmp_path / "a.zip", SHAPE))
 
 
 @pytest.mark.parametrize("kind", ["gif", "png", "webp", "tif"])

@@ -117,7 +117,7 @@ def test_it_is_fitted_once_on_what_the_untouched_model_draws(folder):
     assert judge.error_rates is None
     seen = []
     run_to_end(judge.fit(task.model, HowToSample(2)), seen.append)
-    assert {event.phase for event in seen} == {"judge"}
+    assert {event.phase for event in seen} == {"pictures", "judge"}
     assert (seen[-1].done, seen[-1].total) == (DRAWN * 2, DRAWN * 2)
     assert judge.digest == judge.classifier.digest
     assert (judge.error_rates.pictures, judge.error_rates.rest, judge.error_rates.drawn) == (25, DRAWN, True)

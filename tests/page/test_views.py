@@ -11,11 +11,12 @@ from vdu.concepts.base import INSTEAD, KEPT, TARGET, UNPROMPTED, PromptSpec
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.page import panels as package
-from vdu.page.controls import option_title, uploads_html
+from vdu.page.controls import option_title
 from vdu.page.errors import shows_errors
 from vdu.page.panel import make_panels
 from vdu.page.run import ProgressBar, progress_html, status_html
 from vdu.page.session import Session, start_folder
+from vdu.page.uploads import uploads_html
 from vdu.page.view import LEFT_OPEN, NO_PROMPT, prompted_class
 from vdu.registry import collect
 

@@ -33,7 +33,8 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
     read_rows(target, "same_class")  # fails if the file is something else
     task = open_task(Recipe(model=model, forget=classes_of(model)[0]))
     network, recipe, concept = task.model, task.recipe, task.concept
-    clean = torch.cat([real_images(task.source, replace(concept, forget=name), model)[:images] for name in concept.classes])
+    sets = (real_images(task.source, replace(concept, forget=name), model) for name in concept.classes)
+    clean = torch.cat([run_to_end(found)[:images] for found in sets])
     truth = torch.arange(len(concept.classes)).repeat_interleave(images)
     rows = []
     for skip, t in enumerate(timestep_grid(recipe.sampler_steps, network.first_timestep)):

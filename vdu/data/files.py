@@ -1,5 +1,6 @@
 """Finding the pictures among a user's files: in folders, in zips, and in folders of labelled folders."""
 
+import io
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -18,14 +19,19 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")
 SUFFIXES = frozenset({*Image.registered_extensions(), ".heic", ".heif", ".svg", ".dng", ".cr2", ".nef", ".arw"})
 IGNORED = ("__MACOSX", "Thumbs.db", "desktop.ini")  # left by systems; as hidden files, no one means them as pictures
 LARGEST_FILE = 20 * 2**20  # bytes of a file in a zip, unpacked
+MOST_ADDED = 512 * 2**20  # bytes that unpacking the pictures of a zip adds to those of the zip
+LARGEST_DIRECTORY = 2 * 2**20  # bytes of a zip's table of contents, which has 50 or more per file
 MOST_FILES = 20_000  # in a folder or zip, with what lies in folders within: more is a disk rather than a forget set
 NAMED = 3  # names in a sentence
+LONGEST_NAME, NAME_END = 60, 20  # letters of a name in a sentence, and of those after what is left out
 
 NOT_USED = "{names} {are} not used: only pictures are, no captions and no other files"
 LINKS = "{names} {are} not used: links to folders are not followed"
 BESIDE = "the pictures in the folder {names} {are} not used, but only those beside"
+TOO_MANY = f"'{{}}' holds more than {MOST_FILES:,} files; give a folder of pictures alone."
 LEFT_OUT = "{names} {are} left out: "
 NESTED, LARGE = "a zip in a zip; unpack it", f"larger than {LARGEST_FILE // 2**20} MiB"
+GONE = "no longer there"
 BROKEN, ENCRYPTED = "broken, or packed in a way that cannot be unpacked", "encrypted; save it without a password"
 
 
@@ -48,9 +54,16 @@ class Notes(dict[str, list[str]]):
 
 def listed(names: list[str]) -> str:
     """The first few of some names, and how many more there are."""
-    quoted = [f"'{name}'" for name in names[:NAMED]]
+    quoted = [f"'{shortened(name)}'" for name in names[:NAMED]]
     quoted += [f"{len(names) - NAMED} more"] if len(names) > NAMED else []
     return " and ".join(filter(None, (", ".join(quoted[:-1]), quoted[-1])))
+
+
+def shortened(name: str | Path) -> str:
+    """A name, or that of a file or folder, as a sentence can hold it: on one line, and not too long."""
+    name = name.absolute().name if isinstance(name, Path) else name
+    name = "".join(letter if letter.isprintable() else "?" for letter in name)
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - NAME_END - 1]}…{name[-NAME_END:]}"
 
 
 @dataclass(frozen=True)
@@ -62,6 +75,7 @@ class File:
         folder: the folder that it lies in, relative to the folder or zip that was given; "" for that itself.
         size: bytes, unpacked.
         open: opens it for reading.
+        identity: differs for other files and other content; links to a file have the same.
         problem: why it is left out; "" if it can be opened.
     """
 
@@ -69,6 +83,7 @@ class File:
     folder: str
     size: int
     open: Callable[[], BinaryIO]
+    identity: tuple[int, ...]
     problem: str = ""
 
     @property
@@ -101,18 +116,29 @@ def find_pictures(paths: Iterable[Path], notes: Notes) -> list[File]:
     """
     files = []
     for path in paths:
-        if path.is_dir():
-            files += chosen(files_in_folder(path, notes), path, notes)
+        if not path.exists():
+            notes.leave_out(GONE, path.name)
         else:
-            files += chosen([File(path, "", path.stat().st_size, partial(path.open, "rb"))], path, notes)
+            files += chosen(files_in_folder(path, notes) if path.is_dir() else [file_at(path)], path, notes)
     return files
+
+
+def file_at(path: Path, folder: str = "") -> File:
+    """The file at a path, in a folder relative to the one that was given."""
+    return File(path, folder, path.stat().st_size, partial(path.open, "rb"), identity_of(path))
+
+
+def identity_of(path: Path) -> tuple[int, ...]:
+    """See `File.identity`."""
+    seen = path.stat()
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns
 
 
 def chosen(listing: Iterable[File], where: Path, notes: Notes, in_zip: bool = False) -> list[File]:
     """The pictures to take of the files in a folder or zip, see `find_pictures`."""
     files = list(islice(listing, MOST_FILES + 1))
     if len(files) > MOST_FILES:
-        raise UserError(f"'{where}' holds more than {MOST_FILES:,} files; give a folder of pictures alone.")
+        raise UserError(TOO_MANY.format(shortened(where)))
     folders: dict[str, list[File]] = {}
     for file in files:
         if file.is_zip or file.is_picture:
@@ -121,8 +147,8 @@ def chosen(listing: Iterable[File], where: Path, notes: Notes, in_zip: bool = Fa
             notes.add(NOT_USED, file.path.name)
     if len(folders) > 1 and "" not in folders:
         raise UserError(
-            f"'{where}' holds {len(folders)} folders of pictures, {listed(sorted(folders))}; give one of them, as a folder "
-            "or as a zip of its own."
+            f"'{shortened(where)}' holds {len(folders)} folders of pictures, {listed(sorted(folders))}; give one of them, as "
+            "a folder or as a zip of its own."
         )
     taken = []
     for folder, inside in folders.items():
@@ -139,14 +165,53 @@ def chosen(listing: Iterable[File], where: Path, notes: Notes, in_zip: bool = Fa
     return taken
 
 
+class Directory(io.BufferedReader):
+    """A zip that can be opened only if its table of contents is not too large: `zipfile` reads that at once.
+
+    Attributes:
+        opened: whether the table has been read.
+    """
+
+    opened = False
+
+    def __del__(self) -> None:
+        """Close it with the last picture of it that is still to be read, as `zipfile` closes the zips that it opens."""
+        self.close()
+
+    def read(self, size: int | None = -1) -> bytes:
+        """See `io.BufferedReader.read`.
+
+        Raises:
+            TooManyFiles: for too large a table of contents.
+        """
+        if not self.opened and size and size > LARGEST_DIRECTORY:
+            raise TooManyFiles
+        return super().read(size)
+
+
+class TooManyFiles(Exception):
+    """A zip holds too many files."""
+
+
 def pictures_in_zip(path: Path, notes: Notes) -> list[File]:
-    """The pictures to take of a zip; none of a broken one."""
+    """The pictures to take of a zip; none of a broken one.
+
+    Raises:
+        UserError: if it holds too many files, or its pictures would become very large.
+    """
+    directory = Directory(path.open("rb", buffering=0))
     try:
-        archive = zipfile.ZipFile(path)
+        archive = zipfile.ZipFile(directory)
+    except TooManyFiles:
+        raise UserError(TOO_MANY.format(shortened(path))) from None
     except Exception:  # zipfile raises many kinds of errors for broken files
         notes.leave_out(BROKEN, path.name)
         return []
-    return chosen(files_in_zip(archive, path), path, notes, in_zip=True)
+    directory.opened = True
+    pictures = chosen(files_in_zip(archive, path), path, notes, in_zip=True)
+    if sum(file.size for file in pictures) > path.stat().st_size + MOST_ADDED:
+        raise UserError(f"'{shortened(path)}' unpacks to more than {MOST_ADDED // 2**20} MiB; give fewer pictures.")
+    return pictures
 
 
 def is_ignored(name: str) -> bool:
@@ -164,15 +229,17 @@ def files_in_folder(folder: Path, notes: Notes) -> Iterator[File]:
         inside = Path(root).relative_to(folder).as_posix()
         for path in (Path(root, name) for name in sorted(names) if not is_ignored(name)):
             if path.is_file():
-                yield File(path, "" if inside == "." else inside, path.stat().st_size, partial(path.open, "rb"))
+                yield file_at(path, "" if inside == "." else inside)
 
 
 def files_in_zip(archive: zipfile.ZipFile, path: Path) -> Iterator[File]:
     """The files in a zip, in the order of their names. Nothing is written; a name that points outside counts as inside."""
+    of_zip = identity_of(path)
     for member in sorted(archive.infolist(), key=lambda member: member.filename):
         parts = [part for part in Path(member.filename).parts if part not in ("/", "..")]
         if member.is_dir() or not parts or any(map(is_ignored, parts)):
             continue
         # The size is checked before unpacking: a small zip may hold a very large file.
         problem = ENCRYPTED if member.flag_bits & 1 else LARGE if member.file_size > LARGEST_FILE else ""
-        yield File(Path(path, *parts), "/".join(parts[:-1]), member.file_size, partial(archive.open, member), problem)
+        identity, opened = (*of_zip, member.header_offset, member.CRC, member.file_size), partial(archive.open, member)
+        yield File(Path(path, *parts), "/".join(parts[:-1]), member.file_size, opened, identity, problem)

@@ -1,5 +1,6 @@
 """The forget set: pictures of the concept to forget, with captions for a model with prompts, and the sources of pictures."""
 
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from vdu.concepts.base import Axes, Concept
 from vdu.data import hub_dataset
 from vdu.data.sheets import read_sheet
 from vdu.errors import UserError
+from vdu.events import Progress
 
 Shape = tuple[int, int, int]
 
@@ -64,6 +66,11 @@ class RealSheets:
     def forget_set(self, concept: Concept) -> ForgetSet | None:
         """All pictures of the concept to forget."""
         return ForgetSet(torch.cat([self.examples(name) for name in concept.forgotten_classes]))
+
+    def read(self, concept: Concept) -> Generator[Progress, None, ForgetSet | None]:
+        """As `forget_set`, for any source; sheets are read in no time."""
+        yield from ()  # makes this a generator
+        return self.forget_set(concept)
 
 
 @dataclass(frozen=True)
@@ -122,15 +129,15 @@ class UserPictures:
     where: str
     shape: Shape
 
-    def forget_set(self, concept: Concept) -> ForgetSet | None:
-        """The pictures; None if `where` is empty.
+    def read(self, concept: Concept) -> Generator[Progress, None, ForgetSet | None]:
+        """Read the pictures, see `read_pictures`; None if `where` is empty.
 
         Raises:
             UserError: if `where` holds no usable picture.
         """
         if not self.where:
             return None
-        images, notes = hub_dataset.pictures(self.where, concept.forgotten_classes, self.shape)
+        images, notes = yield from hub_dataset.pictures(self.where, concept.forgotten_classes, self.shape)
         captions = concept.captions(len(images))
         neutral = captions and [concept.neutral_prompt(caption) for caption in captions]
         return ForgetSet(images, captions, neutral, notes)
@@ -139,12 +146,12 @@ class UserPictures:
 PictureSource = RealSheets | UserPictures
 
 
-def real_images(source: PictureSource, concept: Concept, model: str) -> Tensor:
-    """All real pictures of the concept to forget, uint8 (n, c, h, w).
+def real_images(source: PictureSource, concept: Concept, model: str) -> Generator[Progress, None, Tensor]:
+    """Read all real pictures of the concept to forget, uint8 (n, c, h, w).
 
     Raises:
         UserError: if there are none.
     """
-    if (found := source.forget_set(concept)) is None:
+    if (found := (yield from source.read(concept))) is None:
         raise UserError(f"No real images ship with {model}; give a folder of them (pictures).")
     return found.images

@@ -3,16 +3,22 @@
 The optional package `datasets` streams them until there are enough; no code of the data set is run.
 """
 
+import io
 import re
-from functools import lru_cache
+from collections.abc import Generator
+from contextlib import closing
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
+from PIL import Image
 
+from vdu.data.cache import Cache
+from vdu.data.decoding import MOST_IN_ALL, MOST_PICTURES, reduce
 from vdu.data.files import Notes
 from vdu.data.levels import pixels_of, to_levels
-from vdu.data.pictures import MOST_PICTURES, UNREADABLE, Pictures, read_pictures, told
+from vdu.data.pictures import Pictures, read_pictures, told
 from vdu.errors import UserError
+from vdu.events import Clock, Progress
 from vdu.models import first_line, hub
 
 INSTEAD = "Give a folder of pictures."
@@ -41,8 +47,14 @@ WORDNET = {  # class name in ImageNet data sets -> class name in vdu.catalog
 }
 
 
-def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Pictures:
-    """The pictures in a folder or zip, or of some classes of a data set on the hub.
+Reading = Generator[Progress, None, Pictures]
+STREAMED: Cache[Pictures] = Cache(limit=256 * 2**20)  # the experiments of a page ask for the same data set several times
+UNREADABLE = (OSError, ValueError, SyntaxError, RuntimeError, Image.DecompressionBombError)
+EVERY = 100  # rows of a data set that are read before others are served
+
+
+def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Reading:
+    """Read the pictures in a folder or zip, or of some classes of a data set on the hub; see `read_pictures`.
 
     Args:
         where: a path; or a hub id, owner/name, if there is nothing at that path.
@@ -53,12 +65,15 @@ def pictures(where: str, classes: tuple[str, ...], shape: tuple[int, int, int]) 
         UserError: if there are no pictures, or a data set lacks the classes or cannot be fetched.
     """
     if hub.is_id(where) and not Path(where).exists():
-        return stream_pictures(where, classes, shape)
-    return read_pictures(Path(where), shape)
+        found = STREAMED.get((where, classes, shape))
+        if found is None:
+            found = yield from stream_pictures(where, classes, shape)
+            STREAMED.put((where, classes, shape), found, found.images.nbytes)
+        return found
+    return (yield from read_pictures(Path(where), shape))
 
 
-@lru_cache(maxsize=2)  # a run asks for its pictures more than once
-def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Pictures:
+def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, int]) -> Reading:
     """The first pictures of a data set's train split, equally many of each class and in turn, at most `MOST_PICTURES`.
 
     Reading stops once there are enough; a data set sorted by class is read up to the last of the classes.
@@ -73,17 +88,25 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
     try:
         rows = datasets.load_dataset(name, split="train", streaming=True)
         picture, label, numbers = columns(name, rows.features or {}, classes)
-        each, found = MOST_PICTURES // len(numbers), {number: [] for number in numbers}
+        each, found, left = MOST_PICTURES // len(numbers), {number: [] for number in numbers}, MOST_IN_ALL
+        clock = Clock("pictures", each * len(numbers))
         # Pictures of other classes are not decoded.
-        for row in rows.select_columns([picture, label]).cast_column(picture, datasets.Image(decode=False)):
+        rows = rows.select_columns([picture, label]).cast_column(picture, datasets.Image(decode=False))
+        for seen, row in enumerate(rows):
             mine = found.get(row[label])
-            if mine is not None and len(mine) < each:
-                mine.append(pixels_of(image.decode_example(row[picture]), shape))
+            wanted = mine is not None and len(mine) < each
+            if wanted or not seen % EVERY:
+                yield clock.progress(sum(map(len, found.values())))
+            if wanted:
+                packed = row[picture]["bytes"]
+                with closing(Image.open(io.BytesIO(packed)) if packed else image.decode_example(row[picture])) as opened:
+                    left -= reduce(opened, shape, left)
+                    mine.append(pixels_of(opened, shape))
                 if all(len(kept) == each for kept in found.values()):
                     break
     except UserError:
         raise
-    except (*UNREADABLE, RuntimeError, datasets.exceptions.DatasetsError) as error:
+    except (*UNREADABLE, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"'{name}' could not be read as a data set of pictures: {first_line(error)}") from error
     if not all(found.values()):
         raise UserError(f"'{name}' has no picture of {' and '.join(classes)} in its train split.")

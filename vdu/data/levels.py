@@ -1,6 +1,6 @@
 """From the numbers in a picture file to 8-bit images of a model's shape: which number is white, and which side up."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,8 @@ from vdu.data.files import Notes
 from vdu.errors import UserError
 
 Shape = tuple[int, int, int]
+
+STRIP = 32  # rows that are converted at a time
 
 DEEP_GREY = ("I", "F")  # modes, beside those that start with I;16, whose white is not 255
 FULL = 65535  # white of 16 bits
@@ -50,38 +52,73 @@ class Pixels:
 def pixels_of(image: Image.Image, shape: Shape) -> Pixels:
     """A picture in a shape (c, h, w): upright by its EXIF data, on white if transparent, its centre cropped and resized.
 
+    The picture itself is turned upright, so that it is in memory once.
+
     Raises:
         UserError: if its pixels are 32-bit numbers of which no one knows which is white.
     """
     tags, raw = getattr(image, "tag_v2", {}), str(image.tile)  # both are lost on the way
     bits_in_png = significant_bits(image)
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     if image.mode.startswith(DEEP_GREY):
         return deep_grey(image, shape, tags, bits_in_png)
     deep_colours = ";16" in raw and image.mode != "CMYK"
-    brightest = float(np.asarray(image.convert("RGB")).max()) * 257 if deep_colours else 255.0
-    if image.has_transparency_data:
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
-    image = image.convert("RGB")
-    if shape[0] == 1:  # by way of RGB, since not every mode converts to grey directly
-        image = image.convert("L")
-    return Pixels(fitted(image, shape), brightest, deep_colours=deep_colours)
+    brightest = brightest_colour(image) * 257 if deep_colours else 255.0
+    return Pixels(fitted(on_white(image, "L" if shape[0] == 1 else "RGB"), shape), brightest, deep_colours=deep_colours)
+
+
+def by_strips(image: Image.Image, mode: str, change: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """A picture of another mode, changed a few rows at a time: a copy of the whole takes as much memory as the picture."""
+    changed = Image.new(mode, image.size)
+    for top in range(0, image.height, STRIP):
+        changed.paste(change(image.crop((0, top, image.width, min(top + STRIP, image.height)))), (0, top))
+    return changed
+
+
+def on_white(image: Image.Image, mode: str) -> Image.Image:
+    """A picture in a mode, "L" or "RGB", on white if transparent."""
+
+    def change(strip: Image.Image) -> Image.Image:
+        if strip.has_transparency_data:
+            strip = Image.alpha_composite(Image.new("RGBA", strip.size, "white"), in_mode(strip, "RGBA"))
+        return in_mode(in_mode(strip, "RGB"), mode)  # by way of RGB, since not every mode converts to grey directly
+
+    return image if image.mode in ("L", mode) and not image.has_transparency_data else by_strips(image, mode, change)
+
+
+def in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """A picture in a mode; itself if it is in it already, which `convert` would copy."""
+    return image if image.mode == mode else image.convert(mode)
+
+
+def brightest_colour(image: Image.Image) -> float:
+    """The largest number in the colours of a picture, without its transparency."""
+    extremes = image.getextrema()
+    by_band = dict(zip(image.getbands(), extremes if isinstance(extremes[0], tuple) else [extremes], strict=True))
+    return float(max(high for band, (_, high) in by_band.items() if band != "A"))
 
 
 def deep_grey(image: Image.Image, shape: Shape, tags: dict, bits_in_png: int | None) -> Pixels:
     """A grey picture of 16 or 32 bits, which Pillow would clip to 8; `tags` are those of a TIFF."""
-    numbers = np.asarray(image).astype(np.float32)
-    brightest, bits = float(numbers.max()), first(tags.get(BITS, 16))
+    extremes = []
+
+    def change(strip: Image.Image) -> Image.Image:
+        numbers = np.asarray(strip).astype(np.float32)
+        extremes.extend((numbers.min(), numbers.max()))
+        return Image.fromarray(numbers)
+
+    whole = by_strips(image, "F", change)
+    lowest, brightest, bits = np.min(extremes), float(np.max(extremes)), first(tags.get(BITS, 16))
     hints = [float(first(tags[tag])) for tag in WHITES if tag in tags]
     hints += [2.0**bits_in_png - 1] if bits_in_png else []
     # The full range as the largest number is what a writer puts into every file.
     hint = next((hint for hint in hints if 0 < hint < FULL or image.mode in DEEP_GREY), None)
     white = 2.0**bits - 1 if bits < 16 else None
     if image.mode in DEEP_GREY:
-        if hint is None or numbers.min() < 0 or not brightest <= hint:
+        if hint is None or lowest < 0 or not brightest <= hint:
             raise UserError(NO_WHITE)
         white = hint
-    return Pixels(fitted(Image.fromarray(numbers), shape), brightest, white, hint, first(tags.get(PHOTOMETRIC, 1)) == 0)
+    return Pixels(fitted(whole, shape), brightest, white, hint, first(tags.get(PHOTOMETRIC, 1)) == 0)
 
 
 def first(value: float | Sequence[float]) -> float:

@@ -1,24 +1,19 @@
 """A user's own pictures, read from a folder or a zip and brought to the shape of a model's images."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import NamedTuple
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from vdu.data.files import FORMATS, Notes, find_pictures
-from vdu.data.levels import Pixels, Shape, pixels_of, to_levels
+from vdu.data.decoding import MOST_IN_ALL, MOST_PICTURES, decode
+from vdu.data.files import Notes, find_pictures, shortened
+from vdu.data.levels import Pixels, Shape, to_levels
 from vdu.errors import UserError
+from vdu.events import Clock, Progress
 
-MOST_PICTURES = 500
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning)
-REASONS = (  # (exception, meaning); the first that fits applies
-    ((Image.DecompressionBombError, Image.DecompressionBombWarning), f"more than {Image.MAX_IMAGE_PIXELS:,} pixels"),
-    (Exception, "broken, or of a kind that cannot be read; save it as PNG or JPEG"),
-)
 FIRST_FRAME = "{names} {are} moving, or of several pages: only the first frame is used"
 ONE_COLOUR = "{names} {are} of one colour alone"
 COPY = "alike to another picture"
@@ -47,8 +42,10 @@ def told(images: Iterable[Tensor], notes: Notes) -> Pictures:
     return Pictures(torch.stack([*images]), tuple(notes.sentences()))
 
 
-def read_pictures(where: Path, shape: Shape) -> Pictures:
-    """The pictures in a folder or a zip, in the order of their names, brought to a shape (c, h, w).
+def read_pictures(where: Path, shape: Shape) -> Generator[Progress, None, Pictures]:
+    """Read the pictures in a folder or a zip, in the order of their names, and bring them to a shape (c, h, w).
+
+    It yields before each picture, so that others can be served, and may be closed there.
 
     Args:
         where: a folder, a zip or a single picture.
@@ -59,48 +56,54 @@ def read_pictures(where: Path, shape: Shape) -> Pictures:
 
     Raises:
         UserError: if there is no such folder, no usable picture in it, none with more than one colour, or more than
-            `MOST_PICTURES`, or its pictures lie in several folders.
+            `MOST_PICTURES` or `MOST_IN_ALL` pixels, or its pictures lie in several folders.
     """
     if not where.exists():
-        raise UserError(f"There is no folder of pictures '{where}'.")
-    read, notes = read_files([where], shape)
+        raise UserError(f"There is no folder of pictures '{shortened(str(where))}'.")
+    read, notes = yield from read_files([where], shape)
     pictures = list(read.values())
     if not pictures:
-        raise UserError("; ".join([f"There is no picture in '{where}' that can be read", *notes.sentences()]) + ".")
+        raise UserError("; ".join([f"There is no picture in '{shortened(where)}' that can be read", *notes.sentences()]) + ".")
     if all(map(is_one_colour, pictures)):
-        raise UserError(f"Every picture in '{where}' is of one colour alone, so they show nothing; give others.")
+        raise UserError(f"Every picture in '{shortened(where)}' is of one colour alone, so they show nothing; give others.")
     return told(pictures, notes)
 
 
-def read_each(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor], list[str]]:
-    """(path -> picture (c, h, w) for every readable file, also inside zips; a sentence on what is not used, or is assumed).
+def read_each(paths: Iterable[Path], shape: Shape) -> Generator[Progress, None, tuple[dict[Path, Tensor], list[str]]]:
+    """Read files, and zips of them; it yields before each picture.
 
-    The path of a picture in a zip is the zip's path followed by the picture's name in the zip.
+    Returns:
+        path -> picture (c, h, w) for every readable file; that of a picture in a zip is the zip's path followed by the
+        picture's name in the zip. And a sentence per kind of note on what is not used, or is assumed.
 
     Raises:
-        UserError: if there are more than `MOST_PICTURES` pictures, or those of a zip lie in several folders.
+        UserError: if there are more than `MOST_PICTURES` pictures or `MOST_IN_ALL` pixels, or the pictures of a zip lie in
+            several folders.
     """
-    pictures, notes = read_files(paths, shape)
+    pictures, notes = yield from read_files(paths, shape)
     return pictures, notes.sentences()
 
 
-def read_files(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor], Notes]:
+def read_files(paths: Iterable[Path], shape: Shape) -> Generator[Progress, None, tuple[dict[Path, Tensor], Notes]]:
     """As `read_each`, with the notes themselves."""
     read: dict[Path, Pixels] = {}
     files = find_pictures(paths, notes := Notes())
     if len(files) > MOST_PICTURES:
         raise UserError(f"There are more than {MOST_PICTURES} pictures; give at most {MOST_PICTURES}.")
-    for file in files:
+    clock, left = Clock("pictures", len(files)), MOST_IN_ALL
+    for done, file in enumerate(files):
+        yield clock.progress(done)
         if not file.size:
             notes.leave_out("empty", file.path.name)
             continue
-        try:
-            with file.open() as opened:
-                read[file.path] = read_picture(opened, shape, notes, file.path.name)
-        except UserError as error:
-            notes.leave_out(str(error), file.path.name)
-        except Exception as error:  # Pillow and zipfile raise many kinds of errors for broken files
-            notes.leave_out(next(words for kind, words in REASONS if isinstance(error, kind)), file.path.name)
+        decoded = decode(file, shape, left)
+        left -= decoded.cost
+        if decoded.pixels is None:
+            notes.leave_out(decoded.problem, file.path.name)
+            continue
+        read[file.path] = decoded.pixels
+        if decoded.several:
+            notes.add(FIRST_FRAME, file.path.name)
     pictures = dict(zip(read, to_levels([*read.values()], notes), strict=True))
     for path, picture in pictures.items():
         if is_one_colour(picture):
@@ -115,24 +118,6 @@ def read_files(paths: Iterable[Path], shape: Shape) -> tuple[dict[Path, Tensor],
 def as_bytes(picture: Tensor) -> bytes:
     """The pixels of a picture, uint8 (c, h, w); copies have the same."""
     return picture.numpy().tobytes()
-
-
-def read_picture(file: BinaryIO, shape: Shape, notes: Notes, name: str) -> Pixels:
-    """One picture, brought to a shape (c, h, w); a note says if it has more frames than the one that is read.
-
-    Raises:
-        UserError: if no one knows which number in it is white.
-        UNREADABLE: one of these errors, for a file that is no picture, is broken or has too many pixels.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = Image.open(file, formats=FORMATS)
-        # Cameras add a preview as a second frame to a JPEG, which is then of the format MPO.
-        several = image.format != "MPO" and getattr(image, "is_animated", False)
-        pixels = pixels_of(image, shape)
-    if several:
-        notes.add(FIRST_FRAME, name)
-    return pixels
 
 
 def is_one_colour(picture: Tensor) -> bool:

@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from vdu.assets import ASSETS
 from vdu.concepts.base import Axes
+from vdu.data.files import shortened
 from vdu.data.pictures import as_bytes, read_pictures
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
@@ -196,28 +197,31 @@ class FittedJudge:
         """
         if self.classifier:
             return
-        pictures = self.read_enough(self.pictures, "of what to forget")
+        pictures = yield from self.read_enough(self.pictures, "of what to forget")
         if self.keep:
-            rest = self.read_enough(self.keep, "of what to keep")
+            rest = yield from self.read_enough(self.keep, "of what to keep")
             if both := len({*map(as_bytes, pictures)} & {*map(as_bytes, rest)}):
-                raise UserError(f"'{self.pictures}' and '{self.keep}' share {both} pictures; leave each in one of the two.")
+                names = f"'{shortened(Path(self.pictures))}' and '{shortened(Path(self.keep))}'"
+                raise UserError(f"{names} share {both} pictures; leave each in one of the two.")
         else:
             clock = Clock("judge", DRAWN * how.steps)
             rest = yield from clock.follow(sample(model, image_seeds(None, DRAWN, Role.JUDGE), how))
             check_images(rest)
         self.classifier = PictureClassifier(pictures, rest, drawn=not self.keep)
 
-    def read_enough(self, folder: str, what: str) -> Tensor:
-        """The pictures in a folder, uint8 (n, c, h, w).
+    def read_enough(self, folder: str, what: str) -> Generator[Progress, None, Tensor]:
+        """Read the pictures in a folder, uint8 (n, c, h, w), see `read_pictures`.
 
         Raises:
             UserError: if there are fewer than `FEWEST`.
         """
-        images, notes = read_pictures(Path(folder), self.shape)
+        images, notes = yield from read_pictures(Path(folder), self.shape)
         self.notes += notes
         if len(images) < FEWEST:
             count = f"{len(images)} different picture{'s' * (len(images) != 1)}"
-            raise UserError(f"'{folder}' holds {count} {what}, but a judge needs at least {FEWEST}; add more.")
+            raise UserError(
+                f"'{shortened(Path(folder))}' holds {count} {what}, but a judge needs at least {FEWEST}; add more."
+            )
         return images
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,23 +1,19 @@
 """The left column: an input for each field of a recipe, and the recipe that they describe."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
-import torch
-from torch import Tensor
 
 from vdu.catalog import CATALOG, Entry, entry_of
 from vdu.errors import UserError
-from vdu.page.errors import shows_errors
-from vdu.page.markup import png, render
-from vdu.page.session import Session, check_count, read_uploads, save_uploads
+from vdu.page.session import Session
 from vdu.page.settings import Settings
+from vdu.page.uploads import Preview, check_count, save_uploads
 from vdu.page.view import example_of, examples
 from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve, validate
-from vdu.sheet import sheet
-from vdu.task import kind_of, shape_of
+from vdu.task import kind_of
 
 ACCORDIONS = {"method": "Method settings", "sampling": "Sampling", "expert": "Expert"}  # "basic" has none
 PROMPTS_ONLY = ("guidance", "parameters")  # fields for models that take prompts
@@ -74,7 +70,7 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
     Args:
         values: the inputs by name: a recipe's fields, "typed" (replaces "forget"), "pictures" and "others" (paths of uploads).
         settings: what visitors may do.
-        folder: where to copy uploads to; if None, the recipe has no uploads.
+        folder: where to link uploads into; if None, the recipe has no uploads.
 
     Raises:
         UserError: if the inputs describe no valid recipe.
@@ -102,20 +98,6 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
             raise UserError("Write what the model must forget in the field “Forget”.")
     settings.check_allowed(choices["model"], choices["judge"])
     return Recipe.from_dict(choices)
-
-
-@shows_errors("These cannot be used")
-def show_uploads(uploaded: list[str] | None, model: str) -> dict[str, Any]:
-    """Show uploaded pictures as the model will see them, and name the files that cannot be read."""
-    readable, left_out = read_uploads(uploaded or [], shape_of(model))
-    return gr.update(value=uploads_html(readable.values(), left_out), visible=bool(readable or left_out))
-
-
-def uploads_html(images: Iterable[Tensor], left_out: list[str]) -> str:
-    """HTML of pictures, uint8 (c, h, w), as the model will see them, and of a sentence for each file that is left out."""
-    images = list(images)
-    drawn = png(sheet(torch.stack(images), torch.zeros(len(images)))) if images else None
-    return render("uploads", png=drawn, count=len(images), left_out=left_out)
 
 
 class Controls:
@@ -228,7 +210,14 @@ class Controls:
         for picked in (fields["model"], fields["forget"]):
             picked.input(None, None, fields["typed"], js="() => ''", api_visibility="private")
         for name, seen in self.seen.items():
-            fields[name].change(show_uploads, [fields[name], fields["model"]], seen, **PRIVATE)
+            fields[name].change(
+                Preview().show,
+                [fields[name], fields["model"]],
+                seen,
+                trigger_mode="multiple",  # other files end the preview of those before
+                concurrency_limit=None,
+                **PRIVATE,
+            )
         fields["method"].input(
             self.defaults_for, [fields["model"], fields["method"]], [fields[name] for name in BY_METHOD], **PRIVATE
         )

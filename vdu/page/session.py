@@ -3,13 +3,10 @@
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from torch import Tensor
-
-from vdu.data.pictures import MOST_PICTURES, read_each
 from vdu.errors import UserError
 from vdu.export import write_run, zip_model
 from vdu.page.settings import Settings
@@ -22,7 +19,6 @@ from vdu.writing import NotWritten
 GIB = 2**30
 ABSENT = 60.0  # seconds after which a visitor without an open stream has left
 START = "start"  # subfolder of a session: the model that its run continues from
-THUMBNAIL = (3, 96, 96)  # (c, h, w) of uploaded pictures for a model of unknown image shape
 
 
 class Session:
@@ -146,40 +142,3 @@ def copy_start(source: Path | None, folder: Path) -> str:
         return ""
     shutil.copytree(source, folder / START, copy_function=os.link)
     return str(folder / START)
-
-
-def read_uploads(uploaded: Iterable[str], shape: tuple[int, int, int] | None) -> tuple[dict[Path, Tensor], list[str]]:
-    """Path -> picture, uint8 (c, h, w), of the uploads that can be read, and a sentence for each other file.
-
-    Raises:
-        UserError: for too many pictures.
-    """
-    return read_each(map(Path, uploaded), shape or THUMBNAIL)
-
-
-def save_uploads(uploaded: list[str] | None, folder: Path) -> str:
-    """Copy the uploads that can be read into a new folder and return its path; "" if nothing was uploaded.
-
-    Raises:
-        UserError: if none can be read.
-    """
-    if not uploaded:
-        return ""
-    folder.mkdir()
-    readable, _ = read_uploads(uploaded, None)
-    used = [path for path in map(Path, uploaded) if path in readable or any(path in inside.parents for inside in readable)]
-    for number, path in enumerate(used):
-        shutil.copy(path, folder / f"{number:03d}{path.suffix}")
-    if not readable:
-        raise UserError("None of these files is a picture that can be read; upload PNG or JPEG.")
-    return str(folder)
-
-
-def check_count(uploaded: list[str] | None) -> None:
-    """Refuse more uploads than a run can use.
-
-    Raises:
-        UserError: for more than `MOST_PICTURES`.
-    """
-    if len(uploaded or ()) > MOST_PICTURES:
-        raise UserError(f"You gave {len(uploaded)} pictures; give at most {MOST_PICTURES}.")

@@ -14,7 +14,17 @@ from vdu.page import gpu
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, Panel
-from vdu.page.run import REFUSED, ProgressBar, events_of, on_click, open_run, own_turn, status_html, waiting_html
+from vdu.page.run import (
+    REFUSED,
+    ProgressBar,
+    events_of,
+    on_click,
+    open_run,
+    own_turn,
+    progress_html,
+    status_html,
+    waiting_html,
+)
 from vdu.page.turns import Ticket
 from vdu.page.workspace import new_folder
 from vdu.report import Report, report_of
@@ -60,6 +70,10 @@ class Pictures(Panel):
         page, rows, folder = self.page, [], new_folder()
         try:
             first = open_run(page, data, folder)
+            for progress in first.task.read_pictures():
+                if page.turns.check(ticket):
+                    return
+                yield {page.status: progress_html(progress)}
             numbers = counts_for(first)
             for place, number in enumerate(numbers, start=1):
                 recipe = dataclasses.replace(first.recipe, forget_images=number, forget_source="real")
