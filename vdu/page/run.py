@@ -13,7 +13,7 @@ import gradio as gr
 from vdu.errors import UserError
 from vdu.events import PHASES, Event, Measured, Preview, Progress
 from vdu.page import gpu
-from vdu.page.controls import recipe_of
+from vdu.page.controls import can_go_on, recipe_of
 from vdu.page.errors import shows_errors
 from vdu.page.gpu import compute, usual_seconds
 from vdu.page.markup import render
@@ -117,13 +117,13 @@ class Runner:
                 view = session.finish()
                 yield {
                     page.state: session,
-                    page.status: status_html(ending(page, ticket, session.run)),
-                    page.controls.fields["go_on"]: gr.update(visible=True),
+                    page.status: status_html(ending(page, ticket, session.run, view.problem)),
+                    page.controls.fields["go_on"]: gr.update(visible=can_go_on(session, session.model)),
                     **page.render(view),
                 }
             else:
                 yield self.reset(data, "Stopped before the model was changed.")
-        except UserError:
+        except Exception:
             yield self.reset(data)
             raise
         finally:
@@ -194,13 +194,14 @@ def seconds_of(page: Page) -> Callable[[Recipe], float]:
     return lambda recipe: page.pace.seconds(recipe) or usual_seconds(recipe)
 
 
-def ending(page: Page, ticket: Ticket, run: Run) -> str:
-    """The last words of a run's status line."""
+def ending(page: Page, ticket: Ticket, run: Run, problem: str) -> str:
+    """The last words of a run's status line; `problem` says why its files could not be written, if they could not."""
     if run.after is not None:
-        return "Done."
+        return f"Done. {problem}".strip()
     if ticket.ended == TIMED_OUT:
-        return f"Stopped: a run may take {page.settings.run_minutes:g} minutes here. Choose fewer samples or steps."
-    return "Stopped."
+        why = f"Stopped: a run may take {page.settings.run_minutes:g} minutes here. Choose fewer samples or steps."
+        return f"{why} {problem}".strip()
+    return f"Stopped. {problem}".strip()
 
 
 def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
