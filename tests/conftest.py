@@ -1,6 +1,7 @@
 """What several tests need, and how they are shared out among processes. It imports little: every process starts with it."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -75,6 +76,19 @@ def cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VDU_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+def pytest_pyfunc_call(pyfuncitem):
+    """Tests marked `own_loop` run in a thread, for the browser of other tests keeps an event loop running in the main one."""
+    if pyfuncitem.get_closest_marker("own_loop"):
+        test = pyfuncitem.obj
+        pyfuncitem.obj = lambda **given: in_thread(test, **given)
+
+
+def in_thread(function, **named):
+    """Call a function in a thread of its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(function, **named).result()
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def write_pictures(images, folder):
 
 @pytest.mark.parametrize(
     ("rows", "message"),
-    [(range(40), "is no better than chance"), ([0] * 16, "holds copies of 1 pictures of what to forget")],
+    [(range(40), "is no better than chance"), ([0] * 16, "holds 1 different picture of what to forget")],
     ids=["like everything", "copies"],
 )
 def test_a_judge_that_cannot_tell_is_refused(rows, message, tmp_path, capsys):

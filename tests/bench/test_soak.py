@@ -17,6 +17,8 @@ from vdu.cli import main
 from vdu.errors import UserError
 from vdu.recipe import Recipe
 
+pytestmark = pytest.mark.own_loop
+
 INVARIANTS = (  # rows that hold on any machine, however slow and busy
     "runs", "answers that never came", "reports of others, or with other figures than alone", "refusals that are no sentence",
     "what a hostile visitor was given", "cycles of start and stop that went wrong", "SIGTERM: files left in the temp folder",

@@ -8,6 +8,8 @@ import pytest
 from vdu.page import presence as module
 from vdu.page.presence import Gate, Presence, visitor_of
 
+pytestmark = pytest.mark.own_loop
+
 
 @pytest.mark.parametrize(
     ("method", "path", "query", "visitor"),

@@ -17,6 +17,8 @@ from vdu.run import Run
 from vdu.sampling import run_to_end
 from vdu.task import open_task
 
+pytestmark = pytest.mark.own_loop
+
 ANN, BEN = (SimpleNamespace(session_hash=name) for name in ("ann", "ben"))
 MODEL = "mnist-ddpm"
 
