@@ -7,8 +7,12 @@ import argparse
 import signal
 import sys
 
-from vdu.page import Settings, build, launch_options
-from vdu.page.settings import SHARED, on_space
+from vdu.workspace import server_folder
+
+server_folder()  # before Gradio is imported, which asks for the folder of uploads at once
+
+from vdu.page import Settings, build, launch_options  # noqa: E402
+from vdu.page.settings import SHARED, on_space  # noqa: E402
 
 DEFAULT = Settings(**(SHARED if on_space() else {}))
 demo = build(DEFAULT)  # a Space and Gradio's reload mode look for the name `demo`

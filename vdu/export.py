@@ -130,16 +130,16 @@ def write_run(run: Run, folder: Path) -> Report:
     return report
 
 
-def zip_model(folder: Path, report: Report) -> Path:
-    """Pack `folder`/run/unlearned as a zip that unpacks to one folder, which plain diffusers loads.
+def zip_model(folder: Path, report: Report, target: Path) -> Path:
+    """Pack `folder`/run/unlearned as a zip in the folder `target`; it unpacks to one folder, which plain diffusers loads.
 
     Raises:
         UserError: if it cannot be written.
     """
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(forgotten_names(report))}")[:100]
-    source, target = folder / "run" / "unlearned", folder / f"{name}.zip"
-    with whole(target) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
+    source, packed = folder / "run" / "unlearned", target / f"{name}.zip"
+    with whole(packed) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):
             if path.is_file():
                 archive.write(path, Path(name) / path.relative_to(source))
-    return target
+    return packed

@@ -20,8 +20,8 @@ from vdu.page.settings import Settings
 from vdu.page.style import THEME, page_css
 from vdu.page.sweeper import health, keep_clean
 from vdu.page.view import example_of, examples
-from vdu.page.workspace import server_folder
 from vdu.recipe import FIELDS, validate
+from vdu.workspace import downloads
 
 SPARE_THREADS = 40  # beside one per run that waits
 
@@ -34,7 +34,7 @@ def build(settings: Settings) -> gr.Blocks:
     Args:
         settings: what visitors may do.
     """
-    server_folder()  # before any component, which asks for the folder of uploads
+    gr.set_static_paths([downloads()])
     with Studio(title="VDU Studio", fill_width=True) as demo:
         state = gr.State(None, delete_callback=forget_session)
         gr.HTML(render("title"))

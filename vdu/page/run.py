@@ -20,11 +20,11 @@ from vdu.page.markup import render
 from vdu.page.panel import AT_ONCE, IN_TURN, Page
 from vdu.page.session import Session, copy_start, start_folder
 from vdu.page.turns import LEFT, TIMED_OUT, Ticket
-from vdu.page.workspace import new_folder
 from vdu.recipe import Recipe
 from vdu.run import TIMED_OUT as TIME_OVER
 from vdu.run import Run
 from vdu.worker import on_worker
+from vdu.workspace import new_folder
 
 LOG = logging.getLogger("vdu")
 

@@ -1,6 +1,7 @@
 """What the server keeps per visitor: the last run and its folder, until they leave or others need the space."""
 
 import os
+import secrets
 import shutil
 import threading
 from collections.abc import Callable
@@ -11,10 +12,10 @@ from vdu.errors import UserError
 from vdu.export import write_run, zip_model
 from vdu.page.settings import Settings
 from vdu.page.view import RunView, live_view, write_comparison
-from vdu.page.workspace import size_of
 from vdu.report import report_of
 from vdu.run import Run
-from vdu.writing import NotWritten
+from vdu.workspace import downloads, size_of
+from vdu.writing import NotWritten, writing
 
 GIB = 2**30
 ABSENT = 60.0  # seconds after which a visitor without an open stream has left
@@ -28,6 +29,7 @@ class Session:
         self.run: Run | None = run
         self.model = run.recipe.model
         self.folder = folder
+        self.public = downloads() / secrets.token_hex(16)  # what the visitor may download
         self.view: RunView = live_view(run)
         self.size = (0, 0)  # bytes of memory and of disk, once the run has ended
 
@@ -51,12 +53,15 @@ class Session:
         self.view = view = live_view(self.run, self.view, report, finished=True)
         try:
             write_run(self.run, self.folder / "run")
-            paths = (self.folder / "run" / "report.json", write_comparison(self.folder, view), zip_model(self.folder, report))
+            with writing(self.public):
+                self.public.mkdir(parents=True)
+                shutil.copy(self.folder / "run" / "report.json", self.public)
+            files = write_comparison(self.public, view), zip_model(self.folder, report, self.public)
+            paths = (self.public / "report.json", *files)
             self.view = replace(view, files=tuple(map(str, paths)))
         except UserError as error:
-            shutil.rmtree(self.folder / "run", ignore_errors=True)
-            for path in (*self.folder.glob("*.png"), *self.folder.glob("*.zip")):
-                path.unlink()
+            for folder in (self.folder / "run", self.public):
+                shutil.rmtree(folder, ignore_errors=True)
             why = f"its files could not be written: {error.reason}." if isinstance(error, NotWritten) else str(error)
             self.view = replace(view, problem=f"The run is complete, but {why[0].lower()}{why[1:]}")
         self.weigh()
@@ -74,12 +79,13 @@ class Session:
         samples = [run.before, run.after, run.replay and run.replay.samples]
         images = sum(side.images.nbytes + side.features.nbytes for side in samples if side)
         trained = sum(weight.nbytes for weight in run.model.unet.parameters() if weight.requires_grad)
-        self.size = (images + trained + sum(map(len, self.view.sheets.values())), size_of(self.folder))
+        self.size = (images + trained + sum(map(len, self.view.sheets.values())), size_of(self.folder) + size_of(self.public))
 
     def free(self) -> None:
         """Delete all that the run holds; whoever still has this session finds nothing in it."""
         self.run, self.view, self.size = None, RunView(self.view.forget), (0, 0)
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for folder in (self.folder, self.public):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class Sessions:

@@ -10,7 +10,7 @@ from typing import Any
 from vdu import worker
 from vdu.page.panel import Page
 from vdu.page.session import GIB
-from vdu.page.workspace import trim_uploads
+from vdu.workspace import trim_uploads
 
 EVERY = 10.0  # seconds between two sweeps
 KEPT = 3600.0  # seconds for which an upload is kept

@@ -71,7 +71,8 @@ class Hostile:
     def note(self, what: str, answer: Answer) -> Answer:
         """Note an answer; an echo of what was sent is a breach."""
         self.ledger.note(f"hostile, {what}", answer)
-        if answer.refused and (len(answer.said) > ECHO or TAG in answer.said):
+        # The API answers in plain text; what the page renders must be escaped.
+        if answer.refused and (len(answer.said) > ECHO or (TAG in answer.said and answer.said.startswith("<b>"))):
             self.ledger.breaches.append(f"{what} is echoed: {answer.said[:60]!r}")
         return answer
 

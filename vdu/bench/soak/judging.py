@@ -4,6 +4,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import unescape
 from typing import Any
 
 SAME_RUN = ("model", "forget", "seed", "samples", "before", "after", "pul", "u_fid", "scale", "previews", "steps_taken")
@@ -56,7 +57,7 @@ def figures_of(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def is_sentence(text: str) -> bool:
     """Whether an answer is a sentence for people: a capital or a name, several words, a full stop, no traceback."""
-    text = text.strip()
+    text = unescape(re.sub(r"^<b>[^<]*</b> ", "", text.strip()))  # on the page a title comes first, and all is escaped
     return (
         bool(re.match(r"[A-Z“‘'\"&(\d]|[a-z]+-", text))
         and text.count(" ") >= 2

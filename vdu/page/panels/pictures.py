@@ -26,11 +26,11 @@ from vdu.page.run import (
     waiting_html,
 )
 from vdu.page.turns import Ticket
-from vdu.page.workspace import new_folder
 from vdu.report import Report, report_of
 from vdu.run import Run
 from vdu.sheet import sheet
 from vdu.worker import on_worker
+from vdu.workspace import new_folder
 
 COUNTS = (1, 4, 16, 64, 256)  # numbers of real pictures to try
 ROW = 8  # images shown per number of pictures

@@ -5,8 +5,8 @@ import time
 
 import psutil
 
-from vdu.page import workspace as module
-from vdu.page.workspace import OWNER, PREFIX, leave, new_folder, server_folder, size_of, sweep, trim_uploads
+from vdu import workspace as module
+from vdu.workspace import OWNER, PREFIX, leave, new_folder, server_folder, size_of, sweep, trim_uploads
 
 
 def test_folders_of_the_dead_go_and_those_of_the_living_stay(tmp_path):

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
-import gradio as gr
 import psutil
 
 PREFIX = "vdu-studio-"
@@ -21,14 +20,13 @@ OWNER = "owner"  # file with the process id and the start time of the process th
 def server_folder() -> Path:
     """This process's folder, made at the first call; folders of processes that have ended are deleted then.
 
-    Gradio puts uploads into it too, since its own folder is shared by all users of a machine. Files of runs are served from
-    where they are, so that no copies lie in Gradio's cache.
+    Gradio puts uploads into it too, if it is imported after the first call: its own folder is shared by all users of a
+    machine.
     """
     sweep(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     (folder / OWNER).write_text(f"{os.getpid()} {psutil.Process().create_time()}")
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-    gr.set_static_paths([folder / "runs"])
     atexit.register(leave, folder, os.getpid())
     return folder
 
@@ -62,10 +60,15 @@ def is_alive(owner: str) -> bool:
 
 
 def new_folder() -> Path:
-    """An empty folder for one run, whose name nobody can guess."""
+    """An empty folder for one run, whose name nobody can guess; the parent is made again if somebody has deleted it."""
     folder = server_folder() / "runs" / secrets.token_hex(16)
     folder.mkdir(parents=True)
     return folder
+
+
+def downloads() -> Path:
+    """The folder from which files are served as they are, so that no copies of them lie in Gradio's cache."""
+    return server_folder() / "downloads"
 
 
 def size_of(folder: Path) -> int:
