@@ -144,3 +144,16 @@ def test_a_place_whose_call_was_cut_off_does_not_hold_up_others(monkeypatch):
     later = time.monotonic() + module.UNTAKEN + 1
     monkeypatch.setattr(time, "monotonic", lambda: later)
     assert turns.begin(second)
+
+
+def test_a_run_that_waits_holds_up_nobody_while_its_place_is_shown():
+    turns = Turns(Settings())
+    for visitor in "ab":
+        turns.ask(visitor, visitor)
+    turns.begin(turns.take("a"))
+    next(turns.wait(turns.take("b")))  # Gradio goes on with a generator in another thread, or never
+    other = threading.Thread(target=turns.stop, args=["a"], daemon=True)
+    other.start()
+    other.join(5)
+    assert not other.is_alive()
+    assert turns.running.stopped.is_set()

@@ -142,12 +142,17 @@ class Turns:
     def wait(self, ticket: Ticket) -> Iterator[Progress]:
         """Wait for a ticket's turn: yields how many are before it, and ends once it computes or has ended."""
         while not self.begin(ticket) and not ticket.ended:
-            with self.lock:
-                order = self.order()
-                if ticket in order:
-                    ahead = order.index(ticket) + (self.running is not None)
-                    yield Progress("waiting", 0, ahead, self.seconds_before(ticket))
+            if place := self.place(ticket):
+                yield place  # without the lock: who reads this may go on in another thread, or never
             ticket.stopped.wait(LOOK)
+
+    def place(self, ticket: Ticket) -> Progress | None:
+        """How many runs are before a waiting ticket, and for how long; None if it does not wait."""
+        with self.lock:
+            order = self.order()
+            if ticket not in order:
+                return None
+            return Progress("waiting", 0, order.index(ticket) + (self.running is not None), self.seconds_before(ticket))
 
     def begin(self, ticket: Ticket) -> bool:
         """Whether the ticket computes, from now on if it is its turn."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 BURST = 20  # calls at once
 LARGE, SEVERAL = 4000, 25  # pixels per side of a one-coloured picture; how many in a zip of some 40 KiB
 MEGABYTE = 2**20
-CHANCE = re.compile(r"[0-9a-f]{64}|tmp\w{8}")  # names of Gradio's that nobody guesses
+CHANCE = re.compile(r"[0-9a-f]{32,}|tmp\w{8}")  # random names, which nobody guesses
 ECHO = 2000  # letters of an answer to a megabyte at most
 TAG = "<img src=x onerror=alert(1)>"
 PROBES = ("/monitoring", "/monitoring/summary", f"{API}/monitoring", f"{API}/monitoring/summary")
