@@ -151,7 +151,8 @@ def test_a_run_that_waits_holds_up_nobody_while_its_place_is_shown():
     for visitor in "ab":
         turns.ask(visitor, visitor)
     turns.begin(turns.take("a"))
-    next(turns.wait(turns.take("b")))  # Gradio goes on with a generator in another thread, or never
+    shown = turns.wait(turns.take("b"))
+    next(shown)  # Gradio goes on with a generator in another thread, or never
     other = threading.Thread(target=turns.stop, args=["a"], daemon=True)
     other.start()
     other.join(5)
