@@ -1,6 +1,8 @@
 """The Gaussian over the parameters, and steps in its metric."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
@@ -20,6 +22,7 @@ from vdu.posterior import (
     POSTERIORS,
     SPREAD,
     VARIANCE_FLOOR,
+    WRITES,
     cache_folder,
     checkpoints,
     fisher,
@@ -124,13 +127,18 @@ def test_a_user_without_a_home_has_estimates_but_no_cache(monkeypatch):
     assert run_to_end(fisher(model_of(Weighted(0.3)))).variance["theta"].min() > 0
 
 
-def test_what_a_killed_process_left_in_the_cache_is_deleted_once_it_is_old(own_cache):
-    for name, age in (("tmp-old", LONGEST_WRITE + 60), ("tmp-new", 0)):
+def test_what_a_killed_process_left_in_the_cache_is_deleted_at_once_or_if_of_another_machine_when_old(own_cache):
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    living = f"{WRITES}{os.getpid()}-abc"
+    for name, age in (
+        ("tmp-other-1-old", LONGEST_WRITE + 60), ("tmp-other-1-new", 0), (f"{WRITES}{dead.pid}-abc", 0), (living, 0),
+    ):  # fmt: skip
         (own_cache / name).mkdir(parents=True)
         (own_cache / name / "half.safetensors").touch()
         os.utime(own_cache / name, (time.time() - age,) * 2)
     run_to_end(fisher(model_of(Weighted(0.3))))
-    assert [path.name for path in own_cache.iterdir() if path.is_dir()] == ["tmp-new"]
+    assert {path.name for path in own_cache.iterdir() if path.is_dir()} == {"tmp-other-1-new", living}
 
 
 def test_swag_keeps_the_mean_and_has_a_variance_everywhere():

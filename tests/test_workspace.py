@@ -55,7 +55,10 @@ def test_old_uploads_go_and_the_oldest_of_too_many(tmp_path, monkeypatch):
         os.utime(folder / "a.png", (time.time() - 100 * age,) * 2)
     trim_uploads(10_000, longest=350)
     assert {path.name for path in (tmp_path / "uploads").iterdir()} == {f"hash-{age}" for age in range(4)}
-    trim_uploads(250, longest=350)
+    in_use = {str(path) for path in (tmp_path / "uploads" / "hash-3").iterdir()}
+    trim_uploads(10_000, 250, in_use)
+    assert {path.name for path in (tmp_path / "uploads").iterdir()} == {f"hash-{age}" for age in range(4)}
+    trim_uploads(250, 350, in_use)
     assert {path.name for path in (tmp_path / "uploads").iterdir()} == {"hash-0", "hash-1"}
 
 

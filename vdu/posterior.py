@@ -5,6 +5,8 @@ posterior. Estimates that take seconds are cached on disk, by everything they de
 """
 
 import os
+import platform
+import re
 import shutil
 import tempfile
 import time
@@ -12,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -35,6 +38,7 @@ ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW = 77, 250, HowToSample(15, "sde", 3
 ESTIMATE_BATCHES, ESTIMATE_BATCH = 128, 32
 LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
 LONGEST_WRITE = 3600  # seconds; an unfinished entry of the cache that is older was left by a killed process
+WRITES = f"tmp-{platform.node()}-"  # how the folder of an unfinished entry begins; the process's number follows
 LAYER_FLOOR = 1e-3  # of the median tensor's Fisher information, added to every tensor's
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
@@ -271,10 +275,15 @@ def cache_folder() -> Path | None:
 
 
 def sweep(folder: Path) -> None:
-    """Delete what killed processes left of entries that they had not finished."""
+    """Delete what killed processes left of entries that they had not finished.
+
+    Of a process of another machine, which may share the cache, it is not known whether it lives: what is old is deleted.
+    """
     for left in folder.glob("tmp*"):
-        if time.time() - left.stat().st_mtime > LONGEST_WRITE:
-            shutil.rmtree(left, ignore_errors=True)
+        mine = re.fullmatch(rf"{re.escape(WRITES)}(\d+)-\w+", left.name)
+        with suppress(OSError):  # of another process that sweeps
+            if (mine and not psutil.pid_exists(int(mine[1]))) or time.time() - left.stat().st_mtime > LONGEST_WRITE:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) -> Estimation:
@@ -300,7 +309,7 @@ def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) ->
     with suppress(OSError, SafetensorError):
         path.parent.mkdir(parents=True, exist_ok=True)
         sweep(folder)
-        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{WRITES}{os.getpid()}-") as scratch:
             save_file({key: value.contiguous().cpu() for key, value in posterior.variance.items()}, Path(scratch) / path.name)
             (Path(scratch) / path.name).replace(path)
     return posterior

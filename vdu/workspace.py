@@ -6,7 +6,7 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -87,13 +87,13 @@ def files_in(folder: Path) -> Iterable[tuple[float, int, Path]]:
             yield facts.st_mtime, facts.st_size, path
 
 
-def trim_uploads(most: int, longest: float) -> None:
-    """Delete uploads that are older than `longest` seconds, and the oldest while all have more than `most` bytes."""
+def trim_uploads(most: int, longest: float, in_use: Collection[str] = ()) -> None:
+    """Delete uploads that nobody uses after `longest` seconds, and the oldest of all while they exceed `most` bytes."""
     files = sorted(files_in(server_folder() / "uploads"))
     total = sum(size for _, size, _ in files)
     for changed, size, path in files:
-        if total <= most and changed > time.time() - longest:
-            break
+        if total <= most and (changed > time.time() - longest or str(path) in in_use):
+            continue
         path.unlink(missing_ok=True)
         total -= size
         if path.parent != server_folder() / "uploads" and not any(path.parent.iterdir()):

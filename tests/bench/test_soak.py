@@ -74,9 +74,11 @@ def test_rows_judge_by_their_bounds():
     assert judging.growth_row("a", None, 1, 0.1).held is None
     assert judging.same_row("a", 5, 13, 8).held
     assert not judging.same_row("a", 5, 14, 8).held
-    assert judging.quantile_rows("a", [0.1] * 19 + [9], 0.5).held
-    assert not judging.quantile_rows("a", [0.1] * 18 + [9, 9], 0.5).held
-    assert judging.quantile_rows("a", [], 0.5).held is None
+    assert judging.quantile_row("a", {"x": [0.1] * 10, "y": [*[0.1] * 9, 9]}, 0.5).held
+    slow = judging.quantile_row("a", {"x": [0.1] * 10, "y": [*[0.1] * 8, 9, 9]}, 0.5)
+    assert not slow.held
+    assert slow.found == ("y: p95 9.00 s of 10",)
+    assert judging.quantile_row("a", {}, 0.5).held is None
     assert judging.count_row("a", []).held
     found = judging.count_row("a", ["x | <b>", "y"])
     assert not found.held
@@ -133,7 +135,7 @@ def test_what_is_lost_and_what_is_refused_without_a_sentence_is_noted():
     ledger.note_run(RunEnd("finished", told=None, had=9), OURS, None)
     assert ledger.lost == ["a look: ReadError", "the report of a finished run"]
     assert ledger.mute == ["a look: 503 'Queue is full'", "a run: 0 ''"]
-    assert len(ledger.quick) == 2
+    assert len(ledger.quick["a look"]) == 2
     assert ledger.untold == ["9 s"]
 
 
@@ -141,7 +143,7 @@ def test_stop_counts_from_its_press_and_only_for_runs_that_it_ended():
     ledger = Ledger()
     ledger.note_run(RunEnd("stopped", stop=Answer(200, seconds=0.1), stopping=0.7), OURS, None)
     ledger.note_run(RunEnd("finished", stop=Answer(200, seconds=0.2), stopping=0.9), OURS, None)
-    assert ledger.quick == [0.1, 0.2]
+    assert ledger.quick == {"Stop": [0.1, 0.2]}
     assert ledger.stops == [0.7]
 
 

@@ -47,19 +47,23 @@ def test_a_full_disk_leaves_the_figures_on_the_page_and_no_file(finished_run, fa
     for place in range(1, 100):
         folder = tmp_path / str(place)
         folder.mkdir()
+        session = Session(run, folder)
         fail_at(place)
-        view = Session(run, folder).finish()
+        view = session.finish()
         assert view.finished
         assert view.report["after"] == run.figures["after"]
         assert view.sheets
         if view.files:
             break
-        kept[place] = files_in(folder)
+        kept[place] = files_in(folder) + files_in(session.public)
         assert view.problem == "The run is complete, but its files could not be written: the disk is full."
     assert len(kept) >= 8  # sheets, trajectory, the model's files, reports, picture, zip
     assert not any(kept.values())
     assert not view.problem
-    assert {"before-after.png", "run/report.json", "run/unlearned/model_index.json"} < {*files_in(folder)}
+    assert {"run/report.json", "run/unlearned/model_index.json"} < {*files_in(folder)}
+    assert {"before-after.png", "report.json"} < {*files_in(session.public)}
+    session.free()
+    assert files_in(session.public) == files_in(folder) == []
 
 
 def test_a_model_that_vanishes_during_a_run_leaves_the_figures_on_the_page(finished_run, monkeypatch, tmp_path):

@@ -19,7 +19,7 @@ from vdu.page.session import Session, forget_session
 from vdu.page.settings import Settings
 from vdu.page.style import THEME, page_css
 from vdu.page.sweeper import health, keep_clean
-from vdu.page.view import example_of, examples
+from vdu.page.view import examples
 from vdu.recipe import FIELDS, validate
 from vdu.workspace import downloads
 
@@ -92,7 +92,7 @@ def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, 
     except UserError as error:
         words = str(error)
     changes = {page.status: status_html(words), **page.controls.for_model(model, session)}
-    return changes if session or model not in examples() else changes | page.render(example_of(model))
+    return changes if session or model not in examples() else changes | page.render_last(None, model)
 
 
 def launch_options(demo: Studio) -> dict[str, Any]:

@@ -106,12 +106,14 @@ class Controls:
     Attributes:
         fields: input by name: the fields of a recipe, and "typed", "others" and "go_on".
         start, stop: the buttons.
+        previews: what shows the uploads of an input, by the input's name.
     """
 
     def __init__(self, settings: Settings, default: Recipe) -> None:
         self.settings = settings
         self.default = default
         self.fields: dict[str, gr.components.Component] = {}
+        self.previews = {name: Preview() for name in ("pictures", "others")}
         self.build_concept()
         self.fields["go_on"] = gr.Checkbox(
             False, visible=False, label="Go on from the last run", elem_id="go-on", info="Start from your last run's model."
@@ -195,7 +197,7 @@ class Controls:
         }
         if field.options:
             return gr.Dropdown([(option_title(option, text), option) for option, text in field.options.items()], **common)
-        return gr.Number(precision=0 if field.type is int else None, **common)
+        return gr.Number(**common)  # as typed: Gradio would round what must be a whole number
 
     def slider(self, name: str, step: float) -> gr.Slider:
         """A slider over the range of a field."""
@@ -211,7 +213,7 @@ class Controls:
             picked.input(None, None, fields["typed"], js="() => ''", api_visibility="private")
         for name, seen in self.seen.items():
             fields[name].change(
-                Preview().show,
+                self.previews[name].show,
                 [fields[name], fields["model"]],
                 seen,
                 trigger_mode="multiple",  # other files end the preview of those before

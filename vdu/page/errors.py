@@ -12,6 +12,7 @@ import gradio as gr
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from gradio import queueing
 from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
 from starlette.exceptions import HTTPException
@@ -22,6 +23,10 @@ Handler = TypeVar("Handler", bound=Callable[..., Any])
 LONGEST = 200  # letters of an unforeseen error in a sentence at most
 REFUSED = "This cannot be done"
 UNUSABLE = "This call cannot be used"
+MOST_CALLS = 20  # of one tab under way or in the queue
+
+# Gradio prints what a button's check refuses, and with it what the visitor typed, which is no business of the log.
+queueing.print = lambda *words: None
 
 # What Gradio says of a value -> what to do about it; {0} and {1} are parts of what it says.
 OF_VALUES = {
@@ -86,6 +91,19 @@ def shows_errors(title: str = REFUSED) -> Callable[[Handler], Handler]:
 
 class Studio(gr.Blocks):
     """The page. Every call of the browser and of the API passes through here, and what it raises is a sentence."""
+
+    def queue(self, *arguments: Any, **named: Any) -> "Studio":
+        """See `gr.Blocks.queue`; a tab has few calls at once, so that nobody fills the memory with calls."""
+        super().queue(*arguments, **named)
+        queue, push = self._queue, self._queue.push
+
+        async def push_few(body: Any, request: Any, username: str | None) -> Any:
+            if len(queue.pending_event_ids_session.get(body.session_hash, ())) >= MOST_CALLS:
+                return False, f"This page has {MOST_CALLS} calls under way; wait for one to end.", "error"
+            return await push(body, request, username)
+
+        queue.push = push_few
+        return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **named: Any) -> Any:
         """See `gr.Blocks.preprocess_data`.

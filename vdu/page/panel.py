@@ -66,6 +66,7 @@ class Page:
     pace: Pace = field(default_factory=Pace)
 
     def __post_init__(self) -> None:
+        self.examples: dict[str, dict[Any, Any]] = {}
         self.turns = Turns(self.settings, self.presence.is_here)
         self.sessions = Sessions(self.settings, self.presence.is_here)
 
@@ -103,6 +104,15 @@ class Page:
     def render(self, view: RunView) -> dict[Any, Any]:
         """Component -> value, in all panels, for a run."""
         return {component: value for panel in self.panels for component, value in panel.render(view).items()}
+
+    def render_last(self, session: Session | None, model: str) -> dict[Any, Any]:
+        """Component -> value, in all panels, for what `view_of` gives; the examples are made once, for all visitors."""
+        view = self.view_of(session, model)
+        if not view.example:
+            return self.render(view)
+        if model not in self.examples:
+            self.examples[model] = self.render(view)
+        return dict(self.examples[model])
 
     def view_of(self, session: Session | None, model: str) -> RunView:
         """The last run of a visitor; the example of a model if no run has anything to show yet."""

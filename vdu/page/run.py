@@ -140,8 +140,8 @@ class Runner:
     def reset(self, data: Mapping[Any, Any], words: str = "Ready.") -> dict[Any, Any]:
         """The page as it was before a run that changed nothing."""
         page = self.page
-        view = page.view_of(data[page.state], data[page.controls.fields["model"]])
-        return {page.status: status_html(words), **page.render(view)}
+        last = page.render_last(data[page.state], data[page.controls.fields["model"]])
+        return {page.status: status_html(words), **last}
 
 
 @contextmanager

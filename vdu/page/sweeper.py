@@ -10,17 +10,21 @@ from typing import Any
 from vdu import worker
 from vdu.page.panel import Page
 from vdu.page.session import GIB
+from vdu.posterior import cache_folder
+from vdu.posterior import sweep as clear_cache
 from vdu.workspace import trim_uploads
 
 EVERY = 10.0  # seconds between two sweeps
-KEPT = 3600.0  # seconds for which an upload is kept
+UNUSED = 300.0  # seconds for which an upload is kept that no visitor's page shows; a slow upload of many takes minutes
 STUCK = 120.0  # seconds after which a computation that gives no sign of life is stuck; others take a second
 
 LOG = logging.getLogger("vdu")
 
 
 def keep_clean(page: Page) -> None:
-    """Sweep now and then, in a thread of its own, and let the log of runs be seen."""
+    """Sweep now and then, in a thread of its own, and let the log of runs be seen; clear what killed processes left."""
+    if cache := cache_folder():
+        clear_cache(cache)
     if not LOG.handlers:
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -41,11 +45,12 @@ def sweep_forever(page: Page) -> None:
 
 
 def sweep(page: Page) -> None:
-    """Free the runs of visitors who have left, uploads that are old or too many, and places that nobody waits in."""
+    """Free the runs of visitors who have left, uploads that nobody uses or too many, and places that nobody waits in."""
     with page.turns.lock:
         page.turns.drop_ownerless()
     page.sessions.sweep()
-    trim_uploads(int(page.settings.disk_gb * GIB), KEPT)
+    in_use = {path for preview in page.controls.previews.values() for path in preview.in_use(page.presence.is_here)}
+    trim_uploads(int(page.settings.disk_gb * GIB), UNUSED, in_use)
     gc.collect()
     worker.trim()
 

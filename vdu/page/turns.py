@@ -12,6 +12,7 @@ from vdu.events import Progress
 from vdu.page.settings import Settings
 
 LOOK = 0.5  # seconds between two looks of a waiting run at its place
+TELL = 5.0  # seconds after which a visitor is told again how long, if the place is still the same; each telling takes 10 ms
 GONE = 20.0  # seconds without an open stream after which a run has no owner, some less than the 30 that are promised
 UNTAKEN = 30.0  # seconds that a ticket waits for its handler, which comes at once unless the call was cut off
 HOUR = 3600.0
@@ -141,8 +142,11 @@ class Turns:
 
     def wait(self, ticket: Ticket) -> Iterator[Progress]:
         """Wait for a ticket's turn: yields how many are before it, and ends once it computes or has ended."""
+        told, ahead = float("-inf"), -1
         while not self.begin(ticket) and not ticket.ended:
-            if place := self.place(ticket):
+            place = self.place(ticket)
+            if place and (place.total != ahead or time.monotonic() - told > TELL):
+                told, ahead = time.monotonic(), place.total
                 yield place  # without the lock: who reads this may go on in another thread, or never
             ticket.stopped.wait(LOOK)
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import warnings
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from vdu.data.pictures import MOST_PICTURES, PictureWarning, read_each
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.page.markup import png, render
+from vdu.page.session import ABSENT
 from vdu.sheet import sheet
 from vdu.task import shape_of
 
@@ -76,10 +77,12 @@ class Preview:
 
     def __init__(self) -> None:
         self.latest: dict[str, object] = {}  # visitor -> what identifies the preview that they wait for
+        self.held: dict[str, list[str]] = {}  # visitor -> the uploads in their input
 
     async def show(self, uploaded: list[str] | None, model: str, request: gr.Request) -> dict[str, Any]:
         """Show uploads as the model will see them, and say what is not used; a later preview of the visitor ends this one."""
         mine = self.latest[request.session_hash] = object()
+        self.held[request.session_hash] = uploaded or []
 
         def wanted() -> bool:
             return self.latest.get(request.session_hash) is mine
@@ -96,6 +99,14 @@ class Preview:
             if last:
                 del self.latest[request.session_hash]
         return gr.update(value=html, visible=bool(html)) if last else gr.skip()
+
+    def in_use(self, is_here: Callable[[str, float], bool]) -> Iterator[str]:
+        """The uploads in the inputs of visitors who are here; those of the others are forgotten."""
+        for visitor, uploaded in list(self.held.items()):
+            if is_here(visitor, ABSENT):
+                yield from uploaded
+            else:
+                self.held.pop(visitor, None)
 
 
 async def in_reader(function: Callable[..., Any], *arguments: Any) -> Any:

@@ -79,12 +79,16 @@ def bound_row(what: str, value: float | None, most: float, unit: str = "s", digi
     return Row(what, f"≤ {most:g} {unit}", had, None if value is None else value <= most)
 
 
-def quantile_rows(what: str, values: Sequence[float], most: float) -> Row:
-    """A row for the 95th percentile of seconds, with the median beside it."""
+def quantile_row(what: str, times: Mapping[str, Sequence[float]], most: float) -> Row:
+    """A row for the 95th percentile of all seconds, with the median beside it; those of each kind are for who must mend it."""
+    values = [seconds for some in times.values() for seconds in some]
     if not values:
         return Row(what, f"p95 ≤ {most:g} s", "–", None)
     half, most_of = percentile(values, 0.5), percentile(values, 0.95)
-    return Row(what, f"p95 ≤ {most:g} s", f"p50 {half:.2f}, p95 {most_of:.2f} s (n = {len(values)})", most_of <= most)
+    had = f"p50 {half:.2f}, p95 {most_of:.2f} s (n = {len(values)})"
+    slow = {kind: some for kind, some in times.items() if percentile(some, 0.95) > most}
+    found = tuple(f"{kind}: p95 {percentile(some, 0.95):.2f} s of {len(some)}" for kind, some in slow.items())
+    return Row(what, f"p95 ≤ {most:g} s", had, most_of <= most, found)
 
 
 def growth_row(what: str, first: float | None, last: float | None, share: float) -> Row:

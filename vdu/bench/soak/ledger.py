@@ -1,6 +1,6 @@
 """What all visitors together have met."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,8 @@ class Ledger:
         runs: how many runs were asked for, and how they ended.
         crossed: a line per report that is not the client's own, or differs from the same recipe run alone.
         lost: a line per answer that never came; mute: per refusal that is no sentence.
-        quick, front, stops: seconds of what costs nothing, of GET /, and from Stop to the end of the run.
+        quick: what costs nothing -> seconds of each time.
+        front, stops: seconds of GET /, and from Stop to the end of the run.
         waits: (told, had) seconds; untold: a line per wait above 5 s of which the server said nothing.
         breaches: a line per thing that a hostile visitor was given; unwell: per time that /healthz did not answer 200.
         alone: figures of each visitor's recipe, run alone.
@@ -27,7 +28,7 @@ class Ledger:
     crossed: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     mute: list[str] = field(default_factory=list)
-    quick: list[float] = field(default_factory=list)
+    quick: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     front: list[float] = field(default_factory=list)
     stops: list[float] = field(default_factory=list)
     waits: list[tuple[float, float]] = field(default_factory=list)
@@ -44,7 +45,7 @@ class Ledger:
         elif answer.refused:
             self.refused(what, answer.status, answer.said)
         if quick:
-            self.quick.append(answer.seconds)
+            self.quick[what].append(answer.seconds)
         return answer
 
     def refused(self, what: str, status: int, said: str) -> None:

@@ -50,6 +50,8 @@ async def page_run(
             end.had = started - asked
             pressing = asyncio.create_task(press_stop(stop)) if stop is not None and not pressing else pressing
         if leave is not None and started and time.monotonic() - started >= leave:
+            if pressing:
+                pressing.cancel()
             await tab.close()
             end.outcome = "left"
             break

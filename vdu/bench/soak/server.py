@@ -54,8 +54,7 @@ class Server:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        known = APP.read_text(encoding="utf-8")
-        flags = [word for flag, values in FLAGS.items() if f'"{flag}"' in known for word in (flag, *values)]
+        flags = [word for flag, values in FLAGS.items() for word in (flag, *values)]
         environment = SETTINGS | os.environ | {"TMPDIR": str(self.temporary), "VDU_CACHE": str(self.cache)}
         environment.pop("GRADIO_TEMP_DIR", None)  # the app chooses it
         with self.log.open("ab") as log:
