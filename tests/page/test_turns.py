@@ -158,3 +158,18 @@ def test_a_run_that_waits_holds_up_nobody_while_its_place_is_shown():
     other.join(5)
     assert not other.is_alive()
     assert turns.running.stopped.is_set()
+
+
+def test_the_time_told_learns_how_much_of_their_time_runs_use(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
+    turns = Turns(Settings())
+    for _ in range(200):  # each is stopped at a quarter of its time
+        turns.ask("a", "a", 40.0)
+        ticket = take_turn(turns, "a")
+        now[0] += 10
+        turns.end(ticket)
+    turns.ask("a", "a", 40.0)
+    turns.begin(turns.take("a"))
+    turns.ask("b", "b", 40.0)
+    assert next(turns.wait(turns.take("b"))).seconds_left == pytest.approx(10, rel=0.01)

@@ -257,13 +257,13 @@ class Controls:
             fields["go_on"]: gr.update(visible=can_go_on(session, model), value=False),
             fields["pictures"]: gr.update(visible=entry is None or not prompted, value=None),
             fields["others"]: gr.update(visible=entry is None and not prompted, value=None),
-            **{component: gr.update(value=value) for component, value in self.defaults_for(model).items()},
+            **self.defaults_for(model),
         }
         if entry:
             example = example_of(model).forget if model in examples() else entry.classes[0]
             changes[fields["forget"]] = gr.update(choices=[*entry.classes], value=example)
         for name in PROMPTS_ONLY:
-            changes[fields[name]]["visible"] = prompted
+            changes[fields[name]] = gr.update(value=changes[fields[name]], visible=prompted)
         return changes
 
 

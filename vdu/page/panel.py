@@ -1,5 +1,6 @@
 """`Panel`, the base class of the parts of the right column, and `Page`, what they share."""
 
+import threading
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -67,6 +68,7 @@ class Page:
 
     def __post_init__(self) -> None:
         self.examples: dict[str, dict[Any, Any]] = {}
+        self.drawing = threading.Lock()
         self.turns = Turns(self.settings, self.presence.is_here)
         self.sessions = Sessions(self.settings, self.presence.is_here)
 
@@ -110,8 +112,9 @@ class Page:
         view = self.view_of(session, model)
         if not view.example:
             return self.render(view)
-        if model not in self.examples:
-            self.examples[model] = self.render(view)
+        with self.drawing:  # of thirty visitors who come at once, one draws
+            if model not in self.examples:
+                self.examples[model] = self.render(view)
         return dict(self.examples[model])
 
     def view_of(self, session: Session | None, model: str) -> RunView:

@@ -108,8 +108,12 @@ class Sessions:
             self.kept[visitor] = session
         forget_session(last)
 
-    def sweep(self, absent: float = ABSENT) -> None:
-        """Delete the runs of visitors who left `absent` seconds ago, and the oldest of all while they are over the bounds."""
+    def sweep(self, absent: float = ABSENT) -> int:
+        """Delete the runs of visitors who left `absent` seconds ago, and the oldest of all while they are over the bounds.
+
+        Returns:
+            how many were deleted.
+        """
         with self.lock:
             gone = [visitor for visitor in self.kept if not self.is_here(visitor, absent)]
             bounds = self.settings.memory_gb * GIB, self.settings.disk_gb * GIB
@@ -121,6 +125,7 @@ class Sessions:
             freed = [self.kept.pop(visitor) for visitor in gone]
         for session in freed:
             session.free()
+        return len(freed)
 
 
 def forget_session(session: Session | None) -> None:

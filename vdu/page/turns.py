@@ -12,10 +12,11 @@ from vdu.events import Progress
 from vdu.page.settings import Settings
 
 LOOK = 0.5  # seconds between two looks of a waiting run at its place
-TELL = 5.0  # seconds after which a visitor is told again how long, if the place is still the same; each telling takes 10 ms
+TELL = 5.0  # seconds after which a visitor is told again how long, since each telling takes time from the run
 GONE = 20.0  # seconds without an open stream after which a run has no owner, some less than the 30 that are promised
 UNTAKEN = 30.0  # seconds that a ticket waits for its handler, which comes at once unless the call was cut off
 HOUR = 3600.0
+PRIOR, FADE = 30.0, 0.95  # seconds that count like past tickets at the start; weight of past tickets at each new one
 
 STOPPED, LEFT, TIMED_OUT = "stopped", "owner gone", "time limit"  # why a ticket ended before its run
 
@@ -67,6 +68,7 @@ class Turns:
         self.waiting: list[Ticket] = []
         self.running: Ticket | None = None
         self.begun: dict[str, deque[float]] = {}  # visitor -> when their runs of the last hour were asked for
+        self.computed = self.expected = PRIOR  # seconds of past tickets, of which the later count for more
 
     def ask(self, visitor: str, address: str, seconds: float | None = None) -> Ticket:
         """A ticket for a new run.
@@ -138,7 +140,7 @@ class Turns:
         order = self.order()
         ahead = order[: order.index(ticket)] if ticket else order
         left = [one.seconds_left for one in (*([self.running] if self.running else []), *ahead)]
-        return None if None in left else sum(left)
+        return None if None in left else sum(left) * self.computed / self.expected
 
     def wait(self, ticket: Ticket) -> Iterator[Progress]:
         """Wait for a ticket's turn: yields how many are before it, and ends once it computes or has ended."""
@@ -187,12 +189,21 @@ class Turns:
                 self.running = None
             elif ticket in self.waiting:
                 self.waiting.remove(ticket)
+            self.learn(ticket)
             self.drop_ownerless()
+
+    def learn(self, ticket: Ticket) -> None:
+        """Take note of how much of its expected time a ticket has used: those that are stopped or left use less."""
+        if ticket.seconds:
+            used = 0.0 if ticket.started is None else time.monotonic() - ticket.started
+            self.computed, self.expected = FADE * self.computed + used, FADE * self.expected + ticket.seconds
 
     def drop_ownerless(self) -> None:
         """Take tickets out of the queue that no handler took over and whose visitors have gone, or whose call was cut off."""
         late = time.monotonic() - UNTAKEN
-        self.waiting = [one for one in self.waiting if one.taken or not (self.check(one) or one.asked < late)]
+        for one in [one for one in self.waiting if not one.taken and (self.check(one) or one.asked < late)]:
+            self.waiting.remove(one)
+            self.learn(one)
 
     def stop(self, visitor: str) -> bool:
         """Ask all runs of a visitor to end; returns whether there is one."""

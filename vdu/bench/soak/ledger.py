@@ -69,7 +69,7 @@ class Ledger:
             self.lost.append("the report of a finished run")
         if end.report is not None and (other := self.difference(end.report, recipe, number, end.outcome == "finished")):
             self.crossed.append(other)
-        if end.told is not None:
+        if end.told is not None and end.had:  # else it was stopped before its turn
             self.waits.append((end.told, end.had))
         elif end.had > SHORT_WAIT:
             self.untold.append(f"{end.had:.0f} s")

@@ -45,7 +45,8 @@ async def page_run(
             guessed = message.get("rank_eta")
         if end.told is None and not started:
             end.told = waiting_seconds(words)
-        if not started and message["msg"] == "process_generating" and words and not is_waiting(words):
+        begun = message["msg"] == "process_generating" and words and not is_waiting(words) and "Stopped" not in words
+        if begun and not started:
             started = time.monotonic()
             end.had = started - asked
             pressing = asyncio.create_task(press_stop(stop)) if stop is not None and not pressing else pressing
