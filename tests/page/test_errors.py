@@ -1,5 +1,6 @@
 """Every error reaches a caller as a sentence, and a defect of ours leaves its traceback in the log alone."""
 
+import asyncio
 import json
 import os
 import re
@@ -9,13 +10,16 @@ import gradio as gr
 import httpx
 import pytest
 from conftest import QUICK
+from gradio.state_holder import SessionState
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 
 from vdu.errors import LITTLE_MEMORY, LONGEST_SENTENCE, UserError
 from vdu.page import Settings, build, launch_options
 from vdu.page.errors import Studio, Told, of_value, shows_errors
+from vdu.page.panel import copies
 
+pytestmark = pytest.mark.own_loop
 FILE = {"path": os.__file__, "meta": {"_type": "gradio.FileData"}}
 
 
@@ -219,3 +223,23 @@ def test_a_defect_is_a_sentence_and_its_traceback_is_in_the_log(name, how, messa
     event, told = answer(broken, [how], name)
     assert (event, told["error"]) == ("error", message)
     assert capfd.readouterr().err.count("in works") == logged
+
+
+def test_what_a_handler_leaves_as_it_is_is_not_made_anew():
+    with Studio() as page:
+        parts = [gr.State(), gr.HTML("a"), gr.Slider(0, 9, 3), gr.Number(4)]
+        gr.Button().click(lambda: {}, None, parts)
+    function = next(iter(page.fns.values()))
+    for changes in ({parts[2]: gr.update(value=5), parts[1]: "b"}, {parts[2]: 5}, {parts[0]: "kept"}):
+        states = [SessionState(page), SessionState(page)]
+        ours = asyncio.run(page.postprocess_data(function, copies(changes), states[0]))
+        theirs = asyncio.run(gr.Blocks.postprocess_data(page, function, copies(changes), states[1]))
+        changed = [part in changes for part in parts]
+        assert [one for one, new in zip(ours, changed, strict=True) if new] == [
+            one for one, new in zip(theirs, changed, strict=True) if new
+        ]
+        left = [one for one, new in zip(ours, changed, strict=True) if not new]
+        assert all(one in (None, gr.skip()) for one in left)
+        assert states[0][parts[0]._id] == states[1][parts[0]._id]
+        assert states[0][parts[3]._id] is parts[3]
+        assert states[1][parts[3]._id] is not parts[3]  # once Gradio does not make it anew, ours is not needed

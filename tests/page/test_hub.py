@@ -30,7 +30,7 @@ def test_the_page_offers_the_classes_of_a_listed_one_without_a_gpu():
     assert not any(shown[fields[name]]["visible"] for name in ("judge", "others", "keep", "guidance"))
     defaults_for = resolved("cifar10-ddpm", "frog")
     names = ("method", "posterior", "batch_size", "max_damage")
-    assert all(shown[fields[name]]["value"] == getattr(defaults_for, name) for name in names)
+    assert all(shown[fields[name]] == getattr(defaults_for, name) for name in names)
     assert fields["max_damage"] not in controls.defaults_for(GOOGLE, "vdu-f")  # the visitor's own dial
     uploads = {"typed": "", "pictures": None, "others": None}
     values = resolved(GOOGLE, "frog").to_dict() | uploads

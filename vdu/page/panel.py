@@ -2,6 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -115,11 +116,16 @@ class Page:
         with self.drawing:  # of thirty visitors who come at once, one draws
             if model not in self.examples:
                 self.examples[model] = self.render(view)
-        return dict(self.examples[model])
+        return copies(self.examples[model])
 
     def view_of(self, session: Session | None, model: str) -> RunView:
         """The last run of a visitor; the example of a model if no run has anything to show yet."""
         return session.view if session and session.view.sheets else example_of(model)
+
+
+def copies(changes: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Component -> value or `gr.update`, to keep for later, for Gradio empties the updates that it is given."""
+    return {component: dict(value) if isinstance(value, dict) else value for component, value in changes.items()}
 
 
 def make_panels() -> list[Panel]:
