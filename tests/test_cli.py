@@ -115,7 +115,7 @@ BAD = [
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--seed", "-1"], "Seed must be"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "1000000"], "from 1 to 2,000"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--steps", "ten"], "from 1 to 2,000, not 'ten'"),
-    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--gamma", "nan"], "gamma must be"),
+    (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--gamma", "nan"], "Gamma must be"),
     (["unlearn", "--model", "mnist-ddpm"], "--forget"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "--samples", "50"], "--forget"),
     (["unlearn", "--modle", "mnist-ddpm", "--forget", "3"], "--model"),

@@ -198,20 +198,21 @@ def validate(field: Field, value: Any) -> Any:
     Raises:
         UserError: if the value is no such value; the sentence names the bounds or options.
     """
+    label = field.label[0].upper() + field.label[1:]
     if field.type is str:
         if not isinstance(value, str) or not (value.strip() or field.optional):
-            raise UserError(f"{field.label} must be a word, not {quoted(value)}.")
+            raise UserError(f"{label} must be a word, not {quoted(value)}.")
         if field.options and value not in field.options:
-            raise UserError(f"{field.label} must be one of {', '.join(field.options)}, not {quoted(value)}.")
+            raise UserError(f"{label} must be one of {', '.join(field.options)}, not {quoted(value)}.")
         if len(value) > LONGEST:
-            raise UserError(f"{field.label} must have at most {LONGEST:,} letters, not {len(value):,}.")
+            raise UserError(f"{label} must have at most {LONGEST:,} letters, not {len(value):,}.")
         return value.strip()
     is_whole = field.type is int
     bounds = f"a {'whole ' if is_whole else ''}number from {field.low:,} to {field.high:,}"
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     # The comparison also refuses NaN and infinity, so that int() cannot raise.
     if not is_number or not field.low <= value <= field.high or (is_whole and value != int(value)):
-        raise UserError(f"{field.label} must be {bounds}, not {quoted(value)}.")
+        raise UserError(f"{label} must be {bounds}, {'and nothing is given' if value is None else f'not {quoted(value)}'}.")
     return field.type(value)
 
 

@@ -160,16 +160,16 @@ def test_a_run_that_waits_holds_up_nobody_while_its_place_is_shown():
     assert turns.running.stopped.is_set()
 
 
-def test_the_time_told_learns_how_much_of_their_time_runs_use(monkeypatch):
+def test_the_time_told_learns_from_how_long_others_have_waited(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
     turns = Turns(Settings())
-    for _ in range(200):  # each is stopped at a quarter of its time
-        turns.ask("a", "a", 40.0)
-        ticket = take_turn(turns, "a")
-        now[0] += 10
-        turns.end(ticket)
     turns.ask("a", "a", 40.0)
     turns.begin(turns.take("a"))
-    turns.ask("b", "b", 40.0)
-    assert next(turns.wait(turns.take("b"))).seconds_left == pytest.approx(10, rel=0.01)
+    for _ in range(100):  # each run is stopped at a quarter of its time
+        turns.ask("b", "b", 40.0)
+        now[0] += 10
+        turns.end(turns.running)
+        take_turn(turns, "b")
+    turns.ask("c", "c", 40.0)
+    assert next(turns.wait(turns.take("c"))).seconds_left == pytest.approx(10, rel=0.01)

@@ -80,7 +80,11 @@ def test_uploaded_pictures_are_shown_as_the_model_will_see_them(browser, address
 
 @pytest.mark.parametrize(
     ("field", "value", "message"),
-    [("seed", -1, "Seed must be a whole number from 0"), ("steps", 1_000_000, "Steps must be a whole number from 1 to 2,000")],
+    [
+        ("seed", -1, "Seed must be a whole number from 0"),
+        ("seed", "", "Seed must be a whole number from 0 to 2,147,483,647, and nothing is given."),
+        ("steps", 1.5, "Steps must be a whole number from 1 to 2,000, not 1.5."),
+    ],
 )
 def test_bad_input_is_refused_in_one_sentence_before_anything_runs(browser, address, field, value, message):
     page = visit(browser, address, **{field: value})

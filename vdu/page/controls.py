@@ -80,6 +80,9 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
     choices |= {name: values[name] or "" for name in ("keep", "judge")}
     typed, uploaded, others = (values["typed"] or "").strip(), values["pictures"], values["others"]
     validate(FIELDS["model"], values["model"])
+    for name, value in choices.items():
+        if value is None and FIELDS[name].type is not str:  # an emptied input; a recipe would take its default
+            validate(FIELDS[name], value)
     check_count(uploaded)
     check_count(others)
     pictures = save_uploads(uploaded, folder / "pictures") if folder else ""

@@ -16,7 +16,7 @@ TELL = 5.0  # seconds after which a visitor is told again how long, since each t
 GONE = 20.0  # seconds without an open stream after which a run has no owner, some less than the 30 that are promised
 UNTAKEN = 30.0  # seconds that a ticket waits for its handler, which comes at once unless the call was cut off
 HOUR = 3600.0
-PRIOR, FADE = 30.0, 0.95  # seconds that count like past tickets at the start; weight of past tickets at each new one
+PRIOR, FADE = 30.0, 0.9  # seconds that count like past waits at the start; weight of past waits at each new one
 
 STOPPED, LEFT, TIMED_OUT = "stopped", "owner gone", "time limit"  # why a ticket ended before its run
 
@@ -30,6 +30,7 @@ class Ticket:
         address: the network address that the visitor comes from.
         seconds: how long the run is expected to take; None if that is not known.
         number: tickets are numbered in the order of their clicks.
+        before: how long the runs before it were expected to take when it was asked for; None if that is not known.
         started: when it began to compute, on the clock of `time.monotonic`; None while it waits.
         ended: why the run must end, one of `STOPPED`, `LEFT` and `TIMED_OUT`; "" while it may go on.
     """
@@ -39,9 +40,10 @@ class Ticket:
     seconds: float | None
     number: int
     started: float | None = None
+    before: float | None = None
     ended: str = ""
     taken: bool = False  # whether a handler has taken it over
-    asked: float = field(default_factory=time.monotonic)
+    asked: float = field(default_factory=lambda: time.monotonic())
     label: str = "run"  # for the log: the recipe without free text
     stopped: threading.Event = field(default_factory=threading.Event)
 
@@ -68,7 +70,7 @@ class Turns:
         self.waiting: list[Ticket] = []
         self.running: Ticket | None = None
         self.begun: dict[str, deque[float]] = {}  # visitor -> when their runs of the last hour were asked for
-        self.computed = self.expected = PRIOR  # seconds of past tickets, of which the later count for more
+        self.waited = self.expected = PRIOR  # seconds of past waits, of which the later count for more
 
     def ask(self, visitor: str, address: str, seconds: float | None = None) -> Ticket:
         """A ticket for a new run.
@@ -99,6 +101,7 @@ class Turns:
                 )
             ticket = Ticket(visitor, address, seconds, next(self.numbers))
             self.waiting.append(ticket)
+            ticket.before = self.expected_before(ticket)
             if bound.runs_per_hour:
                 self.begun.setdefault(visitor, deque()).append(time.monotonic())
             return ticket
@@ -135,12 +138,20 @@ class Turns:
             rows.append((before + computes, ticket.number, ticket))
         return [ticket for _, _, ticket in sorted(rows, key=lambda row: row[:2])]
 
-    def seconds_before(self, ticket: Ticket | None) -> float | None:
-        """How long until the turn of a ticket, or of a new one; None if that is not known."""
+    def expected_before(self, ticket: Ticket | None) -> float | None:
+        """How long all runs before a ticket, or before a new one, are expected to take; None if that is not known."""
         order = self.order()
         ahead = order[: order.index(ticket)] if ticket else order
         left = [one.seconds_left for one in (*([self.running] if self.running else []), *ahead)]
-        return None if None in left else sum(left) * self.computed / self.expected
+        return None if None in left else sum(left)
+
+    def seconds_before(self, ticket: Ticket | None) -> float | None:
+        """How long until the turn of a ticket, or of a new one; None if that is not known.
+
+        Some of the runs before it will be stopped or left, as experience says.
+        """
+        expected = self.expected_before(ticket)
+        return None if expected is None else expected * self.waited / self.expected
 
     def wait(self, ticket: Ticket) -> Iterator[Progress]:
         """Wait for a ticket's turn: yields how many are before it, and ends once it computes or has ended."""
@@ -168,6 +179,7 @@ class Turns:
             if self.running is None and not ticket.ended and (order := self.order()) and order[0] is ticket:
                 self.waiting.remove(ticket)
                 self.running, ticket.started = ticket, time.monotonic()
+                self.learn(ticket)
             return self.running is ticket
 
     def check(self, ticket: Ticket) -> bool:
@@ -189,21 +201,18 @@ class Turns:
                 self.running = None
             elif ticket in self.waiting:
                 self.waiting.remove(ticket)
-            self.learn(ticket)
             self.drop_ownerless()
 
     def learn(self, ticket: Ticket) -> None:
-        """Take note of how much of its expected time a ticket has used: those that are stopped or left use less."""
-        if ticket.seconds:
-            used = 0.0 if ticket.started is None else time.monotonic() - ticket.started
-            self.computed, self.expected = FADE * self.computed + used, FADE * self.expected + ticket.seconds
+        """Take note of how long a ticket has waited, beside how long the runs before it were expected to take."""
+        if ticket.before:
+            self.waited = FADE * self.waited + (ticket.started - ticket.asked)
+            self.expected = FADE * self.expected + ticket.before
 
     def drop_ownerless(self) -> None:
         """Take tickets out of the queue that no handler took over and whose visitors have gone, or whose call was cut off."""
         late = time.monotonic() - UNTAKEN
-        for one in [one for one in self.waiting if not one.taken and (self.check(one) or one.asked < late)]:
-            self.waiting.remove(one)
-            self.learn(one)
+        self.waiting = [one for one in self.waiting if one.taken or not (self.check(one) or one.asked < late)]
 
     def stop(self, visitor: str) -> bool:
         """Ask all runs of a visitor to end; returns whether there is one."""
