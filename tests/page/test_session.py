@@ -8,7 +8,8 @@ import os
 import pytest
 
 from vdu.models import Model
-from vdu.page.session import Session
+from vdu.page.session import GIB, Session, Sessions
+from vdu.page.settings import Settings
 
 
 @pytest.fixture
@@ -75,3 +76,40 @@ def test_a_model_that_vanishes_during_a_run_leaves_the_figures_on_the_page(finis
     view = Session(finished_run().run, tmp_path).finish()
     assert view.problem.startswith("The run is complete, but its files could not be written: No such file")
     assert (view.files, files_in(tmp_path)) == ((), [])
+
+
+class Kept:
+    """Stands for a session that takes some memory and disk, in GiB."""
+
+    def __init__(self, memory=0.0, disk=0.0):
+        self.size = (int(memory * GIB), int(disk * GIB))
+        self.freed = False
+
+    def free(self):
+        self.freed = True
+
+
+def test_runs_of_visitors_who_left_go_and_then_the_oldest_over_a_bound():
+    here = {"a", "b", "c", "d"}
+    sessions = Sessions(Settings(memory_gb=2, disk_gb=5), lambda visitor, seconds: visitor in here)
+    kept = {name: Kept(memory, disk) for name, memory, disk in [("a", 1, 0), ("b", 1, 1), ("c", 1, 1), ("d", 0, 4)]}
+    for visitor, session in kept.items():
+        sessions.keep(visitor, session)
+    here.remove("c")
+    assert sessions.sweep() == 1
+    assert kept["c"].freed
+    assert not kept["a"].freed  # 2 GiB of memory and 5 of disk, as many as are allowed
+    sessions.keep("e", again := Kept(0, 0.5))
+    here.add("e")
+    assert sessions.sweep() == 2  # a goes first, and does not help
+    assert [name for name, session in kept.items() if session.freed] == ["a", "b", "c"]
+    assert not again.freed
+
+
+def test_a_visitor_s_next_run_takes_the_place_of_the_last():
+    sessions = Sessions(Settings(), lambda visitor, seconds: True)
+    first, second = Kept(), Kept()
+    sessions.keep("a", first)
+    sessions.keep("a", second)
+    assert first.freed
+    assert sessions.kept == {"a": second}

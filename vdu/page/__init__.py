@@ -35,7 +35,7 @@ def build(settings: Settings) -> gr.Blocks:
         settings: what visitors may do.
     """
     gr.set_static_paths([downloads()])
-    with Studio(title="VDU Studio", fill_width=True) as demo:
+    with Studio(title="VDU Studio", fill_width=True, analytics_enabled=False) as demo:
         state = gr.State(None, delete_callback=forget_session)
         gr.HTML(render("title"))
         with gr.Row():

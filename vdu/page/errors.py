@@ -104,6 +104,7 @@ class Studio(gr.Blocks):
             return await push(body, request, username)
 
         queue.push = push_few
+        queue.ANALYTICS_MAX_EVENTS = 100  # calls that Gradio remembers, and sums up at each error
         return self
 
     async def preprocess_data(self, block_fn: Any, inputs: list[Any], *arguments: Any, **named: Any) -> Any:
