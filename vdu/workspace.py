@@ -25,10 +25,16 @@ def server_folder() -> Path:
     """
     sweep(Path(tempfile.gettempdir()))
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-    (folder / OWNER).write_text(f"{os.getpid()} {psutil.Process().create_time()}")
+    own(folder)
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
     atexit.register(leave, folder, os.getpid())
     return folder
+
+
+def own(folder: Path) -> None:
+    """Write whose folder it is, again and again: a system that clears old files away would take it for a dead one's."""
+    folder.mkdir(exist_ok=True)
+    (folder / OWNER).write_text(f"{os.getpid()} {psutil.Process().create_time()}")
 
 
 def leave(folder: Path, process: int) -> None:

@@ -10,7 +10,7 @@ from vdu import worker
 from vdu.page import sweeper as module
 from vdu.page.sweeper import STUCK, health, sweep
 from vdu.page.uploads import Preview
-from vdu.workspace import server_folder
+from vdu.workspace import OWNER, is_alive, server_folder
 
 pytestmark = pytest.mark.own_loop
 
@@ -34,7 +34,9 @@ def test_an_upload_stays_while_a_page_shows_it(monkeypatch):
     (other := folder / "b.png").write_bytes(b"of nobody")
     asyncio.run(page.controls.previews["pictures"].show([str(shown)], "mnist-ddpm", SimpleNamespace(session_hash="me")))
     monkeypatch.setattr(module, "UNUSED", -1.0)
+    (server_folder() / OWNER).unlink()  # as a system does that clears away what is old
     sweep(page)
+    assert is_alive((server_folder() / OWNER).read_text())
     assert shown.exists()
     assert not other.exists()
     page.here = False

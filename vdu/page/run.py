@@ -173,16 +173,16 @@ def turn(page: Page, ticket: Ticket) -> Iterator[None]:
         yield
         outcome = ticket.ended or "done"
     except UserError:
-        outcome = "refused"
+        outcome = ticket.ended or "refused"
         raise
     except GeneratorExit:
         outcome = ticket.ended or LEFT
         raise
     finally:
         page.turns.end(ticket)
-        begun = time.monotonic() - (ticket.started or time.monotonic())
-        LOG.info("%s computed=%.1fs waited=%.1fs outcome=%s", ticket.label, begun,
-                 (ticket.started or time.monotonic()) - ticket.asked, outcome)  # fmt: skip
+        now = time.monotonic()
+        started = ticket.started or now
+        LOG.info("%s computed=%.1fs waited=%.1fs outcome=%s", ticket.label, now - started, started - ticket.asked, outcome)
 
 
 def events_of(page: Page, ticket: Ticket, run: Run) -> Iterator[Event]:

@@ -12,7 +12,7 @@ from vdu.page.panel import Page
 from vdu.page.session import GIB
 from vdu.posterior import cache_folder
 from vdu.posterior import sweep as clear_cache
-from vdu.workspace import trim_uploads
+from vdu.workspace import own, server_folder, trim_uploads
 
 EVERY = 10.0  # seconds between two sweeps
 UNUSED = 300.0  # seconds for which an upload is kept that no visitor's page shows; a slow upload of many takes minutes
@@ -50,6 +50,7 @@ def sweep(page: Page) -> None:
     """Free the runs of visitors who have left, uploads that nobody uses or too many, and places that nobody waits in."""
     with page.turns.lock:
         page.turns.drop_ownerless()
+    own(server_folder())
     freed = page.sessions.sweep()
     in_use = {path for preview in page.controls.previews.values() for path in preview.in_use(page.presence.is_here)}
     trim_uploads(int(page.settings.disk_gb * GIB), UNUSED, in_use)
