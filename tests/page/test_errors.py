@@ -133,6 +133,12 @@ def test_a_request_that_is_no_call_is_answered_by_a_sentence(path, content, stat
     assert re.search(message, got.json()["detail"])
 
 
+def test_a_file_that_is_too_large_is_refused_with_the_limit(server):
+    got = httpx.post(f"{server}/gradio_api/upload", files={"files": ("large.png", b"0" * (20 * 2**20 + 1))}, timeout=60)
+    assert got.status_code == 413
+    assert got.text == "One of these files has more than 20 MB; save it smaller, or split the zip."
+
+
 def test_a_call_of_no_stated_length_is_counted_as_it_comes(server):
     def chunks():
         yield b'{"data": ["'

@@ -43,7 +43,9 @@ def ask(gate, path, method="GET", headers=(), query=b""):
         "client": ("1.2.3.4", 5),
     }
     asyncio.run(gate(scope, None, send))
-    return sent[0]["status"], json.loads(b"".join(message.get("body", b"") for message in sent[1:]) or b"null")
+    body = b"".join(message.get("body", b"") for message in sent[1:]).decode()
+    plain = dict(sent[0]["headers"]).get(b"content-type", b"").startswith(b"text/plain")
+    return sent[0]["status"], body if plain else json.loads(body or "null")
 
 
 async def app(scope, receive, send):
@@ -91,13 +93,13 @@ def test_uploads_are_bounded_at_once_and_over_time():
     gate, mib = Gate(app, Presence(), dict), 2**20
     upload = lambda size: ask(gate, "/gradio_api/upload", "POST", [(b"content-length", str(size).encode())])  # noqa: E731
     assert upload(5 * mib) == (200, "through")
-    assert "at most 200 MiB at once" in upload(300 * mib)[1]["detail"]
+    assert "at most 200 MiB at once" in upload(300 * mib)[1]
     assert [upload(200 * mib)[0] for _ in range(5)] == [200] * 5
     status, words = upload(100 * mib)
     assert status == 413
-    assert "upload more in ten minutes" in words["detail"]
+    assert "upload more in ten minutes" in words
     assert upload(10 * mib) == (200, "through")
-    assert "Content-Length" in ask(gate, "/gradio_api/upload", "POST")[1]["detail"]
+    assert "Content-Length" in ask(gate, "/gradio_api/upload", "POST")[1]
 
 
 @pytest.mark.parametrize("ok", [True, False])

@@ -80,8 +80,10 @@ class Gate:
         if path.rstrip("/") == "/healthz":
             facts = self.health()
             return await answer(send, 200 if facts["ok"] else 503, facts)
-        if path.rstrip("/").endswith("/upload") and (refused := self.refused_upload(scope)):
-            return await answer(send, 413, {"detail": refused})
+        if path.rstrip("/").endswith("/upload"):
+            if refused := self.refused_upload(scope):
+                return await answer(send, 413, refused)
+            return await self.app(scope, receive, in_words(send))
         visitor = visitor_of(scope)
         if visitor is None:
             return await self.app(scope, receive, send)
@@ -119,9 +121,29 @@ def visitor_of(scope: Scope) -> str | None:
     return found[1] or found[2]
 
 
-async def answer(send: Send, status: int, facts: dict[str, Any]) -> None:
-    """Answer with JSON."""
-    body = json.dumps(facts).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+def in_words(send: Send) -> Send:
+    """`send`, with a sentence in place of what Gradio says of a file that is too large."""
+    said: list[bytes] = []
+
+    async def told(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start" and message["status"] == 413:
+            said.append(b"")
+        elif said:
+            said.append(message.get("body", b""))
+            if not message.get("more_body"):
+                limit = re.search(rb"size of (\d+) bytes", b"".join(said))
+                size = f"more than {int(limit[1]) >> 20} MB" if limit else "too many bytes"
+                await answer(send, 413, f"One of these files has {size}; save it smaller, or split the zip.")
+        else:
+            await send(message)
+
+    return told
+
+
+async def answer(send: Send, status: int, facts: dict[str, Any] | str) -> None:
+    """Answer with JSON, or with a sentence, as the page shows it to visitors who upload."""
+    body = facts.encode() if isinstance(facts, str) else json.dumps(facts).encode()
+    kind = b"text/plain; charset=utf-8" if isinstance(facts, str) else b"application/json"
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
