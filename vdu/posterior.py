@@ -115,7 +115,7 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
     """
     folder = model.folder / "posterior" if model.folder else None
     if folder is None or not (folder / "variance.safetensors").is_file():
-        raise UserError("This model comes without training checkpoints; choose --posterior fisher.")
+        raise UserError("This model comes without training checkpoints; choose the posterior fisher.")
     wanted = trained_parameters(model)
     mean = load_file(folder / "mean.safetensors") if (folder / "mean.safetensors").is_file() else wanted
     variance = load_file(folder / "variance.safetensors")
@@ -123,7 +123,7 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
         *({name: part[name].float().clone() for name in wanted if name in part} for part in (mean, variance))
     )
     if not shapes(wanted) == shapes(posterior.mean) == shapes(posterior.variance):
-        raise UserError(f"The posterior in '{folder}' belongs to another network; choose --posterior fisher.")
+        raise UserError(f"The posterior in '{folder}' belongs to another network; choose the posterior fisher.")
     return constant(with_floor(posterior))
 
 

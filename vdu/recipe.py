@@ -89,7 +89,7 @@ class Recipe:
     )
     gamma: float = number(
         "gamma",
-        "Weight of stability against plasticity; a lower value forgets harder, 1 changes nothing.",
+        "Weight of stability against plasticity; a lower value forgets harder.",
         "method",
         0,
         0.9999,

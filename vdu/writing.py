@@ -22,6 +22,7 @@ REASONS = {
     errno.ENOTDIR: "a part of its path is a file",
     errno.EEXIST: "a part of its path is a file",
 }
+FULL = (REASONS[errno.ENOSPC], REASONS[errno.EDQUOT])
 
 
 class NotWritten(UserError):
@@ -32,7 +33,8 @@ class NotWritten(UserError):
     """
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"'{path}' could not be written: {reason}; free some space there, or choose another place (--out).")
+        remedy = "free some space there, or choose another place" if reason in FULL else "choose another place"
+        super().__init__(f"'{path}' could not be written: {reason}; {remedy}.")
         self.reason = reason
 
 

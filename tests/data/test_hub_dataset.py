@@ -170,5 +170,5 @@ def test_without_the_package_or_a_network_there_is_one_clear_sentence(monkeypatc
 
 
 def test_the_page_takes_no_data_set(hub_has):
-    with pytest.raises(UserError, match="only on the command line"):
+    with pytest.raises(UserError, match="use the command line"):
         Settings().check_allowed("mnist-ddpm", "", "ylecun/mnist")

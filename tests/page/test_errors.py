@@ -94,9 +94,9 @@ def answer(server, data, name="unlearn"):
         (["mnist-ddpm", "mine", {"judge": "pictures", "pictures": "/nowhere"}], "no folder of pictures '/nowhere'"),
         (["mnist-ddpm", "mine", {"judge": "pictures", "pictures": FILE}], "names a file that was not uploaded"),
         ([FILE, "3", {}], "names a file that was not uploaded"),
-        (["mnist-ddpm"], "it gives 1 values, and 3 are taken"),
-        ([], "it gives 0 values, and 3 are taken"),
-        (["mnist-ddpm", "3", {}, 4, 5], "it gives 5 values, and 3 are taken"),
+        (["mnist-ddpm"], "it gives 1 values; give 3"),
+        ([], "it gives 0 values; give 3"),
+        (["mnist-ddpm", "3", {}, 4, 5], "it gives 5 values; give 3"),
     ],
 )
 def test_a_bad_call_is_answered_by_a_sentence(data, message, server, capfd):
@@ -119,8 +119,8 @@ def test_a_bad_call_is_answered_by_a_sentence(data, message, server, capfd):
         ("call/nothing", '{"data": []}', 404, "there is nothing by its name"),
         ("queue/join", '{"data": [], "fn_index": 9999, "session_hash": "s"}', 404, "there is nothing by its name or number"),
         ("queue/join", '{"data": [], "session_hash": "s"}', 400, "No function index"),
-        ("call/unlearn", '{"data": ' + "[" * 1500 + "]" * 1500 + "}", 400, "no JSON that can be used"),
-        ("call/unlearn", '{"data": [' + "9" * 5000 + "]}", 400, "no JSON that can be used"),
+        ("call/unlearn", '{"data": ' + "[" * 1500 + "]" * 1500 + "}", 400, "send its body as JSON"),
+        ("call/unlearn", '{"data": [' + "9" * 5000 + "]}", 400, "send its body as JSON"),
         ("call/unlearn", "", 422, "body: Field required"),
         ("nowhere", "{}", 404, "There is nothing at this address"),
         ("call/unlearn", '{"data": ["' + "a" * 2**20 + '"]}', 413, "too large: send at most 512 KiB"),
@@ -136,7 +136,7 @@ def test_a_request_that_is_no_call_is_answered_by_a_sentence(path, content, stat
 def test_a_file_that_is_too_large_is_refused_with_the_limit(server):
     got = httpx.post(f"{server}/gradio_api/upload", files={"files": ("large.png", b"0" * (20 * 2**20 + 1))}, timeout=60)
     assert got.status_code == 413
-    assert got.text == "One of these files has more than 20 MB; save it smaller, or split the zip."
+    assert got.text == "One of these files has more than 20 MiB; save it smaller, or split the zip."
 
 
 def test_a_call_of_no_stated_length_is_counted_as_it_comes(server):

@@ -97,7 +97,7 @@ def test_uploads_are_bounded_at_once_and_over_time():
     assert [upload(200 * mib)[0] for _ in range(5)] == [200] * 5
     status, words = upload(100 * mib)
     assert status == 413
-    assert "upload more in ten minutes" in words
+    assert "upload this in ten minutes" in words
     assert upload(10 * mib) == (200, "through")
     assert "Content-Length" in ask(gate, "/gradio_api/upload", "POST")[1]
 

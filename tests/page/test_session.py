@@ -57,7 +57,9 @@ def test_a_full_disk_leaves_the_figures_on_the_page_and_no_file(finished_run, fa
         if view.files:
             break
         kept[place] = files_in(folder) + files_in(session.public)
-        assert view.problem == "The run is complete, but its files could not be written: the disk is full."
+        assert view.problem == (
+            "The figures on this page are right, but the files could not be written: the disk is full; run it again later."
+        )
     assert len(kept) >= 8  # sheets, trajectory, the model's files, reports, picture, zip
     assert not any(kept.values())
     assert not view.problem
@@ -74,7 +76,7 @@ def test_a_model_that_vanishes_during_a_run_leaves_the_figures_on_the_page(finis
 
     monkeypatch.setattr(Model, "save", vanished)
     view = Session(finished_run().run, tmp_path).finish()
-    assert view.problem.startswith("The run is complete, but its files could not be written: No such file")
+    assert view.problem.startswith("The figures on this page are right, but the files could not be written: No such file")
     assert (view.files, files_in(tmp_path)) == ((), [])
 
 

@@ -121,11 +121,11 @@ def test_the_api_runs_a_recipe_and_returns_the_report(address):
     [
         ("mnist-ddpm", "3", {"forget_images": 0}, "Forget images must be a whole number from 1 to 500"),
         ("mnist-ddpm", "cat", {}, "no class 'cat'"),
-        ("missing", "3", {}, "no model 'missing'"),
-        ("assets/mnist-ddpm", "3", {}, "no model 'assets/mnist-ddpm'"),
-        ("someone/model", "a church", {}, "no model 'someone/model'"),
-        ("tiny-sd", "red", {"judge": "/etc"}, "only on the command line"),
-        ("tiny-sd", "red", {"pictures": "/etc"}, "only on the command line"),
+        ("missing", "3", {}, "'missing' is not on offer here"),
+        ("assets/mnist-ddpm", "3", {}, "'assets/mnist-ddpm' is not on offer here"),
+        ("someone/model", "a church", {}, "'someone/model' is not on offer here"),
+        ("tiny-sd", "red", {"judge": "/etc"}, "takes no judge or folder by name"),
+        ("tiny-sd", "red", {"pictures": "/etc"}, "takes no judge or folder by name"),
         ("mnist-ddpm", "3", {"colour": "red"}, "no 'colour'"),
     ],
 )

@@ -136,7 +136,7 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
 @click.option("--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Of thirty visitors; below 1, of two.")
 @click.option("--out", type=PATH, help="Page to write the table into, between its marks.")
 def run_soak(minutes: float, out: Path | None) -> int:
-    """Thirty visitors of the page at once, one of them hostile."""
+    """Thirty visitors of the page at once, and a hostile one."""
     from vdu.bench.soak import soak
 
     return 0 if soak(minutes, Ticker().line, out) else 1

@@ -28,7 +28,7 @@ ATTRIBUTE = {
 SEVERAL = {"label": "Several classes", "info": "Replaces the choice above: classes separated by commas."}
 PROMPT = {
     "label": "Forget",
-    "info": "A prompt, with the words to forget in [brackets]. Without brackets the whole prompt is forgotten.",
+    "info": "A prompt with the words to forget in [brackets]; without brackets all of it is forgotten.",
     "placeholder": "a painting [by Van Gogh]",
 }
 NAME = {

@@ -40,7 +40,7 @@ OF_VALUES = {
 OF_REQUESTS = {
     "Not Found": "There is nothing at this address; the page is at /, and the API is described at /?view=api.",
     "Method Not Allowed": "This address does not take this method; use POST for calls and GET for files.",
-    "There was an error parsing the body": "This call cannot be read: its body is no JSON that can be used.",
+    "There was an error parsing the body": "This call cannot be read: send its body as JSON.",
 }
 
 
@@ -115,9 +115,9 @@ class Studio(gr.Blocks):
         """
         given, taken = len(inputs), len(block_fn.inputs)
         if block_fn.fn is None:
-            raise refusal("the browser answers it itself")
+            raise refusal("the browser answers it itself; call /unlearn instead")
         if given < taken or (block_fn.api_visibility == "public" and given > taken):
-            raise refusal(f"it gives {given} values, and {taken} are taken")
+            raise refusal(f"it gives {given} values; give {taken}")
         try:
             return await super().preprocess_data(block_fn, inputs, *arguments, **named)
         except gr.Error as error:

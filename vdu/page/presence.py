@@ -104,7 +104,7 @@ class Gate:
         while past and past[0][0] < now - SPAN:
             past.popleft()
         if sum(length for _, length in past) + int(size) > MOST_UPLOADED:
-            return f"You have uploaded {MOST_UPLOADED >> 20:,} MiB within ten minutes; upload more in ten minutes."
+            return f"A network address may upload {MOST_UPLOADED >> 20:,} MiB per ten minutes; upload this in ten minutes."
         past.append((now, int(size)))
         for address in [one for one, times in self.uploads.items() if not times or times[-1][0] < now - SPAN]:
             del self.uploads[address]
@@ -132,7 +132,7 @@ def in_words(send: Send) -> Send:
             said.append(message.get("body", b""))
             if not message.get("more_body"):
                 limit = re.search(rb"size of (\d+) bytes", b"".join(said))
-                size = f"more than {int(limit[1]) >> 20} MB" if limit else "too many bytes"
+                size = f"more than {int(limit[1]) >> 20} MiB" if limit else "too many bytes"
                 await answer(send, 413, f"One of these files has {size}; save it smaller, or split the zip.")
         else:
             await send(message)

@@ -62,8 +62,9 @@ class Session:
         except UserError as error:
             for folder in (self.folder / "run", self.public):
                 shutil.rmtree(folder, ignore_errors=True)
-            why = f"its files could not be written: {error.reason}." if isinstance(error, NotWritten) else str(error)
-            self.view = replace(view, problem=f"The run is complete, but {why[0].lower()}{why[1:]}")
+            why = error.reason if isinstance(error, NotWritten) else str(error).removesuffix(".")
+            problem = f"The figures on this page are right, but the files could not be written: {why}; run it again later."
+            self.view = replace(view, problem=problem)
         self.weigh()
         return self.view
 

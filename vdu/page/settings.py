@@ -74,8 +74,8 @@ class Settings:
             return
         offered = [*CATALOG, *hub.LISTED]
         if model not in offered:
-            raise UserError(f"There is no model '{model}'; choose one of {', '.join(offered)}.")
+            raise UserError(f"'{model}' is not on offer here; choose one of {', '.join(offered)}.")
         if judge not in ("", CLIP, NUDENET) or pictures:
-            raise UserError("A judge or a folder can be named only on the command line.")
+            raise UserError("This page takes no judge or folder by name; leave both out, or use the command line.")
         if kind_of(model) == FULL_SIZE and pick_device(device) == "cpu":
             raise UserError(f"'{model}' needs a GPU, and this machine has none; choose one of {', '.join(CATALOG)}.")

@@ -94,10 +94,12 @@ class Turns:
                 raise UserError("You already have a run that is waiting; press Stop first, or wait for it.")
             self.check_hour(visitor)
             of_address = sum(ticket.address == address for ticket in self.waiting)
-            if len(self.waiting) >= bound.queue_length or of_address >= bound.visitors_per_address:
+            full, crowded = len(self.waiting) >= bound.queue_length, of_address >= bound.visitors_per_address
+            if full or crowded:
+                count, where = (len(self.waiting), "here") if full else (of_address, "from your network address")
                 raise UserError(
-                    f"{counted(len(self.waiting), 'run')} already {'wait' if len(self.waiting) != 1 else 'waits'} here, "
-                    f"and no more can; come back in about {minutes(self.seconds_before(None) or 60)}."
+                    f"{counted(count, 'run')} already {'wait' if count != 1 else 'waits'} {where}, and no more can; "
+                    f"come back in about {minutes(self.seconds_before(None) or 60)}."
                 )
             ticket = Ticket(visitor, address, seconds, next(self.numbers))
             self.waiting.append(ticket)

@@ -19,7 +19,7 @@ TAKEN_BY = {  # options of `pretrain` that mean something to some of what it mak
 @click.command("pretrain", cls=Command, stopped=GOES_ON)
 @click.argument("what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}; the last is MNIST without a digit.")
 @click.option("--without", cls=Several, metavar="DIGIT", help="What retrained models never see; 3 9 by default.")
-@click.option("--work", help="Folder for checkpoints; a killed run goes on from there; pretrain-… by default.")
+@click.option("--work", help="Folder for checkpoints, from which a killed run goes on; pretrain-… by default.")
 @click.option("--data", help="Folder of (Fashion-)MNIST IDX files, fetched by default; archive of photographs.")
 @click.option("--steps", type=Whole(10, 10**7), help="Optimiser steps of each stage.")
 @click.option("--minutes", type=float, help="Train as many steps as fit in; for photographs.")

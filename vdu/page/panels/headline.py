@@ -9,6 +9,7 @@ from vdu.page.markup import render
 from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
 from vdu.report import headline
+from vdu.run import STOPPED
 
 MADE_AHEAD = "This is a stored example. Press Unlearn to make a run of your own."
 
@@ -37,7 +38,7 @@ def headline_html(view: RunView) -> str:
     small = [
         MADE_AHEAD if view.example else "",
         f"{METHODS[report['method']].title}. It stopped after {report['steps_taken']} steps because "
-        f"{report['stopped_because']}.",
+        f"{report['stopped_because'].replace(STOPPED, 'the user stopped it')}.",
         f"Then its change of the weights was scaled by {report['scale']:g}." if report["scale"] != 1 else "",
     ]
     return render("headline", words=headline(report), small=" ".join(filter(None, small)))

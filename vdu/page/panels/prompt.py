@@ -29,7 +29,7 @@ class Prompt(Panel):
         with gr.Column(visible=page.first_view.takes_prompts, min_width=200) as self.column:
             prompt = gr.Textbox(
                 label="Try any prompt",
-                info="After a run: both models draw it from the same seeds. Try synonyms, other colours, or an empty prompt.",
+                info="After a run: both models draw it from the same seeds. Try synonyms or an empty prompt.",
                 placeholder="crimson trainer on a black background",
                 max_length=200,
                 elem_id="prompt",
@@ -55,7 +55,7 @@ class Prompt(Panel):
 def show_prompt(session: Session | None, prompt: str) -> str:
     """What the models before and after a visitor's run draw for the visitor's prompt."""
     if session is None or (run := session.finished_run) is None:
-        raise UserError("Press Unlearn first; then both models can draw your prompt.")
+        raise UserError("Press Unlearn and let the run end; then both models can draw your prompt.")
     if not session.view.takes_prompts:
         raise UserError("The model of your last run takes no prompts; run a text-to-image model first.")
     check_drawing(run)
