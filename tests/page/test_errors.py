@@ -153,8 +153,8 @@ def test_a_call_of_no_stated_length_is_counted_as_it_comes(server):
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("Value: <b> (type: <class 'str'>) is not in the list of choices: ['a', 'b']", "'<b>' is not on offer; take one"),
-        ("Value: ['a'] is not in the list of choices: ['a', 'b']", "'['a']' is not on offer; take one"),
+        ("Value: <b> (type: <class 'str'>) is not in the list of choices: ['a', 'b']", "'<b>' is not on offer; choose again"),
+        ("Value: ['a'] is not in the list of choices: ['a', 'b']", "'['a']' is not on offer; choose again"),
         ("Value 0.5 is less than minimum value 1.", "0.5 is too small; take 1 or more"),
         ("Value 501 is greater than maximum value 500.", "501 is too large; take 500 or less"),
         ("Anything else.", "Anything else."),

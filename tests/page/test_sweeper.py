@@ -1,6 +1,7 @@
 """What a server does beside answering."""
 
 import asyncio
+import threading
 import time
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import pytest
 
 from vdu import worker
 from vdu.page import sweeper as module
-from vdu.page.sweeper import STUCK, health, sweep
+from vdu.page.sweeper import STUCK, forget_visits, health, sweep
 from vdu.page.uploads import Preview
 from vdu.workspace import OWNER, is_alive, server_folder
 
@@ -67,7 +68,22 @@ def test_a_sweep_that_fails_does_not_end_the_sweeping(monkeypatch, caplog):
             raise Over
 
     monkeypatch.setattr(module, "sweep", fail)
+    demo = SimpleNamespace(page="page")
     monkeypatch.setattr(module.time, "sleep", pause)
     with pytest.raises(Over):
-        module.sweep_forever("page")
+        module.sweep_forever(demo)
     assert seen == ["page"] * 2
+
+
+def test_nothing_is_kept_of_visitors_who_left_long_ago():
+    page = Page()
+    names = ("me", "gone", "computes")
+    holder = SimpleNamespace(session_data=dict.fromkeys(names), time_last_used=dict.fromkeys(names), lock=threading.Lock())
+    queue = SimpleNamespace(
+        pending_event_ids_session={"me": {"a"}, "gone": {"b", "c"}, "computes": {"d", "e"}},
+        pending_messages_per_session=dict.fromkeys(names),
+        event_ids_to_events={"e": "under way"},
+    )
+    forget_visits(SimpleNamespace(state_holder=holder, _queue=queue, page=page))
+    assert {*holder.session_data} == {*holder.time_last_used} == {"me"}
+    assert {*queue.pending_event_ids_session} == {*queue.pending_messages_per_session} == {"me", "computes"}

@@ -102,7 +102,7 @@ def launch_options(demo: Studio) -> dict[str, Any]:
     monitoring: on a shared machine the next visitor could read either.
     """
     page, settings = demo.page, demo.page.settings
-    keep_clean(page)
+    keep_clean(demo)
     gate = Middleware(Gate, presence=page.presence, health=lambda: health(page))
     return {
         "theme": THEME,

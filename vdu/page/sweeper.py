@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from vdu import worker
+from vdu.page.errors import Studio
 from vdu.page.panel import Page
 from vdu.page.session import GIB
 from vdu.posterior import cache_folder
@@ -16,12 +17,13 @@ from vdu.workspace import own, server_folder, trim_uploads
 
 EVERY = 10.0  # seconds between two sweeps
 UNUSED = 300.0  # seconds for which an upload is kept that no visitor's page shows; a slow upload of many takes minutes
+VISIT = 300.0  # seconds for which what a visitor has set is kept after they have left
 STUCK = 120.0  # seconds after which a computation that gives no sign of life is stuck; others take a second
 
 LOG = logging.getLogger("vdu")
 
 
-def keep_clean(page: Page) -> None:
+def keep_clean(demo: Studio) -> None:
     """Sweep now and then, in a thread of its own, and let the log of runs be seen; clear what killed processes left."""
     if cache := cache_folder():
         clear_cache(cache)
@@ -33,15 +35,16 @@ def keep_clean(page: Page) -> None:
         LOG.propagate = False
     gc.collect()
     gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
-    threading.Thread(target=sweep_forever, args=(page,), name="vdu-sweeper", daemon=True).start()
+    threading.Thread(target=sweep_forever, args=(demo,), name="vdu-sweeper", daemon=True).start()
 
 
-def sweep_forever(page: Page) -> None:
+def sweep_forever(demo: Studio) -> None:
     """Sweep every `EVERY` seconds."""
     while True:
         time.sleep(EVERY)
         try:
-            sweep(page)
+            sweep(demo.page)
+            forget_visits(demo)
         except Exception:  # a full disk, say: the next sweep may do better
             LOG.exception("the sweep failed")
 
@@ -57,6 +60,22 @@ def sweep(page: Page) -> None:
     if freed:
         gc.collect()
         worker.trim()
+
+
+def forget_visits(demo: Studio) -> None:
+    """Drop what Gradio keeps of visitors who left a while ago: messages that nobody fetched, and 0.3 MB of settings each.
+
+    A computer that slept for less finds the page as it was.
+    """
+    holder, queue, is_here = demo.state_holder, demo._queue, demo.page.presence.is_here
+    for visitor in [visitor for visitor in holder.session_data if not is_here(visitor, VISIT)]:
+        with holder.lock:
+            holder.session_data.pop(visitor, None)
+            holder.time_last_used.pop(visitor, None)
+    for visitor, events in list(queue.pending_event_ids_session.items()):
+        if not is_here(visitor, VISIT) and not any(event in queue.event_ids_to_events for event in events):
+            queue.pending_event_ids_session.pop(visitor, None)
+            queue.pending_messages_per_session.pop(visitor, None)
 
 
 def health(page: Page) -> dict[str, Any]:
