@@ -31,7 +31,7 @@ queueing.print = lambda *words: None
 
 # What Gradio says of a value -> what to do about it; {0} and {1} are parts of what it says.
 OF_VALUES = {
-    r"Value: (.*?)(?: \(type: .*?\))? is not in the list of choices": "'{0}' is not on offer; choose again, or reload the page",
+    r"Value: (.*?)(?: \(type: .*?\))? is not in the list of choices": "'{0}' is not on offer; choose again or reload the page",
     r"Value (\S+) is less than minimum value (\S+?)\.?$": "{0} is too small; take {1} or more",
     r"Value (\S+) is greater than maximum value (\S+?)\.?$": "{0} is too large; take {1} or less",
     r"Invalid file type": "a file is of another type; upload PNG, JPEG or a zip of them",
