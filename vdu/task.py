@@ -162,7 +162,7 @@ def shipped_parts(entry: Entry, folder: Path, request: ConceptRequest) -> Parts:
 @lru_cache
 def reference_of(entry: Entry) -> Reference:
     """The shipped statistics of an entry's real pictures, loaded once."""
-    return Reference(entry.folder, lambda name: entry.judge.judge(entry.pictures.examples(name))[1])
+    return Reference(entry.folder)
 
 
 def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:

@@ -1,6 +1,5 @@
 """Real pictures to measure against: the judge's features of some of them, and their moments by class."""
 
-from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 
@@ -9,19 +8,19 @@ from torch import Tensor
 
 from vdu.metrics.frechet import Moments, load_statistics
 
+FEATURES = "features.safetensors"
+
 
 class Reference:
     """The shipped data on real pictures; empty for a user's own model.
 
     Args:
-        folder: holds statistics.safetensors, moments of test pictures by class, and for pictures that cannot ship,
-            features.safetensors, features of training pictures by class; None without real pictures.
-        features_of: class -> the judge's features (n, k) of its shipped training pictures; used without features.safetensors.
+        folder: holds statistics.safetensors, moments of test pictures by class, and features.safetensors, features of some
+            hundred training pictures of each class; None without real pictures.
     """
 
-    def __init__(self, folder: Path | None = None, features_of: Callable[[str], Tensor] | None = None) -> None:
-        self.folder, self.features_of = folder, features_of
-        self.known: dict[str, Tensor] = {}
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder
 
     @cached_property
     def statistics(self) -> dict[str, Moments]:
@@ -30,7 +29,9 @@ class Reference:
 
     def real_features(self, name: str) -> Tensor:
         """The judge's features of some hundred real training pictures of a class, (n, k), float64."""
-        if name not in self.known:
-            path = self.folder / "features.safetensors"
-            self.known[name] = load_file(path)[name].double() if path.is_file() else self.features_of(name)
-        return self.known[name]
+        return self.features[name].double()
+
+    @cached_property
+    def features(self) -> dict[str, Tensor]:
+        """The judge's features of real training pictures, by class, as they ship."""
+        return load_file(self.folder / FEATURES)

@@ -17,10 +17,12 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors.torch import save_file
 from torch import Tensor
 
 from vdu import cards
 from vdu.assets import ASSETS
+from vdu.data.forget_set import RealSheets
 from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
 from vdu.judges.classifier import Classifier, ShippedJudge
@@ -167,6 +169,8 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
         {name: Moments.of(features[test_labels == index]) for index, name in enumerate(CLASSES)},
         out / "statistics.safetensors",
     )
+    sheets = RealSheets(out, (1, 28, 28))
+    save_file({name: judge.judge(sheets.examples(name))[1].float() for name in CLASSES}, out / "features.safetensors")
     write_model([work / name for name in INTERVALS], out)
     figures = measure_figures(out, judge, images, test_images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),

@@ -23,6 +23,7 @@ from transformers import CLIPTokenizer
 from vdu import cards
 from vdu.assets import ASSETS
 from vdu.concepts.base import KEPT, PromptSpec
+from vdu.data.forget_set import AttributeSheets
 from vdu.data.sheets import write_sheet
 from vdu.judges.classifier import ShippedJudge
 from vdu.metrics import Moments, rate, save_statistics
@@ -183,6 +184,9 @@ def write_data(out: Path, work: Path, folder: Path, images: Tensor, shown: fashi
     for names, which in ((fashion.GARMENTS, test.garments), (fashion.COLOURS, test.colours)):
         parts |= {name: Moments.of(features[which == place]) for place, name in enumerate(names)}
     save_statistics(parts, out / "statistics.safetensors")
+    sheets, judge = AttributeSheets(out, (3, 32, 32), AXES), judge_in(out)
+    real = {name: judge.judge(sheets.examples(name))[1].float() for names in AXES.values() for name in names}
+    save_file(real, out / "features.safetensors")
 
 
 def judge_in(out: Path) -> ShippedJudge:
