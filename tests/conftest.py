@@ -18,9 +18,9 @@ for name, value in (
 ):  # fmt: skip
     os.environ.setdefault(name, value)
 
-QUICK = {"samples": 50, "replay": 48, "steps": 4, "preview_every": 2, "sampler_steps": 3, "batch_size": 4}
-LIGHT = QUICK | {"steps": 1, "preview_every": 1, "sampler_steps": 2, "replay": 24}
-QUICK_PROMPTS = QUICK | {"model": "tiny-sd", "replay": 36, "sampler_steps": 2}
+QUICK = {"samples": 50, "replay": 36, "steps": 4, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
+LIGHT = QUICK | {"steps": 1, "preview_every": 1, "replay": 24}
+QUICK_PROMPTS = QUICK | {"model": "tiny-sd"}
 MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
 TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
     "browser": ("page/test_runs.py", "page/test_visit.py", "page/test_proxy.py"),
@@ -28,11 +28,11 @@ TOGETHER = {  # files whose tests share what takes long: a server and a browser,
              "methods/test_erasediff.py", "page/test_gpu.py"),
 }  # fmt: skip
 # What takes longest comes first, so that no process is left alone with it at the end.
-FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "test_cli.py", "test_extending.py", "bench/test_folders.py",
-         "test_house.py", "test_own_pictures.py", "test_processes.py", "test_scale.py", "test_photographs.py",
-         "bench/test_retrain.py", "models/test_sdxl.py", "bench/test_continual.py", "pretrain/test_photographs.py",
-         "methods/test_hooks.py", "models/test_hub.py", "methods/test_esd.py", "test_own_models.py",
-         "test_broken_models.py")  # fmt: skip
+FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "bench/test_soak.py", "test_cli.py", "test_extending.py",
+         "bench/test_folders.py", "test_house.py", "test_own_pictures.py", "test_processes.py", "test_scale.py",
+         "test_photographs.py", "bench/test_retrain.py", "models/test_sdxl.py", "bench/test_continual.py",
+         "pretrain/test_photographs.py", "methods/test_hooks.py", "models/test_hub.py", "methods/test_esd.py",
+         "test_own_models.py", "test_broken_models.py")  # fmt: skip
 
 
 def pytest_xdist_auto_num_workers(config):

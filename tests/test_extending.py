@@ -29,7 +29,7 @@ def test_all_are_found_and_a_run_uses_them(tmp_path):
     assert "noise-target" in METHODS and "magnitude" in POSTERIORS and "brightness" in {metric.key for metric in METRICS}
     assert "Time" in {type(panel).__name__ for panel in make_panels()}
 
-    quick = {"samples": 50, "replay": 48, "steps": 2, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
+    quick = {"samples": 50, "replay": 24, "steps": 1, "preview_every": 1, "sampler_steps": 2, "batch_size": 4}
     run = Run(Recipe.from_dict(quick | {"method": "noise-target", "posterior": "magnitude", "optimizer": "natural"}))
     assert [type(event).__name__ for event in unlearn(run)][-1] == "Finished"
     before = report_of(run)["before"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import gradio as gr
 import httpx
 import pytest
-from conftest import QUICK
+from conftest import LIGHT
 from gradio.state_holder import SessionState
 from gradio_client import Client
 from gradio_client.exceptions import AppError
@@ -180,11 +180,11 @@ def test_python_s_client_is_told_the_same(server):
 
 def test_after_a_cancelled_call_the_next_one_is_answered(server):
     client = Client(server, verbose=False)
-    job = client.submit("mnist-ddpm", "3", QUICK | {"samples": 2000}, api_name="/unlearn")
+    job = client.submit("mnist-ddpm", "3", LIGHT | {"samples": 2000}, api_name="/unlearn")
     while not job.outputs():
         pass
     job.cancel()
-    assert client.predict("mnist-ddpm", "3", QUICK, api_name="/unlearn")["samples"] == QUICK["samples"]
+    assert client.predict("mnist-ddpm", "3", LIGHT, api_name="/unlearn")["samples"] == LIGHT["samples"]
 
 
 def works(how: str) -> str:

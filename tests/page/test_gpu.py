@@ -12,7 +12,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
-from conftest import QUICK, QUICK_PROMPTS
+from conftest import LIGHT
 from zerogpu import FORK, ZeroGPU
 
 from vdu import samples
@@ -88,7 +88,7 @@ def never() -> bool:
 
 def computed(stop=never, **changes):
     """A run by way of the page's function, and its events."""
-    run = gpu.open_run(Recipe.from_dict(QUICK | changes))
+    run = gpu.open_run(Recipe.from_dict(LIGHT | changes))
     return run, list(gpu.compute(run, stop))
 
 
@@ -109,8 +109,8 @@ def same(one, two) -> bool:
 
 @pytest.mark.parametrize(
     "changes",
-    [UNBOUND | {"method": "vdu", "posterior": "layers"},
-     QUICK_PROMPTS | UNBOUND | {"forget": "red", "parameters": "cross-attention"}],
+    [LIGHT | UNBOUND | {"method": "vdu", "posterior": "layers"},
+     LIGHT | UNBOUND | {"model": "tiny-sd", "forget": "red", "parameters": "cross-attention"}],
 )  # fmt: skip
 def test_a_run_is_the_same_as_in_one_process(changes, finished_run, request, tmp_path):
     request.getfixturevalue("quick_layers")
@@ -139,7 +139,7 @@ def test_a_run_is_the_same_as_in_one_process(changes, finished_run, request, tmp
 
 
 def test_a_worker_that_is_used_again_keeps_the_weights_of_its_models(zerogpu, lender):
-    run = gpu.open_run(Recipe.from_dict(QUICK | {"method": "vdu", "posterior": "layers"}))
+    run = gpu.open_run(Recipe.from_dict(LIGHT | {"method": "vdu", "posterior": "layers"}))
     for event in gpu.compute(run, never):
         if isinstance(event, StepTaken):
             break  # the visitor has left
@@ -152,7 +152,7 @@ def test_a_worker_that_is_used_again_keeps_the_weights_of_its_models(zerogpu, le
 
 def test_stop_ends_a_run_with_what_it_has(zerogpu, tmp_path):
     seen = []
-    run = gpu.open_run(Recipe.from_dict(QUICK | {"steps": 2000}))
+    run = gpu.open_run(Recipe.from_dict(LIGHT | {"steps": 2000}))
     for event in gpu.compute(run, lambda: any(isinstance(event, StepTaken) for event in seen)):
         seen.append(event)
     assert not any(isinstance(event, Finished) for event in seen)
@@ -165,12 +165,12 @@ def test_stop_ends_a_run_with_what_it_has(zerogpu, tmp_path):
 
 
 def test_a_run_ends_before_its_time_is_over(tmp_path):
-    messages = list(map(pickle.loads, gpu.events_of(Recipe.from_dict(QUICK), "", tmp_path / "stop", gpu.SPARE_SECONDS)))
+    messages = list(map(pickle.loads, gpu.events_of(Recipe.from_dict(LIGHT), "", tmp_path / "stop", gpu.SPARE_SECONDS)))
     assert messages[-1].left["reason"] == TIMED_OUT
 
 
 def test_time_asked_for_is_bounded(zerogpu):
-    run = gpu.open_run(Recipe.from_dict(QUICK))
+    run = gpu.open_run(Recipe.from_dict(LIGHT))
     next(events := gpu.compute(run, never, lambda recipe: 1e6))
     events.close()
     assert zerogpu.asked[-1] == gpu.MOST_SECONDS
@@ -179,7 +179,7 @@ def test_time_asked_for_is_bounded(zerogpu):
 def test_the_sentence_of_the_other_process_arrives(zerogpu, tmp_path):
     pictures = CATALOG["mnist-ddpm"].folder  # without a picture
     with pytest.raises(UserError) as direct:
-        list(gpu.here(gpu.open_run(Recipe.from_dict(QUICK | {"pictures": str(pictures)})), never))
+        list(gpu.here(gpu.open_run(Recipe.from_dict(LIGHT | {"pictures": str(pictures)})), never))
     with pytest.raises(UserError) as forked:
         computed(pictures=str(pictures))
     assert str(forked.value) == str(direct.value)
@@ -207,7 +207,7 @@ def test_every_error_of_zerogpu_becomes_a_sentence(error, words, zerogpu):
 def test_a_worker_that_is_killed_is_reported_and_changes_nothing(monkeypatch):
     spaces = ZeroGPU()
     monkeypatch.setattr(gpu, "FORKED", spaces.GPU(duration=gpu.lent_seconds)(gpu.events_of))
-    run = gpu.open_run(Recipe.from_dict(QUICK))
+    run = gpu.open_run(Recipe.from_dict(LIGHT))
     untouched = [value.clone() for value in weights(run)]
     try:
         with pytest.raises(UserError, match="taken back"):
@@ -235,13 +235,13 @@ def test_without_zerogpu_a_run_is_computed_here(monkeypatch):
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     assert not gpu.on_zerogpu()
-    run = gpu.open_run(Recipe.from_dict(QUICK))
+    run = gpu.open_run(Recipe.from_dict(LIGHT))
     assert len(list(gpu.compute(run, lambda: len(run.steps) > 1))) > 1
     assert (len(run.steps), run.machine) == (2, None)
 
 
 def test_only_full_size_models_refuse_drawings_on_zerogpu(zerogpu, monkeypatch):
-    run = gpu.open_run(Recipe.from_dict(QUICK))
+    run = gpu.open_run(Recipe.from_dict(LIGHT))
     gpu.check_drawing(run)
     monkeypatch.setattr(gpu, "kind_of", lambda name: gpu.FULL_SIZE)
     with pytest.raises(UserError, match="only during runs"):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from conftest import QUICK
+from conftest import LIGHT
 from playwright.sync_api import expect
 from visitor import press_unlearn, visit
 
@@ -73,12 +73,12 @@ def proxy(monkeypatch):
 
 
 def test_a_run_under_a_path_from_click_to_download(proxy, browser):
-    page = visit(browser, f"http://127.0.0.1:{proxy.server_port}{ROOT_PATH}/", **QUICK)
+    page = visit(browser, f"http://127.0.0.1:{proxy.server_port}{ROOT_PATH}/", **LIGHT)
     press_unlearn(page)
     expect(page.locator("#status")).to_contain_text("Done")
     with page.expect_download() as waiting:
         page.get_by_text("Report (").click()
-    assert json.loads(Path(waiting.value.path()).read_text())["recipe"]["steps"] == QUICK["steps"]
+    assert json.loads(Path(waiting.value.path()).read_text())["recipe"]["steps"] == LIGHT["steps"]
     assert f":{proxy.server_port}{ROOT_PATH}/" in waiting.value.url
     assert [path for path in proxy.lost if path != "/favicon.ico"] == []
     page.context.close()

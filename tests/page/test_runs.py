@@ -5,7 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
-from conftest import LIGHT, QUICK
+from conftest import LIGHT
 from diffusers import DDPMPipeline
 from playwright.sync_api import Page, expect
 from visitor import choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
@@ -16,6 +16,7 @@ from vdu.report import with_article
 pytest_plugins = ["browser"]
 
 
+TWO = LIGHT | {"steps": 2}
 SPAN = """() => {
   const cells = [...document.querySelectorAll("#table :is(th, td, small)")].map(one => one.getBoundingClientRect());
   return [Math.min(...cells.map(cell => cell.left)), Math.max(...cells.map(cell => cell.right))];
@@ -54,7 +55,7 @@ def read_the_figures(page: Page) -> None:
 
 
 def test_a_run_from_click_to_downloads(browser, address):
-    page = visit(browser, address, **QUICK)
+    page = visit(browser, address, **TWO)
     expect(page.locator("#who-pays")).to_contain_text("The stored example has no samples")
     choose(page, "7")
     example = source(page, "after")
@@ -70,9 +71,9 @@ def test_a_run_from_click_to_downloads(browser, address):
     slider.press("Enter")
     expect(page.locator("#when")).to_contain_text("Before any step")
     assert source(page, "after") == source(page, "before")
-    slider.fill("4")
+    slider.fill("2")
     slider.press("Enter")
-    expect(page.locator("#when")).to_contain_text("After 4 steps")
+    expect(page.locator("#when")).to_contain_text("After 2 steps")
     assert source(page, "after") == final
 
     distance = page.locator("#distance input[type=number]")
@@ -83,7 +84,7 @@ def test_a_run_from_click_to_downloads(browser, address):
 
     report = json.loads(download(page, "Report")[1].read_text())
     assert report["forget"] == "7"
-    assert report["recipe"]["steps"] == 4
+    assert report["recipe"]["steps"] == 2
     assert download(page, "Picture sheet")[1].read_bytes().startswith(b"\x89PNG")
     _, model = download(page, "Unlearned model")
     unpacked = model.parent / "unpacked"
@@ -96,7 +97,7 @@ def test_a_run_from_click_to_downloads(browser, address):
 
 
 def test_one_digit_after_another_and_two_at_once(browser, address):
-    page = visit(browser, address, **QUICK)
+    page = visit(browser, address, **LIGHT)
     go_on = page.locator("#go-on input")
     expect(go_on).to_be_hidden()
     press_unlearn(page)
@@ -138,7 +139,7 @@ def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
     expect(page.locator("#headline")).to_contain_text("example")
     expect(page.locator("#prompt textarea")).to_be_visible()
     assert fits(page, 390)
-    fill_recipe(page, QUICK)
+    fill_recipe(page, LIGHT)
     expect(page.locator("#recipe-step_size input")).to_have_value("0.002")
     expect(page.locator("#recipe-guidance")).to_be_visible()
     typed(page).fill("a crimson trainer")
@@ -157,7 +158,7 @@ def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
 
 
 def test_stop_keeps_what_there_is(browser, address):
-    page = visit(browser, address, **QUICK | {"steps": 2000})
+    page = visit(browser, address, **LIGHT | {"steps": 2000})
     press_unlearn(page)
     expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"))
     page.get_by_role("button", name="Stop").click()

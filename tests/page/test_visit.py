@@ -1,7 +1,7 @@
 """A visit to the page before anything runs: what it shows, offers and refuses; and its API."""
 
 import pytest
-from conftest import QUICK
+from conftest import LIGHT
 from gradio_client import Client
 from gradio_client.exceptions import AppError
 from PIL import Image
@@ -110,7 +110,7 @@ def test_a_message_shows_what_was_typed_as_it_was_typed(browser, address):
 
 
 def test_the_api_runs_a_recipe_and_returns_the_report(address):
-    report = Client(address, verbose=False).predict("mnist-ddpm", "4", QUICK, api_name="/unlearn")
+    report = Client(address, verbose=False).predict("mnist-ddpm", "4", LIGHT, api_name="/unlearn")
     assert report["forget"] == "4"
     assert report["samples"] == 50
     assert report["after"]["forget_rate_ci95"][0] <= report["after"]["forget_rate"]
