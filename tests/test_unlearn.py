@@ -42,7 +42,7 @@ def test_a_run_tells_its_story_in_order_and_changes_only_its_own_copy(method, fi
     kinds = [type(event) for event in events if isinstance(event, Preview | StepTaken | Measured | Finished)]
     steps, look = [StepTaken] * 2, [Preview]
     assert kinds == [Preview, Measured, *steps, *look, *steps, *look, Measured, Finished]
-    assert run.reason == SPENT
+    assert run.reason in (REACHED, SPENT)
     assert torch.equal(pristine(), before)
     assert not torch.equal(weights(run.model), before)
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from vdu.methods.erasediff import multiplier
-from vdu.run import SPENT
+from vdu.run import REACHED, SPENT
 
 
 def gradients(seed: int) -> list[torch.Tensor]:
@@ -34,7 +34,7 @@ def test_where_both_agree_the_constraint_weighs_nothing_and_where_they_oppose_it
 
 def test_a_run_sees_real_forget_images_and_drawn_ones_of_the_rest(finished_run):
     run, _ = finished_run(method="erasediff", max_damage=1.0, target=0.0)
-    assert run.reason == SPENT
+    assert run.reason in (REACHED, SPENT)
     assert run.images_seen == {
         "forget_real": 500, "forget_drawn": 0, "neutral_drawn": 0, "retain_drawn": int(run.replay.kept.sum())
     }  # fmt: skip

@@ -235,7 +235,7 @@ def test_without_zerogpu_a_run_is_computed_here(monkeypatch):
     monkeypatch.setenv("SPACES_ZERO_GPU", "true")
     monkeypatch.setattr(gpu, "find_spec", lambda name: None)
     assert not gpu.on_zerogpu()
-    run = gpu.open_run(Recipe.from_dict(LIGHT))
+    run = gpu.open_run(Recipe.from_dict(LIGHT | {"steps": 4}))
     assert len(list(gpu.compute(run, lambda: len(run.steps) > 1))) > 1
     assert (len(run.steps), run.machine) == (2, None)
 

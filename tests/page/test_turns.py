@@ -91,7 +91,9 @@ def test_a_full_queue_says_when_to_come_back_and_bounds_each_address():
     turns = Turns(Settings(queue_length=3, visitors_per_address=2))
     for number in range(2):
         turns.ask(f"a{number}", "a", 90.0)
-    with pytest.raises(UserError, match="2 runs already wait here, and no more can; come back in about 3 minutes"):
+    with pytest.raises(
+        UserError, match="2 runs already wait from your network address, and no more can; come back in about 3 minutes"
+    ):
         turns.ask("a2", "a")
     turns.ask("b0", "b", 90.0)
     with pytest.raises(UserError, match="3 runs already wait"):

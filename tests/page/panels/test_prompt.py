@@ -31,5 +31,5 @@ def test_the_answer_has_the_samples_of_both_models_and_escapes_the_prompt():
 
 
 def test_without_a_run_there_is_nothing_to_draw_with():
-    with pytest.raises(gr.Error, match="Press Unlearn first"):
+    with pytest.raises(gr.Error, match="Press Unlearn and let the run end"):
         show_prompt(None, "a red bag")
