@@ -52,7 +52,7 @@ words = ["no value" if value is None else f"{value:g}" for value in of_kept]
 print(f"gr.update, kept and returned twice: {words[0]}, then {words[1]}; kept now: {kept}")
 print("a copy of it, returned twice: {:g}, then {:g}".format(*of_copy))
 print("a plain value, returned twice: {:g}, then {:g}".format(*of_plain))
-demo.close()
+demo.close(verbose=False)
 assert of_kept == [7, None] and "value" not in kept
 assert of_copy == of_plain == [7, 7]
 EOF

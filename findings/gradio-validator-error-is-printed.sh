@@ -62,7 +62,7 @@ for number, name in enumerate(("raised by the handler", "raised by the validator
     told, kept = WORDS in said, WORDS in printed.getvalue()
     found[name] = (told, kept)
     print(f"{name}: the client is {'told' if told else 'not told'}, printed: {'yes' if kept else 'no'}")
-demo.close()
+demo.close(verbose=False)
 assert found == {
     "raised by the handler": (True, False),
     "raised by the validator": (True, True),
