@@ -89,7 +89,7 @@ def test_it_settles_and_stops_once_the_target_is_met(finished_run):
 
 
 def test_it_stops_when_the_kept_classes_suffer(finished_run):
-    run, _ = finished_run(method="neggrad", step_size=0.05, steps=20, target=0.0, max_damage=0.2)
+    run, _ = finished_run(method="neggrad", step_size=0.05, steps=20, target=0.0, max_damage=0.05, sampler_steps=3, replay=48)
     assert run.reason == DAMAGED
     assert len(run.steps) < 20
 

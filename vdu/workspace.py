@@ -32,7 +32,7 @@ def server_folder() -> Path:
 
 
 def own(folder: Path) -> None:
-    """Write whose folder it is, again and again: a system that clears old files away would take it for a dead one's."""
+    """Write whose folder it is, again and again: a system that clears old files away may delete the file."""
     folder.mkdir(exist_ok=True)
     (folder / OWNER).write_text(f"{os.getpid()} {psutil.Process().create_time()}")
 

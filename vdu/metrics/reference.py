@@ -8,8 +8,6 @@ from torch import Tensor
 
 from vdu.metrics.frechet import Moments, load_statistics
 
-FEATURES = "features.safetensors"
-
 
 class Reference:
     """The shipped data on real pictures; empty for a user's own model.
@@ -34,4 +32,4 @@ class Reference:
     @cached_property
     def features(self) -> dict[str, Tensor]:
         """The judge's features of real training pictures, by class, as they ship."""
-        return load_file(self.folder / FEATURES)
+        return load_file(self.folder / "features.safetensors")

@@ -20,8 +20,8 @@ from vdu.recipe import Recipe, resolve
 from vdu.registry import collect
 from vdu.task import kind_of
 
-# For listeners that wait for their turn (`Turns`), those that draw a few images between the events of a run, and those
-# that cost nothing: no queue can refuse the latter or let them wait.
+# For listeners that wait for their turn (`Turns`), listeners that draw a few images between the events of a run, and
+# listeners that cost nothing, which no queue can refuse or let wait.
 IN_TURN = {"concurrency_limit": None, "api_visibility": "private"}
 DRAWS = {"concurrency_limit": 1, "concurrency_id": "drawing", "api_visibility": "private"}
 AT_ONCE = {"queue": False, "api_visibility": "private"}

@@ -146,7 +146,7 @@ class Runner:
 
 
 def news(shown: dict[Any, Any], changes: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The changes that the page does not show yet, which are noted in `shown`: each costs Gradio some 10 ms."""
+    """The changes that the page does not show yet, which are noted in `shown`."""
     new = {component: value for component, value in changes.items() if component not in shown or shown[component] != value}
     shown.update(copies(new))
     return new
