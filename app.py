@@ -4,10 +4,12 @@ python app.py [--shared] [--host ADDRESS] [--port NUMBER] [--any-model] …
 """
 
 import argparse
+import gc
 import signal
 import sys
 
-from vdu.workspace import server_folder
+gc.disable()  # nothing of what is imported here is garbage, and to look for some takes a second
+from vdu.workspace import server_folder  # noqa: E402
 
 server_folder()  # before Gradio is imported, which asks for the folder of uploads at once
 
@@ -16,6 +18,7 @@ from vdu.page.settings import SHARED, on_space  # noqa: E402
 
 DEFAULT = Settings(**(SHARED if on_space() else {}))
 demo = build(DEFAULT)  # a Space and Gradio's reload mode look for the name `demo`
+gc.enable()
 
 
 def read_flags() -> argparse.Namespace:

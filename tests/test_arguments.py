@@ -3,7 +3,8 @@
 import click
 import pytest
 
-from vdu.arguments import Command, Several, Whole, recipe_of, recipe_options
+from vdu.arguments import recipe_of, recipe_options
+from vdu.command import Command, Several, Whole
 from vdu.recipe import DEFAULTS, FIELDS, Recipe
 
 COMMAND = Command(

@@ -3,7 +3,7 @@
 import pytest
 
 from vdu.charts import class_shares, running_mean
-from vdu.report import with_article
+from vdu.summary import with_article
 
 
 def test_a_running_mean_looks_back_only():

@@ -15,10 +15,11 @@ from vdu.concepts.base import EARLIER
 from vdu.errors import UserError
 from vdu.export import write_run
 from vdu.recipe import Recipe
-from vdu.report import headline, report_of
+from vdu.report import report_of
 from vdu.run import Run
 from vdu.samples import draw
 from vdu.sampling import HowToSample, image_seeds, run_to_end
+from vdu.summary import headline
 from vdu.task import open_task
 from vdu.unlearn import unlearn
 

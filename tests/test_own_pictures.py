@@ -15,7 +15,7 @@ from vdu.export import write_run
 from vdu.judges.fitted import DRAWN
 from vdu.page.panels.figures import table_html
 from vdu.recipe import Recipe
-from vdu.report import headline
+from vdu.summary import headline
 from vdu.task import open_task
 
 

@@ -12,9 +12,10 @@ from vdu.concepts.base import KEPT, MEASURED_KINDS, TARGET
 from vdu.export import model_card, write_run
 from vdu.metrics import table_metrics
 from vdu.recipe import Recipe
-from vdu.report import headline, report_of
+from vdu.report import report_of
 from vdu.samples import draw
 from vdu.sampling import HowToSample, image_seeds, run_to_end
+from vdu.summary import headline
 from vdu.task import open_model, open_task
 
 

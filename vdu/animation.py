@@ -9,8 +9,9 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from vdu.errors import UserError
-from vdu.report import Report, percent
+from vdu.report import Report
 from vdu.sheet import PAPER
+from vdu.summary import percent
 from vdu.writing import whole
 
 HEIGHT, BAR, INK = 300, 30, (235, 235, 235)  # height of a sheet and of its caption in pixels; colour of the caption

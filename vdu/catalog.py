@@ -1,17 +1,17 @@
-"""The catalog: the models that can be chosen by name, with their classes, judges and pictures."""
+"""The catalog: the models that can be chosen by name, with their classes, judges and pictures; read without torch."""
 
-from collections.abc import Callable
+import importlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vdu.assets import ASSETS
-from vdu.concepts.attributes import AttributeConcept, read_words
 from vdu.concepts.base import Axes, Concept
-from vdu.concepts.classes import ClassConcept
-from vdu.data.forget_set import AttributeSheets, DrawnSheets, RealSheets
-from vdu.judges.classifier import ShippedJudge
-from vdu.models import hub
+
+if TYPE_CHECKING:
+    from vdu.data.forget_set import RealSheets
+    from vdu.judges.classifier import ShippedJudge
 
 DIGITS = tuple("0123456789")
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -20,11 +20,6 @@ TINY_IMAGENET = ("alp", "black_widow", "bullfrog", "espresso", "golden_retriever
                  "suspension_bridge", "tabby", "teapot")  # fmt: skip
 GARMENTS = ("t-shirt", "trousers", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 COLOURS = ("red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
-
-
-def attribute_sheets(entry: "Entry") -> AttributeSheets:
-    """The picture sheets of a model with two axes."""
-    return AttributeSheets(entry.folder, entry.shape, entry.axes)
 
 
 @dataclass(frozen=True, eq=False)  # compared and hashed by identity
@@ -36,7 +31,7 @@ class Entry:
         axes: what its images are judged by, axis -> classes; it can be asked to forget any of these classes.
         shape: (c, h, w) of its images.
         licence: of the weights and of their training data.
-        sheets: makes the source of its pictures from this entry.
+        sheets: the class in `vdu.data.forget_set` that reads its pictures.
         takes_prompts: whether it is a text-to-image model.
     """
 
@@ -45,7 +40,7 @@ class Entry:
     axes: Axes
     shape: tuple[int, int, int]
     licence: str
-    sheets: Callable[["Entry"], RealSheets]
+    sheets: str
     takes_prompts: bool = False
 
     @property
@@ -59,19 +54,25 @@ class Entry:
         return tuple(name for names in self.axes.values() for name in names)
 
     @property
-    def pictures(self) -> RealSheets:
+    def pictures(self) -> "RealSheets":
         """The source of the shipped pictures."""
-        return self.sheets(self)
+        kind = getattr(importlib.import_module("vdu.data.forget_set"), self.sheets)  # imports torch
+        return kind(self.folder, self.shape, self.axes) if self.takes_prompts else kind(self.folder, self.shape)
 
     def concept(self, forget: str, keep: tuple[str, ...] = (), forgotten: tuple[str, ...] = ()) -> Concept:
         """The concept that a name stands for in this model; an unknown name is refused when the concept is first used."""
+        from vdu.concepts.attributes import AttributeConcept, read_words
+        from vdu.concepts.classes import ClassConcept
+
         if self.takes_prompts:
             return AttributeConcept(self.name, self.axes, forget, forgotten, read_words(self.folder), keep)
         return ClassConcept(self.name, self.axes, forget, forgotten)
 
     @cached_property
-    def judge(self) -> ShippedJudge:
+    def judge(self) -> "ShippedJudge":
         """The shipped judge."""
+        from vdu.judges.classifier import ShippedJudge
+
         return ShippedJudge(self.name, self.folder / "classifier", self.axes)
 
 
@@ -82,7 +83,7 @@ ENTRIES = (
         axes={"digit": DIGITS},
         shape=(1, 28, 28),
         licence="weights MIT; MNIST: Y. LeCun and C. Cortes, CC BY-SA 3.0",
-        sheets=lambda entry: RealSheets(entry.folder, entry.shape),
+        sheets="RealSheets",
     ),
     Entry(
         name="tiny-sd",
@@ -90,7 +91,7 @@ ENTRIES = (
         axes={"garment": GARMENTS, "colour": COLOURS},
         shape=(3, 32, 32),
         licence="weights and pictures MIT; made from Fashion-MNIST, Zalando SE, MIT",
-        sheets=attribute_sheets,
+        sheets="AttributeSheets",
         takes_prompts=True,
     ),
     Entry(
@@ -99,7 +100,7 @@ ENTRIES = (
         axes={"class": CIFAR10},
         shape=(3, 32, 32),
         licence="weights MIT; CIFAR-10: A. Krizhevsky, V. Nair and G. Hinton, without a licence of its own",
-        sheets=lambda entry: DrawnSheets(entry.folder, entry.shape),
+        sheets="DrawnSheets",
     ),
     Entry(
         name="tiny-imagenet-ddpm",
@@ -107,7 +108,7 @@ ENTRIES = (
         axes={"class": TINY_IMAGENET},
         shape=(3, 64, 64),
         licence="weights MIT; ImageNet's pictures are for research",
-        sheets=lambda entry: DrawnSheets(entry.folder, entry.shape),
+        sheets="DrawnSheets",
     ),
 )
 CATALOG: dict[str, Entry] = {entry.name: entry for entry in ENTRIES if (entry.folder / "unet").is_dir()}
@@ -116,9 +117,18 @@ TRAIN_FIRST = {  # models that ship without weights -> the command that trains t
     for entry in ENTRIES
     if entry.name not in CATALOG
 }
+# Models on the hub whose repositories have all parts as safetensors -> title on the page.
+LISTED = {
+    "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4 · 512×512",
+    "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5 · 512×512",
+    "nota-ai/bk-sdm-small": "BK-SDM small, distilled · 512×512",
+    "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
+    "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
+}
+SHARED_JUDGE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # unconditional models -> the entry that judges their images
 WITH_JUDGE = [entry for entry in ENTRIES if (entry.folder / "classifier").is_dir()]  # a judge may ship without its model
 
 
 def entry_of(name: str) -> Entry | None:
     """The entry for a model's name: its own, or the one whose judge a listed hub model shares; else None."""
-    return CATALOG.get(hub.SHARED_JUDGE.get(name, name))
+    return CATALOG.get(SHARED_JUDGE.get(name, name))

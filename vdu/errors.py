@@ -30,6 +30,10 @@ class UserError(ValueError):
     """Input that cannot be used; the message is one sentence that says what to do instead."""
 
 
+class PictureWarning(UserWarning):
+    """What a user must know of their pictures: what is left out, not used, or assumed."""
+
+
 class BrokenImages(UserError):
     """A model draws nothing that can be judged. A changed model has then gone too far; an untouched one cannot be used.
 
@@ -73,3 +77,8 @@ def foreseen(error: BaseException) -> str:
     if of_memory or (isinstance(error, RuntimeError) and any(words in str(error) for words in OF_MEMORY)):
         return LITTLE_MEMORY
     return OF_SYSTEM.get(error.errno, "") if isinstance(error, OSError) else ""
+
+
+def first_line(error: Exception) -> str:
+    """The first line of an error's message, for a one-line sentence."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

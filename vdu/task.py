@@ -9,12 +9,12 @@ from pathlib import Path
 
 import torch
 
-from vdu.catalog import CATALOG, TRAIN_FIRST, WITH_JUDGE, Entry, entry_of
+from vdu.catalog import CATALOG, LISTED, TRAIN_FIRST, WITH_JUDGE, Entry, entry_of
 from vdu.concepts.base import Concept, ConceptRequest, history
 from vdu.concepts.pictures import PictureConcept
 from vdu.concepts.prompt import KEEP, PromptConcept
 from vdu.data.forget_set import ForgetSet, PictureSource, UserPictures
-from vdu.errors import UserError
+from vdu.errors import UserError, first_line
 from vdu.events import Progress
 from vdu.judges.base import Judge
 from vdu.judges.clip import CLIP, ClipJudge
@@ -29,7 +29,6 @@ from vdu.models import (
     UNCONDITIONAL,
     Model,
     family_of,
-    first_line,
     hub,
     kind_in,
     load_model,
@@ -206,7 +205,7 @@ def kind_of(name: str) -> str:
         return SMALL if entry.takes_prompts else UNCONDITIONAL if entry.shape[0] == 1 else PHOTOGRAPHS
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
-        if not folder.is_dir() and hub.is_id(name) and name not in hub.LISTED:
+        if not folder.is_dir() and hub.is_id(name) and name not in LISTED:
             folder = hub.fetch(name, with_weights=False)
         return kind_in(folder)
     return FULL_SIZE if hub.is_id(name) else UNCONDITIONAL

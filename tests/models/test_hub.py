@@ -12,6 +12,7 @@ from dummies import WEIGHTS, dummy_ddpm, dummy_stable_diffusion
 from huggingface_hub import errors
 from PIL import Image
 
+from vdu import catalog
 from vdu.catalog import CATALOG, entry_of
 from vdu.cli import main
 from vdu.errors import UserError
@@ -20,7 +21,7 @@ from vdu.recipe import Recipe, resolve
 from vdu.task import kind_of, open_model, open_task
 
 GOOGLE = "google/ddpm-cifar10-32"
-LISTED = next(iter(hub.LISTED))
+LISTED = next(iter(catalog.LISTED))
 
 
 def files_below(folder):

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from visitor import choose, fill_recipe, fits, pick_model, press_unlearn, source, typed, visit
 
 from vdu.page.panels.who_pays import MOST_PAIRS
-from vdu.report import with_article
+from vdu.summary import with_article
 
 pytest_plugins = ["browser"]
 

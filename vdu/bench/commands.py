@@ -5,9 +5,10 @@ from typing import Any
 
 import click
 
-from vdu.arguments import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole, recipe_of, recipe_options
+from vdu.arguments import recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
 from vdu.bench.samplers import STOCK
+from vdu.command import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.recipe import FIELDS

@@ -14,8 +14,9 @@ from vdu.methods import METHODS
 from vdu.metrics import Figures, Metric, table_metrics
 from vdu.models import pick_device
 from vdu.recipe import OPEN, Recipe, resolve
-from vdu.report import Report, headline, report_of
+from vdu.report import Report, report_of
 from vdu.run import Run
+from vdu.summary import headline
 from vdu.task import kind_of, open_model
 from vdu.unlearn import unlearn
 from vdu.writing import check_writable, writing

@@ -26,8 +26,8 @@ from torch import Tensor
 
 from vdu.bench import random_models
 from vdu.bench.tables import table
-from vdu.errors import UserError
-from vdu.models import first_line, load_model
+from vdu.errors import UserError, first_line
+from vdu.models import load_model
 from vdu.sampling import HowToSample, fresh_noise, run_to_end, sample, timestep_grid
 
 Cell = dict[str, str]

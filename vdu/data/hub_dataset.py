@@ -17,9 +17,9 @@ from vdu.data.decoding import MOST_IN_ALL, MOST_PICTURES, reduce
 from vdu.data.files import Notes
 from vdu.data.levels import pixels_of, to_levels
 from vdu.data.pictures import Pictures, read_pictures, told
-from vdu.errors import UserError
+from vdu.errors import UserError, first_line
 from vdu.events import Clock, Progress
-from vdu.models import first_line, hub
+from vdu.models import hub
 
 INSTEAD = "Give a folder of pictures."
 NAMED = 30  # classes of a data set that an error lists at most

@@ -11,16 +11,12 @@ from torch import Tensor
 from vdu.data.decoding import MOST_IN_ALL, MOST_PICTURES, decode
 from vdu.data.files import Notes, find_pictures, shortened
 from vdu.data.levels import Pixels, Shape, to_levels
-from vdu.errors import UserError
+from vdu.errors import PictureWarning, UserError
 from vdu.events import Clock, Progress
 
 FIRST_FRAME = "{names} {are} moving, or of several pages: only the first frame is used"
 ONE_COLOUR = "{names} {are} of one colour alone"
 COPY = "alike to another picture"
-
-
-class PictureWarning(UserWarning):
-    """What a user must know of their pictures: what is left out, not used, or assumed."""
 
 
 class Pictures(NamedTuple):

@@ -3,18 +3,21 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPModel, CLIPTokenizer
 
-from vdu.errors import UserError
+from vdu.errors import UserError, first_line
 from vdu.events import Progress
-from vdu.models import Model, first_line, hub, pick_device
+from vdu.models import Model, hub, pick_device
 from vdu.models.digest import check_finite, copy_weights, digest_of, folder_digest
 from vdu.sampling import HowToSample
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, CLIPTokenizer
 
 CLIP = "openai/clip-vit-large-patch14"
 CLIP_BATCH = 32
@@ -47,7 +50,7 @@ class ClipJudge:
         return iter(())
 
     @cached_property
-    def model(self) -> CLIPModel:
+    def model(self) -> "CLIPModel":
         """The network."""
         return self._loaded[0]
 
@@ -57,7 +60,7 @@ class ClipJudge:
         return Path(self.name) if Path(self.name).is_dir() else hub.fetch(self.name)
 
     @cached_property
-    def _loaded(self) -> tuple[CLIPModel, CLIPTokenizer]:
+    def _loaded(self) -> "tuple[CLIPModel, CLIPTokenizer]":
         return _clip(self.folder.resolve(), self.device, folder_digest(self.folder))
 
     @cached_property
@@ -97,7 +100,9 @@ MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 
 
 
 @lru_cache(maxsize=1)
-def _clip(folder: Path, device: str, digest: str) -> tuple[CLIPModel, CLIPTokenizer]:
+def _clip(folder: Path, device: str, digest: str) -> "tuple[CLIPModel, CLIPTokenizer]":
+    from transformers import CLIPModel, CLIPTokenizer  # take seconds to import
+
     try:
         model = CLIPModel.from_pretrained(folder, use_safetensors=True, local_files_only=True, dtype=torch.float32)
         tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)

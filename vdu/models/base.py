@@ -7,10 +7,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import torch
-from diffusers import SchedulerMixin, UNet2DConditionModel, UNet2DModel
 from safetensors import safe_open
 from torch import Tensor
 
@@ -18,6 +17,9 @@ from vdu.errors import BrokenImages, UserError
 from vdu.models.condition import NO_CONDITION, Condition
 from vdu.models.saving import precisions, write_folder
 from vdu.models.schedule import first_timestep, prediction_of
+
+if TYPE_CHECKING:
+    from diffusers import SchedulerMixin, UNet2DConditionModel, UNet2DModel
 
 # Kinds of models that share defaults: unconditional models with one channel (drawings) or more (photographs), and
 # text-to-image models of small or full size.
@@ -91,7 +93,8 @@ class Diffusion(ABC):
         weights: the files of the network's weights; variant: the variant that they are, "" for none.
         PIPELINES: the diffusers pipeline classes of this family in model_index.json.
         TITLE: the family's name in an error message.
-        PARTS: name of each part but the scheduler, and of its folder -> the class that reads it, or the classes it may have.
+        PARTS: name of each part but the scheduler, and of its folder -> the class that reads it, or the classes it may have,
+            as "library.Class": diffusers and transformers take seconds to import, and are only when a model is read.
         PART_AT_ROOT: whether the network may also lie beside model_index.json instead of in its own folder.
         OPTIONS: setting in model_index.json that is also a field of the model -> its value if absent.
         takes_prompts: whether the model draws from prompts.
@@ -99,13 +102,13 @@ class Diffusion(ABC):
 
     PIPELINES: ClassVar[tuple[str, ...]]
     TITLE: ClassVar[str]
-    PARTS: ClassVar[dict[str, type | tuple[type, ...]]]
+    PARTS: ClassVar[dict[str, str | tuple[str, ...]]]
     PART_AT_ROOT: ClassVar[bool] = False
     OPTIONS: ClassVar[dict[str, Any]] = {}
     takes_prompts: ClassVar[bool]
 
-    unet: UNet2DModel | UNet2DConditionModel
-    scheduler: SchedulerMixin
+    unet: "UNet2DModel | UNet2DConditionModel"
+    scheduler: "SchedulerMixin"
     device: str
     digest: str
     folder: Path | None = None
@@ -294,8 +297,3 @@ def to_uint8(images: Tensor) -> Tensor:
 def from_uint8(images: Tensor) -> Tensor:
     """uint8 images to floats in [-1, 1], on the same device."""
     return images.float() / 127.5 - 1
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message, for a one-line sentence."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
-from diffusers import UNet2DModel
 from torch import Tensor
 
 from vdu.models.base import (
@@ -24,7 +23,7 @@ class DDPM(Diffusion):
 
     PIPELINES = ("DDPMPipeline", "DDIMPipeline")
     TITLE = "an unconditional DDPM"
-    PARTS: ClassVar = {"unet": UNet2DModel}
+    PARTS: ClassVar = {"unet": "diffusers.UNet2DModel"}
     PART_AT_ROOT = True  # the first DDPMs on the hub have all files there
     PIXELS: ClassVar[bool] = True  # states are images, not latents
     takes_prompts = False

@@ -12,15 +12,6 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 from vdu.errors import UserError
 from vdu.models.files import files_to_fetch
 
-# Models whose repositories have all parts as safetensors -> title on the page.
-LISTED = {
-    "CompVis/stable-diffusion-v1-4": "Stable Diffusion 1.4 · 512×512",
-    "stable-diffusion-v1-5/stable-diffusion-v1-5": "Stable Diffusion 1.5 · 512×512",
-    "nota-ai/bk-sdm-small": "BK-SDM small, distilled · 512×512",
-    "nota-ai/bk-sdm-tiny": "BK-SDM tiny, distilled · 512×512",
-    "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
-}
-SHARED_JUDGE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # unconditional models -> the catalog entry that judges their images
 PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # files fetched besides the weights; none is executed
 
 

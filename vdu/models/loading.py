@@ -1,17 +1,16 @@
 """Load a plain diffusers folder in small steps, and refuse in one sentence a model that cannot be unlearned."""
 
+import importlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from diffusers import ModelMixin
 from safetensors import SafetensorError
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from vdu.errors import UserError
-from vdu.models.base import LARGE, Diffusion, first_line, part_of
+from vdu.errors import UserError, first_line
+from vdu.models.base import LARGE, Diffusion, part_of
 from vdu.models.digest import check_finite, folder_digest
 from vdu.models.files import check_weights, components
 from vdu.models.schedule import read_schedule
@@ -29,6 +28,12 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
     Raises:
         UserError: if the folder does not hold such a model, or the model cannot be unlearned.
     """
+    from diffusers.utils import logging as diffusers_logging
+    from transformers import PreTrainedTokenizerBase
+    from transformers.utils import logging as transformers_logging
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     index = read_index(folder)
     readers = {name: reader_of(family, folder, index, name) for name in family.PARTS}
     files = {
@@ -99,21 +104,22 @@ def reader_of(family: Family, folder: Path, index: dict[str, Any], name: str) ->
         UserError: if the part is missing, or of a class that the family does not have.
     """
     classes = family.PARTS[name]
-    known = {reader.__name__: reader for reader in (classes if isinstance(classes, tuple) else (classes,))}
+    known = {path.rpartition(".")[2]: path for path in (classes if isinstance(classes, tuple) else (classes,))}
     if name not in (named := components(index)):
         raise UserError(
             f"'{folder}' has no {name}, without which {family.TITLE} cannot draw; give a folder with all its parts."
         )
     library, found = named[name]
     # The libraries' "fast" tokenizers are the same tokenizers.
-    reader = known.get(found.removesuffix("Fast")) if library in ("diffusers", "transformers") else None
-    if reader is None:
+    path = known.get(found.removesuffix("Fast")) if library in ("diffusers", "transformers") else None
+    if path is None:
         what = USES.get(name.removesuffix("_2"), f"has as its {name}")
         raise UserError(
             f"'{folder}' {what} a {found} of {library}, and only {' or '.join(known)} can be used in {family.TITLE}; "
             f"give a model with that part."
         )
-    return reader
+    library, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(library), name)
 
 
 def read_parts(family: Family, folder: Path, readers: dict[str, type], variants: dict[str, str]) -> dict[str, Any]:
@@ -135,6 +141,9 @@ def read_parts(family: Family, folder: Path, readers: dict[str, type], variants:
 
 def read_part(reader: type, folder: Path, variant: str | None) -> tuple[Any, Sequence[str]]:
     """One part, and the names of parameters that its weights lack."""
+    from diffusers import ModelMixin
+    from transformers import PreTrainedModel
+
     if not issubclass(reader, ModelMixin | PreTrainedModel):
         return reader.from_pretrained(folder, local_files_only=True), []
     options: dict[str, Any] = {"variant": variant or None, "use_safetensors": True, "local_files_only": True}

@@ -5,15 +5,17 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers import ModelMixin
 from safetensors import safe_open
 from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.models.files import PLAIN, PRECISIONS, WEIGHT, components, weight_sets
+
+if TYPE_CHECKING:
+    from diffusers import ModelMixin
 
 UNSHARDED = "1TB"  # diffusers splits files above 10 GB, as of a large network in float32
 AT_ROOT = ("config.json", "scheduler_config.json")  # of a DDPM whose files all lie beside model_index.json
@@ -21,7 +23,7 @@ PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".msgpack", ".h5")  # formats of weig
 DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
-def write_folder(source: Path, target: Path, unet: ModelMixin, trained: Mapping[str, Tensor], loaded: str) -> None:
+def write_folder(source: Path, target: Path, unet: "ModelMixin", trained: Mapping[str, Tensor], loaded: str) -> None:
     """Write a model: every file of `source` that belongs to it, with the trained parameters in the network's weights.
 
     Weights in formats that need unpickling, and other variants of the network's weights than those of its precisions, stay
@@ -46,7 +48,7 @@ def write_folder(source: Path, target: Path, unet: ModelMixin, trained: Mapping[
         raise
 
 
-def copy_folder(source: Path, target: Path, unet: ModelMixin, trained: Mapping[str, Tensor], loaded: str) -> None:
+def copy_folder(source: Path, target: Path, unet: "ModelMixin", trained: Mapping[str, Tensor], loaded: str) -> None:
     """See `write_folder`; what fails is left half-written."""
     index = json.loads((source / "model_index.json").read_text(encoding="utf-8"))
     target.mkdir(parents=True)
@@ -74,7 +76,7 @@ def copy_part(source: Path, target: Path) -> bool:
     return True
 
 
-def write_network(folder: Path, unet: ModelMixin, trained: Mapping[str, Tensor], loaded: str) -> None:
+def write_network(folder: Path, unet: "ModelMixin", trained: Mapping[str, Tensor], loaded: str) -> None:
     """Put trained parameters into the weight files in a network's folder, each in the file's own precision."""
     sets = weight_sets(path.name for path in folder.iterdir())
     for variant, names in sets.items():

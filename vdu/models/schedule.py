@@ -1,14 +1,15 @@
 """A folder's noise schedule, by the scheduler class that it was saved with; how that class samples does not matter here."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import diffusers
 import torch
-from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, SchedulerMixin
 from torch import Tensor
 
 from vdu.errors import UserError
+
+if TYPE_CHECKING:
+    from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
 
 TIMESTEPS = 1000  # of a noise schedule; timesteps in a recipe lie in 0 … TIMESTEPS - 1
 PREDICTIONS = ("epsilon", "v_prediction", "sample")  # supported outputs of a network
@@ -18,7 +19,7 @@ LEAST_SIGNAL = 2.5e-5
 NEARLY_ZERO = 2.0**-24  # what diffusers' solvers put for alpha-bar = 0, so that their log-SNR is finite
 
 
-def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> SchedulerMixin:
+def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> "SchedulerMixin":
     """The scheduler of a model, for its noise schedule: `alphas_cumprod`, `betas` and `config.prediction_type`.
 
     Args:
@@ -30,14 +31,16 @@ def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> S
             alpha-bar_t = prod (1 - beta_s), or if the network predicts something else than epsilon, v or x_0.
         OSError, ValueError, TypeError, NotImplementedError: if the configuration cannot be read.
     """
+    import diffusers
+
     kind = getattr(diffusers, name, None)
-    if not (isinstance(kind, type) and issubclass(kind, SchedulerMixin)):
+    if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise UserError(f"'{folder}' has a {name}, which is not a scheduler of diffusers {diffusers.__version__}.")
     scheduler = kind.from_pretrained(where, local_files_only=True)
     if reason := misfit(scheduler):
         raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
     if pipeline == "DDIMPipeline":  # it makes a DDIMScheduler of any other, by the settings that both have
-        used = DDIMScheduler.from_config(scheduler.config)
+        used = diffusers.DDIMScheduler.from_config(scheduler.config)
         if not torch.allclose(used.alphas_cumprod, scheduler.alphas_cumprod, rtol=1e-3, atol=1e-6):
             raise UserError(
                 f"'{folder}' is a DDIMPipeline, which cannot draw with a {name}'s betas; save it as a DDPMPipeline."
@@ -92,13 +95,15 @@ def clips(scheduler: Any) -> bool:
     return bool(late and scheduler.config.get("clip_sample") and scheduler.config.get("clip_sample_range", 1.0) == 1.0)
 
 
-def make_solver(scheduler: Any, algorithm: str, clip: bool = False) -> DPMSolverMultistepScheduler:
+def make_solver(scheduler: Any, algorithm: str, clip: bool = False) -> "DPMSolverMultistepScheduler":
     """DPM-Solver++ with a model's noise schedule, and with no setting of the model's own sampler.
 
     Args:
         scheduler: see `read_schedule`; algorithm: "dpmsolver++" or "sde-dpmsolver++".
         clip: whether x_0 is clipped to -1 … 1 in every step.
     """
+    from diffusers import DPMSolverMultistepScheduler
+
     solver = DPMSolverMultistepScheduler(
         trained_betas=scheduler.betas.numpy(),
         algorithm_type=algorithm,

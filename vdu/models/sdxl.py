@@ -2,13 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 from vdu.models.base import Condition, on_device
 from vdu.models.stable_diffusion import StableDiffusion
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextModelWithProjection, CLIPTokenizer
 
 TIME_IDS = 6  # original height and width, top and left of the crop, height and width to draw
 
@@ -26,15 +28,18 @@ class StableDiffusionXL(StableDiffusion):
 
     PIPELINES = ("StableDiffusionXLPipeline", "StableDiffusionXLImg2ImgPipeline")
     TITLE = "a Stable Diffusion XL model"
-    PARTS: ClassVar = StableDiffusion.PARTS | {"text_encoder_2": CLIPTextModelWithProjection, "tokenizer_2": CLIPTokenizer}
+    PARTS: ClassVar = StableDiffusion.PARTS | {
+        "text_encoder_2": "transformers.CLIPTextModelWithProjection",
+        "tokenizer_2": "transformers.CLIPTokenizer",
+    }
     OPTIONS: ClassVar = {"force_zeros_for_empty_prompt": True}
     PIPELINE_OPTIONS: ClassVar = {"add_watermarker": False}
     ENCODERS: ClassVar = StableDiffusion.ENCODERS | {"text_encoder_2": "tokenizer_2"}
     OWN_EXTRA = ()
     VAE_IN_FLOAT16 = False  # its activations overflow; diffusers also runs it in float32
 
-    text_encoder_2: CLIPTextModelWithProjection = field(kw_only=True)
-    tokenizer_2: CLIPTokenizer = field(kw_only=True)
+    text_encoder_2: "CLIPTextModelWithProjection" = field(kw_only=True)
+    tokenizer_2: "CLIPTokenizer" = field(kw_only=True)
     force_zeros_for_empty_prompt: bool = field(default=True, kw_only=True)
 
     @classmethod

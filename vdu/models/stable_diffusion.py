@@ -6,15 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from textwrap import shorten
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import diffusers
 import torch
-from diffusers import AsymmetricAutoencoderKL, AutoencoderKL, AutoencoderTiny, DiffusionPipeline, UNet2DConditionModel
-from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
-from transformers import logging as transformers_logging
 
 from vdu.errors import UserError
 from vdu.models.base import (
@@ -31,6 +26,10 @@ from vdu.models.base import (
     on_device,
     to_uint8,
 )
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, DiffusionPipeline
+    from transformers import CLIPTextModel, CLIPTokenizer
 
 VAE_NUMBERS = 768_000  # pixel values per pass of the autoencoder: 250 images of 32×32, or one of 512×512
 CACHED_PROMPTS = 2000  # prompts whose conditions are kept in memory
@@ -54,10 +53,10 @@ class StableDiffusion(Diffusion):
     PIPELINES = ("StableDiffusionPipeline", "StableDiffusionImg2ImgPipeline")
     TITLE = "a Stable Diffusion model"
     PARTS: ClassVar = {
-        "unet": UNet2DConditionModel,
-        "vae": (AutoencoderKL, AutoencoderTiny, AsymmetricAutoencoderKL),
-        "text_encoder": CLIPTextModel,
-        "tokenizer": CLIPTokenizer,
+        "unet": "diffusers.UNet2DConditionModel",
+        "vae": ("diffusers.AutoencoderKL", "diffusers.AutoencoderTiny", "diffusers.AsymmetricAutoencoderKL"),
+        "text_encoder": "transformers.CLIPTextModel",
+        "tokenizer": "transformers.CLIPTokenizer",
     }
     PIPELINE_OPTIONS: ClassVar = {"safety_checker": None, "feature_extractor": None, "requires_safety_checker": False}
     ENCODERS: ClassVar = {"text_encoder": "tokenizer"}  # each text encoder, and the tokenizer that reads for it
@@ -65,9 +64,9 @@ class StableDiffusion(Diffusion):
     VAE_IN_FLOAT16: ClassVar[bool] = True
     takes_prompts = True
 
-    vae: AutoencoderKL = field(kw_only=True)
-    text_encoder: CLIPTextModel = field(kw_only=True)
-    tokenizer: CLIPTokenizer = field(kw_only=True)
+    vae: "AutoencoderKL" = field(kw_only=True)
+    text_encoder: "CLIPTextModel" = field(kw_only=True)
+    tokenizer: "CLIPTokenizer" = field(kw_only=True)
     prompt_cache: dict[str | None, Condition] = field(default_factory=dict, kw_only=True)
 
     @classmethod
@@ -124,6 +123,8 @@ class StableDiffusion(Diffusion):
         A network with latents of at least `large` × `large` recomputes its activations in the backward pass. Its frozen
         parameters are held in bfloat16 if the hardware computes that natively.
         """
+        from diffusers.models.attention_processor import AttnProcessor
+
         unet = parts["unet"]
         for tokenizer, tokens in cls.lengths(parts).items():
             parts[tokenizer].model_max_length = tokens
@@ -138,8 +139,11 @@ class StableDiffusion(Diffusion):
         return super().place(parts, device, large)
 
     @cached_property
-    def pipeline(self) -> DiffusionPipeline:
+    def pipeline(self) -> "DiffusionPipeline":
         """The parts as diffusers puts them together; its network and scheduler are not used."""
+        import diffusers
+        from transformers import logging as transformers_logging
+
         transformers_logging.set_verbosity_error()  # avoids advice to install torchvision
         parts = {name: getattr(self, name) for name in self.PARTS}
         kind = getattr(diffusers, self.PIPELINES[0])
@@ -180,7 +184,7 @@ class StableDiffusion(Diffusion):
             embeddings, _ = self.pipeline.encode_prompt(texts, self.device, 1, do_classifier_free_guidance=False)
         return Condition({"tokens": embeddings.float()})
 
-    def tokens_of(self, prompt: str, tokenizer: CLIPTokenizer) -> list[int]:
+    def tokens_of(self, prompt: str, tokenizer: "CLIPTokenizer") -> list[int]:
         """All tokens of a prompt, each learned word with all of its vectors (textual inversion)."""
         return list(tokenizer(self.pipeline.maybe_convert_prompt(prompt, tokenizer), verbose=False).input_ids)
 

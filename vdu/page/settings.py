@@ -6,11 +6,11 @@ from importlib.util import find_spec
 
 import gradio as gr
 
-from vdu.catalog import CATALOG
+from vdu.catalog import CATALOG, LISTED
 from vdu.errors import UserError
 from vdu.judges.clip import CLIP
 from vdu.judges.nudenet import NUDENET
-from vdu.models import FULL_SIZE, hub, pick_device
+from vdu.models import FULL_SIZE, pick_device
 from vdu.task import PICTURES, kind_of
 
 SHARED = {"run_minutes": 10.0, "runs_per_hour": 20}  # bounds of a server that strangers share
@@ -51,7 +51,7 @@ class Settings:
     def models(self) -> list[tuple[str, str]]:
         """(title, name) of the models on offer: shipped models that have an example, then models from the hub."""
         shipped = [(entry.title, name) for name, entry in CATALOG.items() if (entry.folder / "example").is_dir()]
-        return shipped + [(title, name) for name, title in hub.LISTED.items()]
+        return shipped + [(title, name) for name, title in LISTED.items()]
 
     def judges(self, takes_prompts: bool) -> list[tuple[str, str]]:
         """(title, name) of the judges on offer for a model that is not in the catalog."""
@@ -72,7 +72,7 @@ class Settings:
         """
         if self.any_model:
             return
-        offered = [*CATALOG, *hub.LISTED]
+        offered = [*CATALOG, *LISTED]
         if model not in offered:
             raise UserError(f"'{model}' is not on offer here; choose one of {', '.join(offered)}.")
         if judge not in ("", CLIP, NUDENET) or pictures:

@@ -1,6 +1,7 @@
 """What a server does beside answering: free what nobody needs any more, and say whether it works."""
 
 import gc
+import importlib
 import logging
 import sys
 import threading
@@ -15,6 +16,7 @@ from vdu.posterior import cache_folder
 from vdu.posterior import sweep as clear_cache
 from vdu.workspace import own, server_folder, trim_uploads
 
+SETTLE = 1.0  # seconds for the first page, before anything else is imported
 EVERY = 10.0  # seconds between two sweeps
 UNUSED = 300.0  # seconds for which an upload is kept that no visitor's page shows; a slow upload of many takes minutes
 VISIT = 300.0  # seconds for which what a visitor has set is kept after they have left
@@ -33,9 +35,16 @@ def keep_clean(demo: Studio) -> None:
         LOG.addHandler(handler)
         LOG.setLevel(logging.INFO)
         LOG.propagate = False
-    gc.collect()
-    gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
+    threading.Thread(target=warm_up, name="vdu-warm-up", daemon=True).start()
     threading.Thread(target=sweep_forever, args=(demo,), name="vdu-sweeper", daemon=True).start()
+
+
+def warm_up() -> None:
+    """Import what the first run needs while the first visitor looks at the page; a run that comes earlier waits for it."""
+    time.sleep(SETTLE)
+    for library, name in (("diffusers", "UNet2DModel"), ("transformers", "CLIPTextModel")):  # both import at first use
+        getattr(importlib.import_module(library), name)
+    gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
 
 
 def sweep_forever(demo: Studio) -> None:

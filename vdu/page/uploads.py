@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from vdu.data.files import SUFFIXES, shortened
-from vdu.data.pictures import MOST_PICTURES, PictureWarning, read_each
-from vdu.errors import UserError
+from vdu.data.pictures import MOST_PICTURES, read_each
+from vdu.errors import PictureWarning, UserError
 from vdu.events import Progress
 from vdu.page.markup import png, render
 from vdu.page.session import ABSENT

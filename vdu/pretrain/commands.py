@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from vdu.arguments import GOES_ON, Command, Several, Whole
+from vdu.command import GOES_ON, Command, Several, Whole
 from vdu.errors import UserError
 
 MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained")

@@ -8,7 +8,8 @@ from vdu.metrics import Figures, Metric, table_metrics
 from vdu.page.markup import render
 from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
-from vdu.report import Report, images_seen_words
+from vdu.report import Report
+from vdu.summary import images_seen_words
 
 
 class FigureTable(Panel):

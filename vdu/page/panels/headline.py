@@ -8,8 +8,8 @@ from vdu.methods import METHODS
 from vdu.page.markup import render
 from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
-from vdu.report import headline
 from vdu.run import STOPPED
+from vdu.summary import headline
 
 MADE_AHEAD = "This is a stored example. Press Unlearn to make a run of your own."
 

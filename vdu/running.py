@@ -1,0 +1,130 @@
+"""The commands that draw from models: `vdu unlearn | sample | evaluate | compare | animate`."""
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+
+from vdu.animation import animate
+from vdu.arguments import number, recipe_of, recipe_options
+from vdu.bench.compare import compare
+from vdu.command import GOES_ON, PATH, Command, Whole
+from vdu.errors import UserError
+from vdu.events import Clock
+from vdu.export import write_run
+from vdu.forget_path import with_pictures
+from vdu.methods import METHODS
+from vdu.models import pick_device
+from vdu.recipe import FIELDS, resolve
+from vdu.run import Run
+from vdu.samples import draw
+from vdu.sampling import image_seeds, run_to_end, sample
+from vdu.sheet import sheet
+from vdu.summary import headline
+from vdu.task import kind_of, open_model, open_task, sample_prompts
+from vdu.ticker import Ticker
+from vdu.unlearn import unlearn
+from vdu.writing import check_writable, whole
+
+DRAWING = ("seed", "sampler_steps", "sampler", "guidance", "device")  # fields that every command that samples takes
+JUDGED = ("model", "forget", "keep", "pictures", "judge", *DRAWING)
+
+
+def new_folder(folder: Path) -> Path:
+    """A folder to write to: one that does not exist yet or is empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"'{folder}' already exists and is not an empty folder; choose another --out.")
+    check_writable(folder)
+    return folder
+
+
+@click.command("unlearn", cls=Command, params=recipe_options(FIELDS, required=("model", "forget")))
+@click.option("--out", type=PATH, help="Folder to leave the run in; a new one under runs/ by default.")
+def run_unlearn(out: Path | None, **values: Any) -> None:
+    """Make a model forget, and measure it. What is left out is decided by the model and the method."""
+    recipe = with_pictures(recipe_of(values))
+    recipe = resolve(recipe, kind_of(recipe.model))
+    name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{recipe.model[-60:]}-{recipe.forget[:60]}-{recipe.method}-seed{recipe.seed}")
+    folder = new_folder(out or Path("runs", name))
+    with Ticker() as ticker:
+        run = Run(recipe)
+        for event in unlearn(run):
+            ticker.show(event)
+        report = write_run(run, folder)
+        ticker.line(headline(report))
+    print(folder / "report.json")
+
+
+@click.command("sample", cls=Command, params=recipe_options(("model", *DRAWING), required=("model",)))
+@click.option("--n", type=Whole(1, 20000), default=64, help="How many images.")
+@click.option("--prompt", help="For models that take prompts; varied prompts in turn by default.")
+@click.option("--out", type=PATH, default="sheet.png", help="PNG to write.")
+@click.option("--npz", type=PATH, help="Also write images uint8 (n, height, width, channels).")
+def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values: Any) -> None:
+    """Draw a sheet of images."""
+    recipe = recipe_of(values)
+    recipe = resolve(recipe, kind_of(recipe.model))
+    model, _, _ = open_model(recipe.model, pick_device(recipe.device))
+    if prompt is not None and not model.takes_prompts:
+        raise UserError(f"'{recipe.model}' takes no prompts; leave --prompt out.")
+    prompts = [prompt] if prompt is not None else sample_prompts(recipe.model, model)
+    prompts = [prompts[number % len(prompts)] for number in range(n)]
+    for path in filter(None, (out, npz)):
+        check_writable(path)
+    with Ticker() as ticker:
+        stream = sample(model, image_seeds(recipe.seed, n), recipe.how, prompts)
+        images = run_to_end(Clock("sample", n * recipe.sampler_steps).follow(stream), ticker.show)
+    with whole(out) as partial:
+        sheet(images, torch.zeros(n, dtype=torch.bool)).save(partial)
+    if npz:
+        with whole(npz) as partial, partial.open("wb") as file:
+            np.savez_compressed(file, images=images.permute(0, 2, 3, 1).numpy())
+    print(out)
+
+
+@click.command("evaluate", cls=Command, params=recipe_options(JUDGED, required=("model", "forget")))
+@click.option("--samples", type=number, default=1000, help=FIELDS["samples"].help)
+def run_evaluate(**values: Any) -> None:
+    """Measure any model folder; prints the figures as JSON."""
+    task = open_task(with_pictures(recipe_of(values)))
+    recipe, concept, judge = task.recipe, task.concept, task.judge
+    specs = concept.plan(recipe.samples, concept.prompt_kinds)
+    with Ticker() as ticker:
+        run_to_end(judge.fit(task.model, recipe.how), ticker.show)
+        seeds = image_seeds(recipe.seed, recipe.samples)
+        samples = run_to_end(draw("sample", task.model, judge, seeds, recipe.how, specs), ticker.show)
+    facts = {"model": recipe.model, "forget": concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
+    rates = {"judge": judge.error_rates.to_dict()} if judge.error_rates else {}
+    if recipe.pictures and not rates:
+        print("The judge of this model is not fitted on pictures, so --pictures is not read.", file=sys.stderr)
+    notes = {"notes": task.notes} if task.notes else {}
+    print(json.dumps({**facts, **task.measure(samples), **rates, **notes}, indent=1))
+
+
+@click.command(
+    "compare",
+    cls=Command,
+    params=recipe_options([name for name in FIELDS if name != "method"], ("model", "forget")),
+    stopped=GOES_ON,
+)
+@click.option("--methods", required=True, help=f"Some of {', '.join(METHODS)}, with commas between.")
+@click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
+def run_compare(methods: str, out: Path, **values: Any) -> None:
+    """Run several methods on one recipe, side by side."""
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    with Ticker() as ticker:
+        table = compare(with_pictures(recipe_of(values)), names, out, ticker.show, ticker.line)
+    print(table)
+
+
+@click.command("animate", cls=Command)
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="Folders that `unlearn` left.")
+@click.option("--out", required=True, type=PATH, help="Picture to write, .webp or .gif.")
+def run_animate(runs: tuple[Path, ...], out: Path) -> None:
+    """Make a moving picture of finished runs, side by side."""
+    print(animate([*runs], out))
