@@ -64,6 +64,7 @@ def main() -> None:
     flags = read_flags()
     settings = settings_of(flags)
     page = demo if settings == DEFAULT else build(settings)
+    gc.disable()  # until `warm_up` is done
     page.launch(server_name=flags.host, server_port=flags.port, **launch_options(page))
 
 

@@ -147,7 +147,7 @@ def test_a_defect_ends_in_a_sentence(monkeypatch, capsys):
     def fail(*_):
         raise RuntimeError("one\ntwo")
 
-    monkeypatch.setattr("vdu.cli.open_model", fail)
+    monkeypatch.setattr("vdu.running.open_model", fail)
     assert main(["sample", "--model", "mnist-ddpm"]) == 1
     err = capsys.readouterr().err
     assert err.splitlines()[-1].startswith("vdu: this failed in vdu itself (RuntimeError: one)")

@@ -161,8 +161,8 @@ def test_a_bad_argument_is_one_line_and_exit_2(arguments, message, capsys, tmp_p
 def walk(command, words=()):
     """A command and those below it, each with the words that call it."""
     yield words, command
-    for name, below in getattr(command, "commands", {}).items():
-        yield from walk(below, (*words, name))
+    for name in getattr(command, "commands", {}):
+        yield from walk(command.get_command(None, name), (*words, name))
 
 
 ALL = dict(walk(commands))
@@ -261,6 +261,8 @@ def test_interrupting_leaves_nothing(tmp_path):
         "2000",
         "--replay",
         "64",
+        "--sampler-steps",
+        "2",
         "--out",
         str(tmp_path / "run"),
     ]

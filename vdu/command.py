@@ -110,14 +110,15 @@ class Commands(click.Group):
     def __init__(self, *args: Any, elsewhere: Mapping[str, str] = MappingProxyType({}), **settings: Any) -> None:
         super().__init__(*args, no_args_is_help=False, **settings)
         self.elsewhere = elsewhere
+        self.commands = {name: click.Command(name) for name in elsewhere} | dict(self.commands)  # their places
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """A command by its name; None for an unknown name."""
         if name in self.elsewhere:
             module, _, function = self.elsewhere[name].partition(":")
-            return getattr(importlib.import_module(module), function)
+            self.commands[name] = getattr(importlib.import_module(module), function)
         return super().get_command(ctx, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""
-        return [*self.elsewhere, *self.commands]
+        return [*self.commands]

@@ -45,6 +45,7 @@ def warm_up() -> None:
     for library, name in (("diffusers", "UNet2DModel"), ("transformers", "CLIPTextModel")):  # both import at first use
         getattr(importlib.import_module(library), name)
     gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
+    gc.enable()
 
 
 def sweep_forever(demo: Studio) -> None:
