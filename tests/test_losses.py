@@ -5,6 +5,7 @@ import torch
 from line import line_batch
 
 from vdu import losses
+from vdu.losses import Posterior
 
 
 def test_the_shift_turns_the_noise_of_a_mixture_into_that_of_the_kept_part():
@@ -63,11 +64,12 @@ def test_per_image_errors_are_means_over_pixels_and_the_plasticity_inducer_weigh
 
 def test_the_stability_regularizer_is_a_mean_over_all_parameters():
     mean, variance = {"a": torch.zeros(3), "b": torch.ones(1)}, {"a": torch.full((3,), 4.0), "b": torch.ones(1)}
-    assert losses.stability_regularizer(mean, mean, variance).item() == 0
+    posterior = Posterior(mean, variance)
+    assert losses.stability_regularizer(mean, posterior).item() == 0
     one_sigma = {name: mean[name] + variance[name].sqrt() for name in mean}
-    assert losses.stability_regularizer(one_sigma, mean, variance).item() == pytest.approx(0.5)
+    assert losses.stability_regularizer(one_sigma, posterior).item() == pytest.approx(0.5)
     alone = mean | {"b": torch.tensor([3.0])}
-    assert losses.stability_regularizer(alone, mean, variance).item() == pytest.approx(4 / 2 / 4)
+    assert losses.stability_regularizer(alone, posterior).item() == pytest.approx(4 / 2 / 4)
 
 
 def test_an_error_in_epsilon_counts_by_what_it_does_to_x0_within_bounds():

@@ -12,18 +12,16 @@ from line import Line
 
 from vdu.assets import ASSETS
 from vdu.errors import UserError
+from vdu.estimate_cache import LONGEST_WRITE, WRITES, cache_folder
 from vdu.losses import Posterior
 from vdu.models import DDPM
 from vdu.optimizers import NaturalGradient
 from vdu.posterior import (
     DAMPING,
     LAYER_FLOOR,
-    LONGEST_WRITE,
     POSTERIORS,
     SPREAD,
     VARIANCE_FLOOR,
-    WRITES,
-    cache_folder,
     checkpoints,
     fisher,
     from_checkpoints,
@@ -158,7 +156,7 @@ def test_a_natural_step_has_the_asked_length_along_variance_times_gradient():
     parameter = torch.nn.Parameter(torch.zeros(3))
     variance, gradient = torch.tensor([1.0, 4.0, 0.25]), torch.tensor([1.0, -1.0, 2.0])
     parameter.grad = gradient
-    NaturalGradient([parameter], [variance], lr=0.1).step()
+    NaturalGradient({"w": parameter}, Posterior({}, {"w": variance}), lr=0.1).step()
     moved = -parameter.detach()
     assert (moved.square() / variance).mean().sqrt().item() == pytest.approx(0.1, rel=1e-5)
     torch.testing.assert_close(moved / moved[0], variance * gradient)

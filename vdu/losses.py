@@ -17,7 +17,7 @@ from torch import Tensor
 
 @dataclass
 class Posterior:
-    """A Gaussian over the parameters.
+    """A Gaussian over the parameters, with independent parameters; `kronecker.Kronecker` has dependent ones.
 
     Attributes:
         mean: mu*, by parameter name.
@@ -26,6 +26,14 @@ class Posterior:
 
     mean: dict[str, Tensor]
     variance: dict[str, Tensor]
+
+    def times_covariance(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The covariance times values of the parameters' shapes: the natural gradient of a gradient (Amari 1998)."""
+        return {name: self.variance[name] * value for name, value in values.items()}
+
+    def times_precision(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The inverse of the covariance times values of the parameters' shapes."""
+        return {name: value / self.variance[name] for name, value in values.items()}
 
     def to(self, device: str) -> "Posterior":
         """The same Gaussian on another device."""
@@ -94,11 +102,13 @@ def bayes_shift(states: Tensor, alpha_bar: Tensor, forget: Tensor, kept: Tensor,
     return torch.sigmoid(prior + log_forget - log_kept).view(-1, 1, 1, 1) * (noise_kept - noise_forget)
 
 
-def stability_regularizer(
-    parameters: Mapping[str, Tensor], mean: Mapping[str, Tensor], variance: Mapping[str, Tensor]
-) -> Tensor:
-    """Mean over parameters of (theta_i - mu*_i)^2 / (2 sigma*_i^2): 0 at the posterior mean, 1/2 at one sigma everywhere."""
-    total = sum(((value - mean[name]).square() / (2 * variance[name])).sum() for name, value in parameters.items())
+def stability_regularizer(parameters: Mapping[str, Tensor], posterior: Posterior) -> Tensor:
+    """(theta - mu*)^T Sigma^-1 (theta - mu*) / 2 per parameter: 0 at the posterior mean, 1/2 at one sigma everywhere.
+
+    With independent parameters it is the mean of (theta_i - mu*_i)^2 / (2 sigma*_i^2).
+    """
+    moved = {name: value - posterior.mean[name] for name, value in parameters.items()}
+    total = sum((moved[name] * weighted).sum() for name, weighted in posterior.times_precision(moved).items()) / 2
     return torch.as_tensor(total) / sum(value.numel() for value in parameters.values())
 
 

@@ -4,22 +4,15 @@ Every estimate is a function of the model and its prompts. It returns a generato
 posterior. Estimates that take seconds are cached on disk, by everything they depend on.
 """
 
-import os
-import platform
-import re
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from vdu import estimate_cache
+from vdu import kronecker as kronecker_factors
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
 from vdu.losses import Posterior
@@ -37,8 +30,7 @@ SWAG_RATE = 0.002
 ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW = 77, 250, HowToSample(15, "sde", 3.0)
 ESTIMATE_BATCHES, ESTIMATE_BATCH = 128, 32
 LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH = 48, 16, 8
-LONGEST_WRITE = 3600  # seconds; an unfinished entry of the cache that is older was left by a killed process
-WRITES = f"tmp-{platform.node()}-"  # how the folder of an unfinished entry begins; the process's number follows
+KRONECKER_IMAGES, KRONECKER_BATCHES, KRONECKER_BATCH = 64, 20, 16
 LAYER_FLOOR = 1e-3  # of the median tensor's Fisher information, added to every tensor's
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
@@ -189,6 +181,17 @@ def information(
     return squares
 
 
+def kronecker(model: Model, prompts: Prompts = (None,)) -> Estimation:
+    """The Fisher information of `fisher` as a Kronecker product per layer, see `kronecker.Kronecker`; needs no data.
+
+    It takes seconds, and is not cached.
+    """
+    images = yield from own_images(model, prompts, KRONECKER_IMAGES)
+    batches = noised_batches(model, images, prompts, KRONECKER_BATCHES, KRONECKER_BATCH)
+    posterior = yield from kronecker_factors.estimate(model, batches, KRONECKER_BATCHES)
+    return posterior.widened(spread_factor(posterior))
+
+
 def swag(model: Model, prompts: Prompts = (None,)) -> Estimation:
     """Variance over a short run of SGD at a constant rate on the model's own samples (SWAG-diagonal, Maddox et al. 2019).
 
@@ -234,9 +237,14 @@ def scale_to_spread(posterior: Posterior) -> Posterior:
     The true width depends on the number of training images, which the model does not reveal. The defaults of gamma assume
     this width.
     """
-    wanted = SPREAD**2 * mean_of({name: value.square() for name, value in posterior.mean.items()})
-    factor = wanted / mean_of(posterior.variance)
+    factor = spread_factor(posterior)
     return Posterior(posterior.mean, {name: value * factor for name, value in posterior.variance.items()})
+
+
+def spread_factor(posterior: Posterior) -> float:
+    """What to multiply the variances with for the width of `scale_to_spread`."""
+    wanted = SPREAD**2 * mean_of({name: value.square() for name, value in posterior.mean.items()})
+    return wanted / mean_of(posterior.variance)
 
 
 def cycle_prompts(prompts: Prompts, count: int) -> list[str | None]:
@@ -265,53 +273,17 @@ def noised_batches(
         yield states, t, model.conditions([asked[row] for row in rows.tolist()]), noise
 
 
-def cache_folder() -> Path | None:
-    """The folder of cached estimates: $VDU_CACHE, or vdu-studio in the user's cache folder; None for a user without a home."""
-    home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    try:
-        return Path(os.environ.get("VDU_CACHE") or f"{home}/vdu-studio").expanduser()
-    except RuntimeError:
-        return None
-
-
-def sweep(folder: Path) -> None:
-    """Delete what killed processes left of entries that they had not finished.
-
-    Of a process of another machine, which may share the cache, it is not known whether it lives: what is old is deleted.
-    """
-    for left in folder.glob("tmp*"):
-        mine = re.fullmatch(rf"{re.escape(WRITES)}(\d+)-\w+", left.name)
-        with suppress(OSError):  # of another process that sweeps
-            if (mine and not psutil.pid_exists(int(mine[1]))) or time.time() - left.stat().st_mtime > LONGEST_WRITE:
-                shutil.rmtree(left, ignore_errors=True)
-
-
 def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) -> Estimation:
-    """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced.
-
-    Without a folder for the cache, or one that cannot be written to, it is estimated again each time.
-    """
+    """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced."""
     mean = trained_parameters(model)
     formats = sorted((key, str(value.dtype)) for key, value in mean.items())
     depends = (name, model.digest, model.device, formats, tuple(prompts), SETTINGS, sorted(package_versions().items()))
-    if (folder := cache_folder()) is None:
-        return (yield from estimation)
-    path = folder / f"{name}-{digest_of(depends)}.safetensors"
-    try:
-        variance = {key: value.to(model.device) for key, value in load_file(path).items()}
-        if shapes(variance) == shapes(mean) and all(
-            (value > 0).all() and value.isfinite().all() for value in variance.values()
-        ):
-            return Posterior(mean, variance)
-    except (OSError, SafetensorError):
-        pass
+    entry = f"{name}-{digest_of(depends)}.safetensors"
+    variance = {key: value.to(model.device) for key, value in estimate_cache.read(entry).items()}
+    if shapes(variance) == shapes(mean) and all((value > 0).all() and value.isfinite().all() for value in variance.values()):
+        return Posterior(mean, variance)
     posterior = yield from estimation
-    with suppress(OSError, SafetensorError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(folder)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{WRITES}{os.getpid()}-") as scratch:
-            save_file({key: value.contiguous().cpu() for key, value in posterior.variance.items()}, Path(scratch) / path.name)
-            (Path(scratch) / path.name).replace(path)
+    estimate_cache.write(entry, posterior.variance)
     return posterior
 
 
@@ -324,6 +296,7 @@ POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimation], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
     "fisher": (fisher, "inverse diagonal Fisher information on the model's own samples; needs no data"),
     "layers": (layers, "one variance per tensor, its inverse mean Fisher information; quick, needs no data"),
+    "kronecker": (kronecker, "Fisher information as a Kronecker product per layer; seconds, needs no data"),
     "swag": (swag, "variance over a short SGD run on the model's own samples; needs no data"),
     "isotropic": (isotropic, "one variance for all parameters (plain L2), as a control"),
 }

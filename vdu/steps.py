@@ -127,12 +127,13 @@ def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
             return BROKEN
         yield taken
         yield clock.progress(step)
-    if not all_finite({name: run.posterior.variance[name] * gradient for name, gradient in zip(named, total, strict=True)}):
+    direction = run.posterior.times_covariance(dict(zip(named, total, strict=True)))
+    if not all_finite(direction):
         return BROKEN
     count = sum(parameter.numel() for parameter in named.values())
     with torch.no_grad():
-        for (name, weight), gradient in zip(run.model.trained.items(), total, strict=True):
-            weight -= count / recipe.gamma / recipe.steps * run.posterior.variance[name] * gradient
+        for name, weight in run.model.trained.items():
+            weight -= count / recipe.gamma / recipe.steps * direction[name]
     try:
         yield run.keep_preview((yield from draw_grid(run)), recipe.steps)
     except BrokenImages:

@@ -11,7 +11,7 @@ from vdu.models import KINDS, PHOTOGRAPHS, SMALL
 
 def parameter_space(batch: Batch, state: None = None) -> Terms:
     """-(1 - gamma) times the plasticity inducer, plus gamma times the stability regularizer."""
-    stability = losses.stability_regularizer(batch.parameters, batch.posterior.mean, batch.posterior.variance)
+    stability = losses.stability_regularizer(batch.parameters, batch.posterior)
     plasticity = plasticity_alone(batch).plasticity
     return Terms(plasticity, stability, batch.gamma * stability - (1 - batch.gamma) * plasticity)
 

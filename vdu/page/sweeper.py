@@ -9,11 +9,11 @@ import time
 from typing import Any
 
 from vdu import worker
+from vdu.estimate_cache import cache_folder
+from vdu.estimate_cache import sweep as clear_cache
 from vdu.page.errors import Studio
 from vdu.page.panel import Page
 from vdu.page.session import GIB
-from vdu.posterior import cache_folder
-from vdu.posterior import sweep as clear_cache
 from vdu.workspace import own, server_folder, trim_uploads
 
 SETTLE = 1.0  # seconds for the first page, before anything else is imported
