@@ -15,6 +15,7 @@ from vdu.models import Model
 from vdu.optimizers import make_optimizer
 from vdu.run import BROKEN, DAMAGED, SPENT, Run
 from vdu.samples import Samples
+from vdu.threads import map_side_by_side, worker_count
 
 WARM_UP, SETTLING = 5, 0.35  # steps over which the step size rises; share of all steps over which it falls
 PATIENCE = 2  # previews in a row that must meet the target
@@ -40,13 +41,27 @@ class Learning:
         if self.method.prepare:
             self.state = yield from self.method.prepare(self.batches)
 
-    def terms(self) -> Terms:
-        """The method's terms on the next batch."""
+    def next_gradients(self) -> Terms:
+        """Compute the method's terms on the next batch, and give the parameters the gradients of their loss."""
         batch: Batch = next(self.batches)
         if self.method.choose_states:
             with torch.no_grad():
                 batch.forget = self.method.choose_states(batch)
-        return self.method.loss(batch, self.state)
+        size = len(batch.forget.t)
+        halved = self.method.row_by_row and size % 2 == 0 and batch.model.device == "cpu"
+        parameters = [*batch.parameters.values()]
+
+        def differentiate(part: Batch) -> tuple[Terms, tuple[Tensor | None, ...]]:
+            terms = self.method.loss(part, self.state)
+            gradients = torch.autograd.grad(terms.loss, parameters, allow_unused=True)
+            return Terms(*(term.detach() for term in terms)), gradients
+
+        parts = batch.halves() if halved else [batch]
+        done = map_side_by_side(differentiate, parts, worker_count(batch.model.device))
+        for parameter, *gradients in zip(parameters, *(gradients for _, gradients in done), strict=True):
+            known = [gradient for gradient in gradients if gradient is not None]
+            parameter.grad = sum(known[1:], start=known[0]) / len(done) if known else None
+        return Terms(*(torch.stack(values).mean() for values in zip(*(terms for terms, _ in done), strict=True)))
 
     def mask(self, named: Mapping[str, Tensor]) -> None:
         """Multiply the gradients by the method's mask, if it has one."""
@@ -74,9 +89,7 @@ def take_steps(run: Run, frozen: Model) -> Generator[Event, None, str]:
     while step < last:
         step += 1
         optimizer.param_groups[0]["lr"] = recipe.step_size * min(1.0, step / WARM_UP, (last - step + 1) / settling)
-        terms = learning.terms()
-        optimizer.zero_grad()
-        terms.loss.backward()
+        terms = learning.next_gradients()
         learning.mask(named)
         optimizer.step()
         taken = StepTaken(step, *(term.item() for term in terms))
@@ -116,9 +129,7 @@ def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
     named = still.trained
     total = [torch.zeros_like(parameter) for parameter in named.values()]
     for step in range(1, recipe.steps + 1):
-        terms = learning.terms()
-        still.unet.zero_grad()
-        terms.loss.backward()
+        terms = learning.next_gradients()
         learning.mask(named)
         torch._foreach_add_(total, [torch.zeros_like(p) if p.grad is None else p.grad for p in named.values()])
         taken = StepTaken(step, *(term.item() for term in terms))

@@ -1,7 +1,7 @@
 """The interface of an unlearning method: what it declares, and the batch that it gets at every step."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +33,13 @@ class NoisyImages:
     neutral: Condition | None = None
     captioned: Tensor | None = None
     from_neutral: Tensor | None = None
+
+    def rows(self, part: slice) -> "NoisyImages":
+        """Some of the images."""
+        return NoisyImages(*(
+            value.rows(part) if isinstance(value, Condition) else value if value is None else value[part]
+            for value in (getattr(self, name.name) for name in fields(self))
+        ))  # fmt: skip
 
 
 @dataclass
@@ -68,6 +75,16 @@ class Batch:
     how: HowToSample
     random: torch.Generator
 
+    def halves(self) -> list["Batch"]:
+        """Two batches, each with half of the forget images and of the replayed ones; both sets stay whole."""
+        middle = len(self.forget.t) // 2
+        parts = slice(None, middle), slice(middle, None)
+        forget, replay = self.forget, self.replay
+        return [
+            replace(self, forget=forget.rows(part), weight=self.weight[part], replay=replay and replay.rows(part))
+            for part in parts
+        ]
+
 
 class Terms(NamedTuple):
     """The two terms of one batch, which are only shown, and the loss to minimise: scalars."""
@@ -93,6 +110,8 @@ class Method:
         prepare: batches -> a generator of progress, run once before the first step; its return value is the method's state.
         mask: state -> parameter name -> factors on its gradient, applied before every step.
         choose_states: batch -> new noisy forget images, for a method that draws x_t in its own way.
+        row_by_row: whether the loss is a mean over the rows of the batch and draws no random numbers, so that the halves of a
+            batch can be computed side by side.
         experimental: whether its settings have been tried on only a few runs.
     """
 
@@ -107,6 +126,7 @@ class Method:
     prepare: Callable[[Iterator[Batch]], Generator[Progress, None, Any]] | None = None
     mask: Callable[[Any], Mapping[str, Tensor]] | None = None
     choose_states: Callable[[Batch], NoisyImages] | None = None
+    row_by_row: bool = False
     experimental: bool = False
 
     def declared_part(self, batch: Batch) -> Batch:

@@ -21,6 +21,7 @@ METHOD = Method(
     paper="2510.04058",
     loss=parameter_space,
     needs_posterior=True,
+    row_by_row=True,
     defaults={kind: {"gamma": 0.5, "reach": 1.0, "optimizer": "natural", "step_size": 0.0025, "steps": 40} for kind in KINDS}
     | {
         PHOTOGRAPHS: {"gamma": 1e-5, "reach": 1.0, "optimizer": "one-step", "step_size": 0.0025, "steps": 96},

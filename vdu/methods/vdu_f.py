@@ -80,6 +80,7 @@ METHOD = Method(
     loss=function_space,
     uses_retain_set=True,
     uses_own_samples=True,
+    row_by_row=True,
     defaults={
         UNCONDITIONAL: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
         PHOTOGRAPHS: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},

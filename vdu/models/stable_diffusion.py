@@ -2,6 +2,7 @@
 
 import copy
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 VAE_NUMBERS = 768_000  # pixel values per pass of the autoencoder: 250 images of 32×32, or one of 512×512
 CACHED_PROMPTS = 2000  # prompts whose conditions are kept in memory
+ENCODING = threading.RLock()
 PUNCTUATION = ".,;:!?()'\""  # of which a tokenizer need not know every sign
 # Settings of a network that takes more inputs than x_t, t and the prompt.
 EXTRA_INPUTS = ("class_embed_type", "num_class_embeds", "encoder_hid_dim_type", "time_cond_proj_dim")
@@ -164,13 +166,14 @@ class StableDiffusion(Diffusion):
     @torch.no_grad()
     def conditions(self, prompts: Sequence[str | None]) -> Condition:
         """The network's condition for n prompts, from the cache or the text encoder; None is no prompt, as guidance has it."""
-        if len(self.prompt_cache) > CACHED_PROMPTS:
-            self.prompt_cache.clear()
-        new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.prompt_cache]
-        if new:
-            encoded = self.encode_prompts(new)
-            self.prompt_cache.update((prompt, encoded.rows([row])) for row, prompt in enumerate(new))
-        return Condition.cat([self.prompt_cache[prompt] for prompt in prompts])
+        with ENCODING:  # threads that draw side by side share the cache, as do visitors of a page
+            if len(self.prompt_cache) > CACHED_PROMPTS:
+                self.prompt_cache.clear()
+            new = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self.prompt_cache]
+            if new:
+                encoded = self.encode_prompts(new)
+                self.prompt_cache.update((prompt, encoded.rows([row])) for row, prompt in enumerate(new))
+            return Condition.cat([self.prompt_cache[prompt] for prompt in prompts])
 
     def encode_prompts(self, prompts: list[str | None]) -> Condition:
         """Encode n prompts, as diffusers' pipeline does: "tokens" (n, tokens, width); None is "".

@@ -1,0 +1,82 @@
+"""Generators side by side: their values, their order, their ends."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from vdu.sampling import run_to_end
+from vdu.threads import map_side_by_side, side_by_side
+
+
+def counting(number, ended=None):
+    try:
+        for step in range(3):
+            yield number, step
+    finally:
+        if ended is not None:
+            ended.append(number)
+    return 10 * number
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 8])
+def test_values_come_in_order_and_nothing_that_is_yielded_is_lost(count):
+    yielded = []
+    values = run_to_end(side_by_side([counting(number) for number in range(5)], count), yielded.append)
+    assert values == [0, 10, 20, 30, 40]
+    assert sorted(yielded) == [(number, step) for number in range(5) for step in range(3)]
+    for number in range(5):
+        assert [step for other, step in yielded if other == number] == [0, 1, 2]
+
+
+def test_nobody_runs_ahead_of_the_reader():
+    started = []
+
+    def slow(number):
+        for step in range(50):
+            started.append((number, step))
+            yield step
+
+    stream = side_by_side([slow(0), slow(1)], 2)
+    next(stream)
+    time.sleep(0.3)
+    assert len(started) <= 5
+    stream.close()
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_who_closes_it_ends_all(count):
+    ended, before = [], threading.active_count()
+    stream = side_by_side([counting(number, ended) for number in range(2)], count)
+    next(stream)
+    stream.close()
+    assert threading.active_count() == before
+    assert 0 in ended
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_reaches_the_reader(count):
+    def failing():
+        yield 1
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        run_to_end(side_by_side([failing(), counting(1)], count))
+
+
+def test_operations_of_a_thread_share_the_threads_there_are():
+    def asking():
+        yield 0
+        return torch.get_num_threads()
+
+    before = torch.get_num_threads()
+    assert run_to_end(side_by_side([asking(), asking()], 4)) == [2, 2]
+    assert run_to_end(side_by_side([asking(), asking()], 2)) == [1, 1]
+    assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_function_is_applied_in_order(count):
+    assert map_side_by_side(lambda value: value * value, [1, 2, 3, 4], count) == [1, 4, 9, 16]
+    assert map_side_by_side(lambda _: torch.get_num_threads(), [1, 2], 6) == [3, 3]

@@ -1,0 +1,105 @@
+"""Work side by side: instead of all threads on one operation, each has operations of its own.
+
+Small networks spend much of an operation on handing parts of it to threads and waiting for the last one, the more so where
+another process takes a core. Threads with a batch each wait for nobody. What is computed does not depend on their number.
+"""
+
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from queue import Empty, Full, Queue
+from typing import Any, TypeVar
+
+import torch
+
+Value = TypeVar("Value")
+Result = TypeVar("Result")
+Yielded = TypeVar("Yielded")
+
+WAIT = 0.1  # seconds after which a thread looks whether it must end
+
+
+def worker_count(device: str) -> int:
+    """How many threads work side by side on a device, "cpu" or "cuda"."""
+    return torch.get_num_threads() if device == "cpu" else 1
+
+
+def map_side_by_side(function: Callable[[Value], Result], values: Sequence[Value], count: int) -> list[Result]:
+    """Apply a function to values in at most `count` threads; returns the results in order."""
+    workers = min(count, len(values))
+    if workers < 2:
+        return [function(value) for value in values]
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(count // workers,)) as executor:
+        return list(executor.map(function, values))
+
+
+def side_by_side(generators: Sequence[Generator[Yielded, None, Value]], count: int) -> Generator[Yielded, None, list[Value]]:
+    """Run generators, `count` at a time, and yield what they yield as it comes; returns their values in order.
+
+    None runs ahead of who reads by more than a step. If it is closed, or a generator fails, the others end after their step.
+    """
+    if count < 2 or len(generators) < 2:
+        values = []
+        for generator in generators:
+            values.append((yield from generator))
+        return values
+    workers = min(count, len(generators))
+    work = Work(generators, count // workers)
+    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    try:
+        while any(thread.is_alive() for thread in threads) or not work.yielded.empty():
+            try:
+                yield work.yielded.get(timeout=WAIT)
+            except Empty:
+                continue
+    finally:
+        work.stopped.set()
+        for thread in threads:
+            thread.join()
+    if work.failure is not None:
+        raise work.failure
+    return [work.values[number] for number in range(len(generators))]
+
+
+class Work:
+    """Generators that threads take one after another, each with some threads per operation; see `side_by_side`."""
+
+    def __init__(self, generators: Sequence[Generator[Any, None, Any]], threads: int) -> None:
+        self.threads = threads
+        self.left, self.lock = iter(enumerate(generators)), threading.Lock()
+        self.values: dict[int, Any] = {}
+        self.yielded: Queue[Any] = Queue(maxsize=1)
+        self.stopped, self.failure = threading.Event(), None
+
+    def run(self) -> None:
+        """Run generators until none is left, or all must end."""
+        torch.set_num_threads(self.threads)
+        try:
+            while not self.stopped.is_set():
+                with self.lock:
+                    number, generator = next(self.left, (0, None))
+                if generator is None:
+                    return
+                self.values[number] = self.follow(generator)
+        except BaseException as error:
+            self.failure = error
+            self.stopped.set()
+
+    def follow(self, generator: Generator[Any, None, Value]) -> Value | None:
+        """Hand on what a generator yields; returns its value, or None if all must end."""
+        while True:
+            try:
+                yielded = next(generator)
+            except StopIteration as end:
+                return end.value
+            while not self.stopped.is_set():
+                try:
+                    self.yielded.put(yielded, timeout=WAIT)
+                    break
+                except Full:
+                    continue
+            else:
+                generator.close()
+                return None
