@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from vdu.bench.speed import kernels
 from vdu.bench.speed.cases import CASES
-from vdu.bench.speed.kernels import kernels
 from vdu.bench.speed.processes import first_page, neighbour, timed, unlearn
 from vdu.bench.speed.rows import QUALITY, Pair, Ran, Row, kernel_rows, median, quality_cells, run_rows, start_rows
 from vdu.bench.speed.trees import ROOT, Tree, both_trees, check_imports
@@ -111,7 +111,7 @@ def time_starts(trees: Trees, repeats: int, show: Show) -> list[Row]:
 def time_kernels(case: str, show: Show) -> list[Row]:
     """The kernels of a case's model."""
     model, forget = CASES[case].model, CASES[case].forget
-    rows = kernel_rows(model, kernels(model, forget))
+    rows = kernel_rows(model, kernels.of_model(model, forget))
     for row in rows:
         show(f"{row.what}: {row.cells[3]} times its networks")
     return rows

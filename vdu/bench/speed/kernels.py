@@ -22,8 +22,8 @@ from vdu.run import Run
 from vdu.sampling import image_seeds, run_to_end, sample
 from vdu.steps import take_steps
 
-IMAGES, REPEATS = 125, 5  # of the sampler
-STEPS, WARM = 20, 3  # timed steps, and steps before them
+IMAGES, REPEATS = 125, 3  # of the sampler
+STEPS, WARM = 15, 3  # timed steps, and steps before them
 PREVIEW_EVERY = 500  # more than the steps: no preview is drawn in between
 
 
@@ -116,7 +116,7 @@ def bare_step(calls: list[Call], learner: Model, optimizer: torch.optim.Optimize
     optimizer.step()
 
 
-def kernels(model: str, forget: str) -> dict[str, tuple[float, float]]:
+def of_model(model: str, forget: str) -> dict[str, tuple[float, float]]:
     """Kernel -> seconds of its bare networks, and of all, in the default recipe."""
     recipe = Recipe(model=model, forget=forget, steps=STEPS + WARM + 1, preview_every=PREVIEW_EVERY)
     return {"sampler": sampler(Run(recipe)), "step": step(Run(recipe))}

@@ -125,7 +125,7 @@ def start_rows(models: Pair, page: Pair) -> list[Row]:
 
 
 def kernel_rows(title: str, seconds: dict[str, Pair]) -> list[Row]:
-    """The rows of a model's kernels; see `kernels.kernels`."""
+    """The rows of a model's kernels; see `kernels.of_model`."""
     most = {"sampler": SAMPLER, "step": STEP}
     return [Row(f"{title}: {kernel}", pair, "s", most[kernel]) for kernel, pair in seconds.items()]
 
