@@ -103,17 +103,17 @@ def test_builds_take_turns_and_the_tables_are_written_between_the_marks(checkout
     assert "\nold\n" not in text
     assert text.split(speed.MARKS[0])[1].split(speed.MARKS[1])[0].strip() == capsys.readouterr().out.strip()
     assert cells_of(text, "measure") == ["measure", hashes, f"{hashes} with changes", "ratio", "target", "verdict"]
-    assert cells_of(text, "mnist-ddpm, 3: unlearning") == [
-        "mnist-ddpm, 3: unlearning", "20.0 s", "2.00 s", "0.100", "≤ 0.35", "met"
+    assert cells_of(text, "mnist-ddpm, digit 3: unlearning") == [
+        "mnist-ddpm, digit 3: unlearning", "20.0 s", "2.00 s", "0.100", "≤ 0.35", "met"
     ]  # fmt: skip
-    assert cells_of(text, "mnist-ddpm, 3: the same")[-2] == "≤ 1.5"
+    assert cells_of(text, "mnist-ddpm, digit 3: the same")[-2] == "≤ 1.5"
     assert cells_of(text, "mnist-ddpm: sampler")[-3:] == ["1.10", "≤ 1.05", "missed"]
     assert cells_of(text, "mnist-ddpm: step")[-3:] == ["1.05", "≤ 1.15", "met"]
-    assert cells_of(text, "mnist-ddpm, 3 | ")[3:] == ["0.5% [0.2%–1.1%]", "1.50", "–", "–", "–"]
+    assert cells_of(text, "mnist-ddpm, digit 3 | ")[3:] == ["0.5% [0.2%–1.1%]", "1.50", "–", "–", "–"]
     assert text.count("beside a busy process |") == 5  # four runs, and their row of seconds
     assert worktrees(checkout) == 0
     # A process would inherit the peak of the one that started it, which holds torch.
-    peak = float(cells_of(text, "mnist-ddpm, 3: peak memory")[2].removesuffix(" MiB"))
+    peak = float(cells_of(text, "mnist-ddpm, digit 3: peak memory")[2].removesuffix(" MiB"))
     assert 0 < peak < peak_memory_mib("cpu") / 3
 
 

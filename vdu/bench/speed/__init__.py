@@ -63,8 +63,8 @@ def speed(
     inside = [row for case in KERNELS for row in time_kernels(case, show)]
     made = "\n\n".join(
         [
-            f"{machine()}. Older build: {names[0]}; present build: {names[1]}. {samples:,} samples before and after; "
-            f"medians of {repeats} runs or starts of each build.",
+            f"{machine()}. Older build: {names[0]}; present build: {names[1]}. Samples before and after a run: {samples:,}. "
+            f"Runs and starts of each build: {repeats}, of which the table has the medians.",
             table_of(["measure", *names, "ratio"], [*run_rows(runs), *starts]),
             "Kernels of the present build:",
             table_of(["kernel", "bare networks", "all", "ratio"], inside),
@@ -119,7 +119,7 @@ def time_kernels(case: str, show: Show) -> list[Row]:
 
 def machine() -> str:
     """The processor, its cores, the threads that torch uses and the version of torch, in words."""
-    return f"{processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}"
+    return f"{processor()}; cores: {os.cpu_count()}; threads: {torch.get_num_threads()}; torch {torch.__version__}"
 
 
 def processor() -> str:
