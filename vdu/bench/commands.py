@@ -8,6 +8,7 @@ import click
 from vdu.arguments import recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
 from vdu.bench.samplers import STOCK
+from vdu.bench.speed.cases import CASES
 from vdu.command import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole
 from vdu.errors import UserError
 from vdu.methods import METHODS
@@ -141,3 +142,18 @@ def run_soak(minutes: float, out: Path | None) -> int:
     from vdu.bench.soak import soak
 
     return 0 if soak(minutes, Ticker().line, out) else 1
+
+
+@bench.command("speed", stopped=NOTHING_WRITTEN)
+@click.option("--against", required=True, metavar="REVISION", help="Of git: the older build.")
+@click.option("--cases", cls=Several, type=click.Choice([*CASES]), default=["digit", "word"], help="Whole runs to time.")
+@samples(1000)
+@click.option("--repeats", type=Whole(1, 20), default=2, help="Runs and starts of each build; every run has its own seed.")
+@click.option("--seed", type=Whole(0, FIELDS["seed"].high - 20), default=0, help="Of the first run.")
+@click.option("--busy/--no-busy", default=False, help="Also time the runs beside a process that never waits.")
+@click.option("--out", type=PATH, help="Page to write the tables into, between its marks.")
+def run_speed(against: str, cases: list[str], samples: int, **how: Any) -> None:
+    """Seconds, memory and quality, against an older revision."""
+    from vdu.bench.speed import speed
+
+    speed(against, cases, samples, how["repeats"], how["seed"], how["busy"], Ticker().line, how["out"])

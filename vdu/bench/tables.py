@@ -1,4 +1,4 @@
-"""The parts of every bench table: rows in a JSON file, rates pooled over runs, Markdown."""
+"""The parts of every bench table: rows in a JSON file, rates pooled over runs, Markdown, and its place in a page."""
 
 import json
 import statistics
@@ -92,3 +92,20 @@ def span(seconds: list[float]) -> str:
 def table(head: list[str], lines: list[list[str]]) -> str:
     """A Markdown table."""
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
+
+
+def check_place(page: Path, marks: tuple[str, str]) -> None:
+    """Refuse a page that has no place for tables; call this before any long computation.
+
+    Raises:
+        UserError: if the page lacks one of the two lines between which the tables go.
+    """
+    if not page.is_file() or any(mark not in page.read_text(encoding="utf-8") for mark in marks):
+        raise UserError(f"{page} has no place for the table; it needs the lines {' and '.join(marks)}.")
+
+
+def write_between(page: Path, marks: tuple[str, str], text: str) -> None:
+    """Write a text between the two lines of a page that `check_place` has let pass, in place of what was there."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(marks[0])
+    _, _, after = rest.partition(marks[1])
+    page.write_text(f"{before}{marks[0]}\n\n{text}\n\n{marks[1]}{after}", encoding="utf-8")

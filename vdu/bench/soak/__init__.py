@@ -22,8 +22,7 @@ from vdu.bench.soak.runs import api_run, page_run
 from vdu.bench.soak.server import Server, own_address, watch
 from vdu.bench.soak.visitors import LONG, SMALL, Visitor, recipe_of
 from vdu.bench.soak.wire import API, Layout, Tab, client, send
-from vdu.bench.tables import table
-from vdu.errors import UserError
+from vdu.bench.tables import check_place, table, write_between
 
 WHOLE = 1.0  # minutes from which all phases are run, by 30 visitors; below, a few visitors in the first two
 VISITORS, FEW = 30, 2
@@ -69,8 +68,8 @@ def soak(minutes: float, show: Callable[[str], object], out: Path | None = None)
     Raises:
         UserError: if the page has no marks, or the app does not start.
     """
-    if out is not None and any(mark not in read(out) for mark in MARKS):
-        raise UserError(f"{out} has no place for the table; it needs the lines {' and '.join(MARKS)}.")
+    if out is not None:
+        check_place(out, MARKS)
     with tempfile.TemporaryDirectory(prefix="soak-") as work:
         rows = asyncio.run(all_phases(Path(work), minutes, show))
     made = table(["measure", "target", "measured", "verdict"], [row.cells for row in rows])
@@ -79,14 +78,8 @@ def soak(minutes: float, show: Callable[[str], object], out: Path | None = None)
             show(f"{row.what}, {count} times: {line}")
     print(made)
     if out is not None:
-        before, _, rest = read(out).partition(MARKS[0])
-        out.write_text(f"{before}{MARKS[0]}\n\n{made}\n\n{MARKS[1]}{rest.partition(MARKS[1])[2]}", encoding="utf-8")
+        write_between(out, MARKS, made)
     return all(row.held or (row.held is None and minutes < WHOLE) for row in rows)
-
-
-def read(page: Path) -> str:
-    """The text of a page; "" if there is none."""
-    return page.read_text(encoding="utf-8") if page.is_file() else ""
 
 
 async def all_phases(work: Path, minutes: float, show: Callable[[str], object]) -> list[Row]:
