@@ -4,6 +4,7 @@ The autoencoder that turns latents into images counts as a network.
 """
 
 import statistics
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,6 +22,7 @@ from vdu.replay import draw_replay
 from vdu.run import Run
 from vdu.sampling import image_seeds, run_to_end, sample
 from vdu.steps import take_steps
+from vdu.threads import map_side_by_side, worker_count
 
 IMAGES, REPEATS = 125, 3  # of the sampler
 STEPS, WARM = 15, 3  # timed steps, and steps before them
@@ -28,12 +30,13 @@ PREVIEW_EVERY = 500  # more than the steps: no preview is drawn in between
 
 
 class Call(NamedTuple):
-    """A call of a method of a model, and whether a gradient was wanted."""
+    """A call of a method of a model, whether a gradient was wanted, and the thread that made it."""
 
     method: Callable[..., Tensor]
     model: Model
     given: tuple[Any, ...]
     gradient: bool
+    thread: int
 
     def again(self, model: Model | None = None) -> Tensor:
         """Make the same call, also of another model."""
@@ -48,7 +51,7 @@ def noted(kind: type[Model], *names: str) -> Iterator[list[Call]]:
 
     def noting(method: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def note(model: Model, *given: Any) -> Tensor:
-            calls.append(Call(method, model, given, torch.is_grad_enabled()))
+            calls.append(Call(method, model, given, torch.is_grad_enabled(), threading.get_ident()))
             return method(model, *given)
 
         return note
@@ -81,10 +84,15 @@ def sampler(run: Run, images: int = IMAGES, repeats: int = REPEATS) -> tuple[flo
     return bare, whole
 
 
+def by_thread(calls: list[Call]) -> list[list[Call]]:
+    """The calls of each thread that made some."""
+    return [[call for call in calls if call.thread == thread] for thread in dict.fromkeys(call.thread for call in calls)]
+
+
 def call_all(calls: list[Call]) -> None:
-    """Make some calls again, without gradients."""
-    for call in calls:
-        call.again()
+    """Make some calls again, without gradients, in as many threads as made them."""
+    groups = by_thread(calls)
+    map_side_by_side(lambda group: [call.again() for call in group], groups, worker_count(calls[0].model.device))
 
 
 def step(run: Run, steps: int = STEPS, warm: int = WARM) -> tuple[float, float]:
@@ -110,9 +118,17 @@ def step(run: Run, steps: int = STEPS, warm: int = WARM) -> tuple[float, float]:
 
 def bare_step(calls: list[Call], learner: Model, optimizer: torch.optim.Optimizer) -> None:
     """A step of a network that stands in for the one that learns, on the same batches; its loss is the simplest."""
-    optimizer.zero_grad()
-    answers = [call.again(learner if call.gradient else None) for call in calls]
-    sum(answer.square().mean() for answer in answers if answer.requires_grad).backward()
+    parameters = [*learner.trained.values()]
+
+    def gradients_of(group: list[Call]) -> tuple[Tensor | None, ...]:
+        answers = [call.again(learner if call.gradient else None) for call in group]
+        loss = sum(answer.square().mean() for answer in answers if answer.requires_grad)
+        return torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    found = map_side_by_side(gradients_of, by_thread(calls), worker_count(learner.device))
+    for parameter, *gradients in zip(parameters, *found, strict=True):
+        known = [gradient for gradient in gradients if gradient is not None]
+        parameter.grad = sum(known[1:], start=known[0]) if known else None
     optimizer.step()
 
 
