@@ -87,7 +87,8 @@ class NarrowGroupNorm(torch.nn.GroupNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, c, …), and return it in its own format."""
-        return super().forward(input.float()).to(input.dtype)
+        weight, bias = (None if part is None else part.float() for part in (self.weight, self.bias))
+        return torch.nn.functional.group_norm(input.float(), self.num_groups, weight, bias, self.eps).to(input.dtype)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,6 +20,7 @@ Family = type[Diffusion]
 Loaded = TypeVar("Loaded", bound=Diffusion)
 
 USES = {"text_encoder": "encodes its words with", "tokenizer": "splits prompts into words with"}  # part -> what it is for
+IMPORTING = threading.Lock()
 UNREADABLE = (OSError, AttributeError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
 
 
@@ -28,12 +30,9 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
     Raises:
         UserError: if the folder does not hold such a model, or the model cannot be unlearned.
     """
-    from diffusers.utils import logging as diffusers_logging
+    import_libraries()
     from transformers import PreTrainedTokenizerBase
-    from transformers.utils import logging as transformers_logging
 
-    diffusers_logging.disable_progress_bar()
-    transformers_logging.disable_progress_bar()
     index = read_index(folder)
     readers = {name: reader_of(family, folder, index, name) for name in family.PARTS}
     files = {
@@ -61,6 +60,21 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
     return family(
         scheduler=scheduler, device=device, digest=digest, folder=folder, weights=tensors, variant=variant, **placed, **options
     )
+
+
+def import_libraries() -> None:
+    """Import diffusers and transformers, which takes seconds, and silence their progress bars.
+
+    One thread at a time: two that import parts of diffusers at once may find modules that are only half imported.
+    """
+    with IMPORTING:
+        from diffusers import AutoencoderKL, DPMSolverMultistepScheduler, UNet2DConditionModel, UNet2DModel  # noqa: F401
+        from diffusers.utils import logging as diffusers_logging
+        from transformers import CLIPTextModel, CLIPTokenizer  # noqa: F401
+        from transformers.utils import logging as transformers_logging
+
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()
 
 
 def read_index(folder: Path) -> dict[str, Any]:

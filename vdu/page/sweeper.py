@@ -1,7 +1,6 @@
 """What a server does beside answering: free what nobody needs any more, and say whether it works."""
 
 import gc
-import importlib
 import logging
 import sys
 import threading
@@ -11,6 +10,7 @@ from typing import Any
 from vdu import worker
 from vdu.estimate_cache import cache_folder
 from vdu.estimate_cache import sweep as clear_cache
+from vdu.models.loading import import_libraries
 from vdu.page.errors import Studio
 from vdu.page.panel import Page
 from vdu.page.session import GIB
@@ -42,8 +42,7 @@ def keep_clean(demo: Studio) -> None:
 def warm_up() -> None:
     """Import what the first run needs while the first visitor looks at the page; a run that comes earlier waits for it."""
     time.sleep(SETTLE)
-    for library, name in (("diffusers", "UNet2DModel"), ("transformers", "CLIPTextModel")):  # both import at first use
-        getattr(importlib.import_module(library), name)
+    import_libraries()
     gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
     gc.enable()
 
