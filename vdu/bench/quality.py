@@ -45,6 +45,7 @@ COMPARED: dict[str, Setting] = {
         {"method": "vdu", "optimizer": "one-step", "posterior": "fisher", "gamma": 0.02},
     ),
     "neggrad": Setting("NegGrad: ascent alone", {"method": "neggrad"}),
+    "uce": Setting("UCE: closed form, from prompts alone", {"method": "uce"}),
 }
 # Ablation of the paper's loss: posterior x optimizer x window of timesteps. Each run has 400 steps of 24 images, which cost
 # as much as the default's 150 steps of 48 + 48; step sizes and gammas are the best of two to four, tried on digit 4.
