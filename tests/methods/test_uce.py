@@ -51,9 +51,7 @@ def test_at_its_weights_the_gradient_of_the_sum_of_squares_vanishes(prompts):
             fit = sum(share * part.square().sum() / len(part) for share, part in terms)
             return fit + PRIOR * mean * (new - before).square().sum()
 
-        slope, start = (
-            torch.autograd.functional.jacobian(loss, point.detach().double()).norm() for point in (weight, before)
-        )
+        slope, start = (torch.autograd.functional.jacobian(loss, point.detach().double()).norm() for point in (weight, before))
         assert slope < 1e-4 * start
 
 

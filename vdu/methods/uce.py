@@ -23,7 +23,8 @@ def edit_embeddings(prompts: Prompts) -> Solution:
 
         M - I = (1 - gamma) E[(c* - c) c^T] ((1 - gamma) E[c c^T] + gamma E[k k^T] + lambda I)^-1,
 
-    the formula of the paper, whose matrices W M are the same for every W. `reach` is a factor on M - I.
+    the formula of the paper, in which every W is multiplied by the same M. `reach` is a factor on M - I. The terms shown are
+    E|M c - c|^2 (plasticity) and E|M k - k|^2 (stability).
 
     Raises:
         UserError: if the recipe trains no weights of the cross-attention.
@@ -38,10 +39,10 @@ def edit_embeddings(prompts: Prompts) -> Solution:
     prior = PRIOR * moments.trace() / width * torch.eye(width, dtype=moments.dtype, device=moments.device)
     wanted = (1 - gamma) * (target - source).T @ source / len(source)
     change = prompts.reach * torch.linalg.solve(moments + prior, wanted, left=False)
-    missed = (source @ change.T - (target - source)).square().sum(1).mean()
-    moved = (kept @ change.T).square().sum(1).mean()
+    moved, kept_moved = (part @ change.T for part in (source, kept))
+    missed, away, stability = (part.square().sum(1).mean() for part in (moved - (target - source), moved, kept_moved))
     weights = {name: (weight.double() + weight.double() @ change).to(weight.dtype) for name, weight in edited.items()}
-    return Solution(Terms(missed, moved, (1 - gamma) * missed + gamma * moved), weights)
+    return Solution(Terms(away, stability, (1 - gamma) * missed + gamma * stability), weights)
 
 
 def embeddings(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
