@@ -85,12 +85,13 @@ def test_tokens_are_matched_from_both_ends(tokens, others, places):
 
 
 def test_a_run_sees_no_image_and_its_strength_can_be_moved_afterwards(finished_run):
-    run, _ = finished_run(**RED, target=0.0, max_damage=1.0)
+    run, _ = finished_run(**RED, max_damage=1.0)
     report = report_of(run)
     assert images_seen_words(report["images_seen"]) == "The method saw no images."
     assert (report["steps_taken"], len(run.steps), report["recipe"]["optimizer"]) == (1, 1, "closed-form")
     start = dict(open_model("tiny-sd", "cpu")[0].unet.named_parameters())
     moved = {name for name, value in run.model.unet.named_parameters() if not torch.equal(value, start[name])}
+    assert run.scale > 0
     assert moved == {name for name in run.model.trained if name.endswith(READS_PROMPT)}
     none, further = (run_to_end(go_further(run, factor)) for factor in (0.0, 1.5))
     assert torch.equal(none.images, run.previews[0].images)

@@ -85,7 +85,7 @@ METHOD = Method(
     uses_forget_images=False,
     experimental=True,
     defaults={
-        kind: {"gamma": 0.5, "reach": 1.0, "optimizer": "closed-form", "step_size": 1e-3, "steps": 1}
-        for kind in (SMALL, FULL_SIZE)
+        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "closed-form", "step_size": 1e-3, "steps": 1, "replay": 144},
+        FULL_SIZE: {"gamma": 0.5, "reach": 1.0, "optimizer": "closed-form", "step_size": 1e-3, "steps": 1},
     },
 )
