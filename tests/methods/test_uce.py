@@ -21,8 +21,8 @@ from vdu.summary import images_seen_words
 from vdu.task import open_model
 
 RED = LIGHT | {"model": "tiny-sd", "forget": "red", "method": "uce"}
-PAIRS = (Rewriting("a photo of a red boot", ("a photo of a blue boot", "a photo of a green boot")),
-         Rewriting("red sneaker", ("a sneaker",)))  # fmt: skip
+PAIRS = (Rewriting("a photo of a red boot", {"blue": "a photo of a blue boot", "green": "a photo of a green boot"}),
+         Rewriting("red sneaker", {"blue": "blue sneaker"}))  # fmt: skip
 KEEP = ("a photo of a blue boot", "a green bag", "")
 
 
@@ -38,8 +38,16 @@ def solved(prompts):
 
 
 def test_at_its_weights_the_gradient_of_the_sum_of_squares_vanishes(prompts):
-    source, target, kept = embeddings(prompts)
-    trained, weights = prompts.frozen.trained, solved(prompts).weights
+    source, targets, kept = embeddings(prompts)
+    assert [*targets] == ["blue", "green"]
+    assert torch.equal(targets["blue"][-16:], targets["green"][-16:])  # the second prompt has only one rewriting
+    slopes = [slope_at_solution(prompts, source, target, kept) for target in targets.values()]
+    assert min(slopes) < 1e-4 < 0.1 < max(slopes)  # of the thing that takes the place, and of the other
+
+
+def slope_at_solution(prompts, source, target, kept):
+    """The largest gradient of the sum of squares at the solution, as a share of the one at the start."""
+    found, trained, weights = [], prompts.frozen.trained, solved(prompts).weights
     assert weights.keys() == {name for name in trained if name.endswith(READS_PROMPT)}
     width, gamma = source.shape[1], prompts.gamma
     mean = sum(share * part.square().sum() / len(part) for share, part in ((1 - gamma, source), (gamma, kept))) / width
@@ -52,12 +60,13 @@ def test_at_its_weights_the_gradient_of_the_sum_of_squares_vanishes(prompts):
             return fit + PRIOR * mean * (new - before).square().sum()
 
         slope, start = (torch.autograd.functional.jacobian(loss, point.detach().double()).norm() for point in (weight, before))
-        assert slope < 1e-4 * start
+        found.append((slope / start).item())
+    return max(found)
 
 
 def test_nothing_changes_where_nothing_takes_the_words_place_and_reach_scales_the_change(prompts):
     frozen = prompts.frozen.trained
-    for nothing in (replace(prompts, rewritings=[Rewriting(text, (text,)) for text in KEEP]), replace(prompts, reach=0.0)):
+    for nothing in (replace(prompts, rewritings=[Rewriting(text, {"": text}) for text in KEEP]), replace(prompts, reach=0.0)):
         assert all(torch.equal(value, frozen[name]) for name, value in solved(nothing).weights.items())
     once, twice = (solved(replace(prompts, reach=reach)).weights for reach in (1.0, 2.0))
     for name, value in once.items():
@@ -101,12 +110,12 @@ def test_a_run_sees_no_image_and_its_strength_can_be_moved_afterwards(finished_r
 
 def test_a_prompt_of_ones_own_is_rewritten_by_its_neutral_words(prompts):
     concept = PromptConcept.of("x", ConceptRequest("a boot [in red]", ("a bag",)), (), names_kept=True)
-    assert concept.rewritings[1] == ("an image of a boot in red", ("an image of a boot",))
+    assert concept.rewritings[1] == ("an image of a boot in red", {"": "an image of a boot"})
     assert {"a bag", "an image of a boot", ""} <= {*concept.prompts_to_keep}
     whole = PromptConcept.of("x", ConceptRequest("red", ("a bag",)), (), names_kept=True)
-    assert whole.rewritings[:2] == [("red", ("",)), ("an image of red", ("an image of",))]
+    assert whole.rewritings[:2] == [("red", {"": ""}), ("an image of red", {"": "an image of"})]
     terms, _ = solved(replace(prompts, rewritings=concept.rewritings, keep=concept.prompts_to_keep))
-    assert 0 < terms.plasticity < (embeddings(prompts)[1] - embeddings(prompts)[0]).square().sum(1).mean() * 10
+    assert 0 < terms.stability < terms.plasticity
 
 
 def test_it_is_refused_where_it_has_no_meaning(prompts):

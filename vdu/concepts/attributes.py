@@ -109,8 +109,8 @@ class AttributeConcept(Concept):
         for thing in (thing for thing in self.things if self.shows(thing, self.forget)):
             others = [other for other in kept if other | {axis: thing[axis]} == thing]
             for phrase in self.words["phrases"]:
-                prompt, instead = phrase.format(**thing), tuple(phrase.format(**other) for other in others)
-                found.append(Rewriting(prompt, instead or (self.neutral_prompt(prompt),)))
+                prompt, instead = phrase.format(**thing), {other[axis]: phrase.format(**other) for other in others}
+                found.append(Rewriting(prompt, instead or {"": self.neutral_prompt(prompt)}))
         return found
 
     @property

@@ -64,10 +64,10 @@ class PromptSpec:
 
 
 class Rewriting(NamedTuple):
-    """A prompt that asks for the concept, and prompts that ask for something else in its place."""
+    """A prompt that asks for the concept, and prompts that ask for something else in its place, by a name of that."""
 
     prompt: str
-    instead: tuple[str, ...]
+    instead: dict[str, str]
 
 
 @dataclass(frozen=True)

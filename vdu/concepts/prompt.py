@@ -111,7 +111,7 @@ class PromptConcept(Concept):
     def rewritings(self) -> list[Rewriting]:
         """The caption in each of `PHRASES`; instead, the same phrase with the neutral words, which may be none."""
         pairs = ((phrase.format(self.caption), " ".join(phrase.format(self.neutral).split())) for phrase in PHRASES)
-        return [Rewriting(prompt, (instead,)) for prompt, instead in pairs]
+        return [Rewriting(prompt, {"": instead}) for prompt, instead in pairs]
 
     @property
     def prompts_to_keep(self) -> list[str]:

@@ -13,6 +13,7 @@ from vdu.models import FULL_SIZE, SMALL
 
 READS_PROMPT = ("attn2.to_k.weight", "attn2.to_v.weight")  # ends of the names of the weights that read the prompt
 PRIOR = 1e-3  # weight on staying as it is in all directions, as a share of the mean weight on a direction of the embeddings
+TINY = 1e-12
 
 
 def edit_embeddings(prompts: Prompts) -> Solution:
@@ -23,43 +24,61 @@ def edit_embeddings(prompts: Prompts) -> Solution:
 
         M - I = (1 - gamma) E[(c* - c) c^T] ((1 - gamma) E[c c^T] + gamma E[k k^T] + lambda I)^-1,
 
-    the formula of the paper, in which every W is multiplied by the same M. `reach` is a factor on M - I. The terms shown are
-    E|M c - c|^2 (plasticity) and E|M k - k|^2 (stability).
+    the formula of the paper, in which every W is multiplied by the same M. `reach` is a factor on M - I. If several things can
+    take the concept's place, the one is taken to which a linear map leads best: the first two terms of the sum, divided by
+    E|c* - c|^2, are smallest. The terms shown are E|M c - c|^2 (plasticity) and E|M k - k|^2 (stability).
 
     Raises:
         UserError: if the recipe trains no weights of the cross-attention.
     """
-    model = prompts.frozen
+    model, gamma = prompts.frozen, prompts.gamma
     edited = {name: weight for name, weight in model.trained.items() if name.endswith(READS_PROMPT)}
     if not edited:
         raise UserError("This method changes how the prompt is read; set the parameters to cross-attention, or to all.")
-    source, target, kept = embeddings(prompts)
-    width, gamma = source.shape[1], prompts.gamma
+    source, targets, kept = embeddings(prompts)
     moments = (1 - gamma) * source.T @ source / len(source) + gamma * kept.T @ kept / len(kept)
-    prior = PRIOR * moments.trace() / width * torch.eye(width, dtype=moments.dtype, device=moments.device)
-    wanted = (1 - gamma) * (target - source).T @ source / len(source)
-    change = prompts.reach * torch.linalg.solve(moments + prior, wanted, left=False)
-    moved, kept_moved = (part @ change.T for part in (source, kept))
-    missed, away, stability = (part.square().sum(1).mean() for part in (moved - (target - source), moved, kept_moved))
+    prior = PRIOR * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype, device=moments.device)
+    solutions = []
+    for target in targets.values():
+        wanted = (1 - gamma) * (target - source).T @ source / len(source)
+        change = torch.linalg.solve(moments + prior, wanted, left=False)
+        fit = (1 - gamma) * size(source @ change.T - (target - source)) + gamma * size(kept @ change.T)
+        solutions.append(((fit / size(target - source).clamp(min=TINY)).item(), target - source, change))
+    _, wanted, change = min(solutions, key=lambda solution: solution[0])
+    change = prompts.reach * change
+    moved, stability = source @ change.T, size(kept @ change.T)
     weights = {name: (weight.double() + weight.double() @ change).to(weight.dtype) for name, weight in edited.items()}
-    return Solution(Terms(away, stability, (1 - gamma) * missed + gamma * stability), weights)
+    return Solution(Terms(size(moved), stability, (1 - gamma) * size(moved - wanted) + gamma * stability), weights)
 
 
-def embeddings(prompts: Prompts) -> tuple[Tensor, Tensor, Tensor]:
-    """c, c* and k of `edit_embeddings`, float64: (n, width), (n, width) and (m, width).
+def size(rows: Tensor) -> Tensor:
+    """The mean squared length of rows (n, width)."""
+    return rows.square().sum(1).mean()
 
-    If several prompts can take a prompt's place, the target of each of its tokens is the mean over them.
+
+def embeddings(prompts: Prompts) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """The tokens of the prompts for the concept, what can take their place, and the tokens to keep, all float64.
+
+    Returns:
+        c of `edit_embeddings`, (n, width); name of a thing that can take the concept's place -> c*, (n, width); k, (m, width).
+        A prompt without a rewriting for that thing takes its first one.
     """
     model = prompts.frozen
-    texts = [*dict.fromkeys([*(text for prompt, instead in prompts.rewritings for text in (prompt, *instead)), *prompts.keep])]
+    asked = [text for prompt, instead in prompts.rewritings for text in (prompt, *instead.values())]
+    texts = [*dict.fromkeys([*asked, *prompts.keep])]
     tokens = dict(zip(texts, model.conditions(texts)["tokens"].double(), strict=True))  # each (tokens, width)
     read = {text: model.tokens_of(text, model.tokenizer) for text in texts}
-    sources, targets = [], []
-    for prompt, instead in prompts.rewritings:
-        sources.append(tokens[prompt])
-        aligned = [tokens[other][aligned_places(read[prompt], read[other], len(tokens[other]))] for other in instead]
-        targets.append(torch.stack(aligned).mean(0))
-    return torch.cat(sources), torch.cat(targets), torch.cat([tokens[text] for text in prompts.keep])
+    targets: dict[str, list[Tensor]] = {name: [] for _, instead in prompts.rewritings for name in instead}
+    for name, found in targets.items():
+        for prompt, instead in prompts.rewritings:
+            other = instead.get(name, next(iter(instead.values())))
+            found.append(tokens[other][aligned_places(read[prompt], read[other], len(tokens[other]))])
+    source = torch.cat([tokens[prompt] for prompt, _ in prompts.rewritings])
+    return (
+        source,
+        {name: torch.cat(found) for name, found in targets.items()},
+        torch.cat([tokens[text] for text in prompts.keep]),
+    )
 
 
 def aligned_places(tokens: list[int], others: list[int], length: int) -> list[int]:
