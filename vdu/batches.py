@@ -23,6 +23,7 @@ ANYWHERE_SHARE = 0.25  # share of the replayed images noised to any timestep, so
 UNPROMPTED_SHARE = 0.1  # share of the replayed images given no prompt: guidance starts from that prediction
 NEUTRAL_SHARE = 0.3  # share of the forget images that the model drew for neutral prompts
 UNCAPTIONED_SHARE = 0.2  # share of the forget images given the neutral prompt, so that forgetting does not depend on one word
+NO_IMAGES = dict.fromkeys(("forget_real", "forget_drawn", "neutral_drawn", "retain_drawn"), 0)  # what a run may count
 METHOD_SEED = 1 << 20  # added to the seed for the random draws of the method itself
 
 

@@ -46,15 +46,18 @@ class NaturalGradient(torch.optim.Optimizer):
 
 
 def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, step_size: float) -> torch.optim.Optimizer:
-    """The optimizer with a name from `OPTIMIZERS`, over named parameters; not for "one-step", which takes no steps."""
+    """The optimizer with a name from `OPTIMIZERS`, over named parameters; not for those of `AT_ONCE`, which take no steps."""
     if name == "natural":
         return NaturalGradient(named, posterior, lr=step_size)
     return torch.optim.Adam(named.values(), step_size, betas=(0.9, 0.99), fused=True)
 
 
+CLOSED_FORM = "closed-form"
+AT_ONCE = ("one-step", CLOSED_FORM)  # a solution whose length is only a guess, in place of steps
 NEEDS_POSTERIOR = ("natural", "one-step")
 OPTIMIZERS = {  # name -> description
     "natural": "natural gradient, sigma*² times the gradient; step size in posterior standard deviations",
     "adam": "Adam; the step size is its learning rate",
     "one-step": "linearised loss, solved with one averaged gradient; no step size",
+    CLOSED_FORM: "the method's own exact solution, such as uce's; no step size",
 }

@@ -10,6 +10,7 @@ from torch import Tensor
 from vdu.errors import BrokenImages
 from vdu.events import Event
 from vdu.models import Model
+from vdu.optimizers import AT_ONCE
 from vdu.run import REACHED, SPENT, Run
 from vdu.samples import Samples
 
@@ -31,7 +32,7 @@ class Search(NamedTuple):
 UNPROMPTED_SEARCH = Search((0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6), (128, 64), 1.0)
 PROMPTED_SEARCH = Search((0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.45), (96, 32), 1.1)  # guidance doubles the cost of an image
 SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # tried when even the smallest scale damages too many kept images
-# Tried for a one-step solution whose largest scale above is not enough: the length of such a solution is only a guess.
+# Tried for a solution at once whose largest scale above is not enough: the length of such a solution is only a guess.
 LARGE_SCALES = (2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 
 
@@ -54,9 +55,9 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     Along the line, forgetting and damage grow together. The result is the smallest scale whose forget rate meets the target;
     if that scale damages more kept images than the recipe allows, it is the largest scale that does not. If every scale
     damages too many, the model stays as it was. A scale that meets the target gets a margin if the damage allows it. For a
-    one-step solution, smaller and larger scales are tried too, since its length is only a guess.
+    solution at once, smaller and larger scales are tried too, since its length is only a guess.
     """
-    search, guessed = search_of(run.model), run.recipe.optimizer == "one-step"
+    search, guessed = search_of(run.model), run.recipe.optimizer in AT_ONCE
     tried = run.replay.rows(*search.rows)
     found = yield from bisect_scale(run, frozen, tried, search.scales)
     smallest_is_enough = found is not None and found.met and found.scale == search.scales[0]

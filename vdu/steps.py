@@ -1,4 +1,4 @@
-"""The two ways to change the weights: many optimizer steps, or one solution of the linearised loss."""
+"""The ways to change the weights: many optimizer steps, one solution of the linearised loss, or a method's closed form."""
 
 import math
 from collections.abc import Generator, Mapping
@@ -6,10 +6,10 @@ from collections.abc import Generator, Mapping
 import torch
 from torch import Tensor
 
-from vdu.batches import BatchStream
+from vdu.batches import NO_IMAGES, BatchStream
 from vdu.errors import BrokenImages
 from vdu.events import Clock, Event, StepTaken
-from vdu.methods import METHODS, Batch
+from vdu.methods import METHODS, Batch, Prompts
 from vdu.methods.base import Terms
 from vdu.models import Model
 from vdu.optimizers import make_optimizer
@@ -147,6 +147,29 @@ def one_step(run: Run, frozen: Model) -> Generator[Event, None, str]:
             weight -= count / recipe.gamma / recipe.steps * direction[name]
     try:
         yield run.keep_preview((yield from draw_grid(run)), recipe.steps)
+    except BrokenImages:
+        return DAMAGED
+    return SPENT
+
+
+def solve_at_once(run: Run, frozen: Model) -> Generator[Event, None, str]:
+    """Set the weights to the method's closed form, which counts as one step; returns the reason."""
+    recipe, concept, clock = run.recipe, run.task.concept, Clock("unlearn", 1)
+    run.images_seen = dict(NO_IMAGES)
+    prompts = Prompts(frozen, concept.rewritings, concept.prompts_to_keep, recipe.gamma, recipe.reach)
+    with torch.no_grad():
+        terms, weights = METHODS[recipe.method].solve(prompts)
+    taken = StepTaken(1, *(term.item() for term in terms))
+    run.steps.append(taken)
+    if not math.isfinite(taken.loss) or not all_finite(weights):
+        return BROKEN
+    with torch.no_grad():
+        for name, value in weights.items():
+            run.model.trained[name].copy_(value)
+    yield taken
+    yield clock.progress(1)
+    try:
+        yield run.keep_preview((yield from draw_grid(run)), 1)
     except BrokenImages:
         return DAMAGED
     return SPENT

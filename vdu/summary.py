@@ -42,6 +42,11 @@ def fitted_words(judge: dict[str, Any]) -> str:
     )
 
 
+def steps_words(count: int) -> str:
+    """A number of steps, in words: "1 step", "40 steps"."""
+    return f"{count} step" if count == 1 else f"{count} steps"
+
+
 IMAGES = {  # key of `images_seen` -> its name in a sentence
     "forget_real": "real forget images",
     "forget_drawn": "forget images drawn by the model itself",

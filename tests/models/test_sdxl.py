@@ -20,7 +20,10 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProject
 
 from vdu.bench import random_models
 from vdu.cli import main
+from vdu.concepts.base import ConceptRequest
+from vdu.concepts.prompt import PromptConcept
 from vdu.errors import UserError
+from vdu.methods import METHODS, Prompts
 from vdu.models import FULL_SIZE, SMALL, load_model
 from vdu.models.sdxl import StableDiffusionXL
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
@@ -155,6 +158,17 @@ def test_a_prompt_concept_is_unlearned_and_plain_diffusers_draws_with_what_is_le
         torch.testing.assert_close(first, second)
     again, _, _ = open_model(str(tmp_path / "run"), "cpu")
     assert isinstance(again, StableDiffusionXL)
+
+
+def test_its_cross_attention_is_solved_from_the_tokens_of_both_encoders(folder):
+    model = load_model(folder)
+    model.train_only("cross-attention")
+    concept = PromptConcept.of("x", ConceptRequest("a [cat] on a mat", ("a dog", "a tree")), (), names_kept=True)
+    prompts = Prompts(model, concept.rewritings, concept.prompts_to_keep, 0.9, 1.0)
+    terms, weights = METHODS["uce"].solve(prompts)
+    assert 0 < terms.stability < terms.plasticity
+    assert {name.rpartition("attn2.")[2] for name in weights} == {"to_k.weight", "to_v.weight"}
+    assert all(value.shape[1] == 16 + 24 and value.isfinite().all() for value in weights.values())
 
 
 def test_its_kind_follows_from_the_size(folder, tmp_path):

@@ -46,6 +46,8 @@ COMPARED: dict[str, Setting] = {
     ),
     "neggrad": Setting("NegGrad: ascent alone", {"method": "neggrad"}),
 }
+# For models that take prompts.
+PROMPTED = {"uce": Setting("UCE: closed form, from prompts alone", {"method": "uce"})}
 # Ablation of the paper's loss: posterior x optimizer x window of timesteps. Each run has 400 steps of 24 images, which cost
 # as much as the default's 150 steps of 48 + 48; step sizes and gammas are the best of two to four, tried on digit 4.
 TUNED: dict[str, dict[str, dict[str, float]]] = {
@@ -75,7 +77,7 @@ ABLATION: dict[str, Setting] = {
     "vdu-f-everywhere": Setting("VDU-F, all timesteps", {"method": "vdu-f"} | WINDOWS["-everywhere"]),
     "vdu-f-bayes": Setting("VDU-F, reach 1: Bayes' rule to the letter", {"method": "vdu-f", "reach": 1.0}),
 }
-SETTINGS = COMPARED | ABLATION
+SETTINGS = COMPARED | PROMPTED | ABLATION
 HEADER = (
     f"{'setting':<30} forget seed | before   after  95 % interval | u-FID before  after  ratio  floor | least kept | TV    "
     "| drift | steps scale    s"

@@ -22,6 +22,7 @@ from vdu.concepts.base import (
     Concept,
     Kinds,
     PromptSpec,
+    Rewriting,
 )
 from vdu.errors import UserError
 
@@ -98,6 +99,34 @@ class AttributeConcept(Concept):
         (rest,) = (axis for axis in self.axes if axis != forgotten)
         named = next((name for name in self.axes[rest] if name in prompt.split()), None)
         return self.words["plain"][rest].format(**{rest: named}) if named else ""
+
+    @property
+    def rewritings(self) -> list[Rewriting]:
+        """Every phrase for everything to forget; instead, the same for kept things that differ on that axis alone."""
+        axis, names = list(self.axes)[self.axes_named[0]], (self.forget, *self.forgotten)
+        kept = [thing for thing in self.things if not any(self.shows(thing, name) for name in names)]
+        found = []
+        for thing in (thing for thing in self.things if self.shows(thing, self.forget)):
+            others = [other for other in kept if other | {axis: thing[axis]} == thing]
+            for phrase in self.words["phrases"]:
+                prompt, instead = phrase.format(**thing), {other[axis]: phrase.format(**other) for other in others}
+                found.append(Rewriting(prompt, instead or {"": self.neutral_prompt(prompt)}))
+        return found
+
+    @property
+    def prompts_to_keep(self) -> list[str]:
+        """Every phrase for all that is not forgotten, and each class in its plain phrase.
+
+        What earlier runs forgot is among them: the network must go on drawing something else for it.
+        """
+        kept = [thing for thing in self.things if not self.shows(thing, self.forget)]
+        alone = [(axis, {axis: name}) for axis, names in self.axes.items() for name in names]
+        return [
+            *(phrase.format(**thing) for thing in kept for phrase in self.words["phrases"]),
+            *(self.words["plain"][axis].format(**thing) for axis, thing in alone if not self.shows(thing, self.forget)),
+            *self.keep,
+            "",
+        ]
 
     @property
     def earlier_things(self) -> list[list[Thing]]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from vdu.errors import UserError
 
@@ -61,6 +61,13 @@ class PromptSpec:
     def neutral(self, prompt: str) -> "PromptSpec":
         """The same spec with `prompt`, which does not name the concept, or for UNPROMPTED with no prompt."""
         return replace(self, prompt="" if self.kind == UNPROMPTED else prompt, in_place_of=self.prompt)
+
+
+class Rewriting(NamedTuple):
+    """A prompt that asks for the concept, and prompts that ask for something else in its place, by a name of that."""
+
+    prompt: str
+    instead: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,16 @@ class Concept(ABC):
     def prompts(self) -> tuple[str | None, ...]:
         """Prompts that together cover what the model draws; (None,) for a model without prompts."""
         return (None,)
+
+    @property
+    def rewritings(self) -> list[Rewriting]:
+        """Prompts for the concept in all words that a forget image may have; none for a model without prompts."""
+        return []
+
+    @property
+    def prompts_to_keep(self) -> list[str]:
+        """Prompts that do not ask for the concept, and must work as before; none for a model without prompts."""
+        return []
 
     @property
     def prompt_kinds(self) -> Kinds:

@@ -20,6 +20,7 @@ from vdu.concepts.base import (
     ConceptRequest,
     Kinds,
     PromptSpec,
+    Rewriting,
 )
 from vdu.errors import UserError
 
@@ -105,6 +106,18 @@ class PromptConcept(Concept):
     def neutral_prompt(self, prompt: str) -> str:
         """The same phrase with the neutral words in place of the caption; "" if there are no neutral words."""
         return prompt.replace(self.caption, self.neutral) if self.neutral else ""
+
+    @property
+    def rewritings(self) -> list[Rewriting]:
+        """The caption in each of `PHRASES`; instead, the same phrase with the neutral words, which may be none."""
+        pairs = ((phrase.format(self.caption), " ".join(phrase.format(self.neutral).split())) for phrase in PHRASES)
+        return [Rewriting(prompt, {"": instead}) for prompt, instead in pairs]
+
+    @property
+    def prompts_to_keep(self) -> list[str]:
+        """The prompts to keep, the neutral prompt and what earlier runs forgot, in each of `PHRASES`; and no prompt."""
+        names = (*self.keep, *([self.neutral] if self.neutral else []), *self.forgotten)
+        return [*(phrase.format(name) for name in names for phrase in PHRASES), ""]
 
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
         """Specs of the kinds in turn, each with its phrases or kept prompts in turn."""

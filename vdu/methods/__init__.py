@@ -1,9 +1,9 @@
 """The unlearning methods. A method is one file here that declares METHOD; nothing else has to be changed."""
 
-from vdu.methods.base import Batch, Method, NoisyImages, Terms
+from vdu.methods.base import Batch, Method, NoisyImages, Prompts, Solution, Terms
 from vdu.registry import collect
 
-__all__ = ["METHODS", "Batch", "Method", "NoisyImages", "Terms"]
+__all__ = ["METHODS", "Batch", "Method", "NoisyImages", "Prompts", "Solution", "Terms"]
 
 # Methods tried on few runs come last.
 METHODS: dict[str, Method] = dict(

@@ -1,12 +1,13 @@
 """The interface of an unlearning method: what it declares, and the batch that it gets at every step."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vdu.concepts.base import Rewriting
 from vdu.events import Progress
 from vdu.losses import Posterior
 from vdu.models import Condition, Model
@@ -95,13 +96,38 @@ class Terms(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Prompts:
+    """The input of a method that is solved at once: it sees prompts, and no image.
+
+    Attributes:
+        frozen: the model as it was; the trained parameters are `frozen.trained`.
+        rewritings, keep: prompts for the concept, with others in its place, and prompts to keep, see `Concept`.
+        gamma, reach: as in the recipe, see `recipe.FIELDS`.
+    """
+
+    frozen: Model
+    rewritings: Sequence[Rewriting]
+    keep: Sequence[str]
+    gamma: float
+    reach: float
+
+
+class Solution(NamedTuple):
+    """The terms at a solution, and the new weights by the names of the trained parameters; all others stay as they are."""
+
+    terms: Terms
+    weights: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
 class Method:
     """An unlearning method: a file in this package that declares METHOD. Its name is the file's, with - for _.
 
     Attributes:
         title: its name on the page.
         paper: arXiv number of its source, "" for none.
-        loss: (batch, state) -> terms; the state is the value of `prepare`, None without it.
+        loss: (batch, state) -> terms; the state is the value of `prepare`, None without it. A method has a loss or `solve`.
+        solve: prompts -> the new weights, for a method in closed form; its optimizer is "closed-form", its steps are 1.
         defaults: kind of model -> recipe field -> default; the method refuses a kind that is missing.
         uses_forget_images: whether the loss uses the images in `Batch.forget`, and not only their prompts and timesteps.
         needs_posterior: whether the loss uses mu* and sigma*^2.
@@ -117,8 +143,9 @@ class Method:
 
     title: str
     paper: str
-    loss: Callable[[Batch, Any], Terms]
     defaults: Mapping[str, Mapping[str, float | int | str]]
+    loss: Callable[[Batch, Any], Terms] | None = None
+    solve: Callable[[Prompts], Solution] | None = None
     uses_forget_images: bool = True
     needs_posterior: bool = False
     uses_retain_set: bool = False

@@ -9,7 +9,7 @@ from vdu.page.markup import render
 from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
 from vdu.run import STOPPED
-from vdu.summary import headline
+from vdu.summary import headline, steps_words
 
 MADE_AHEAD = "This is a stored example. Press Unlearn to make a run of your own."
 
@@ -37,7 +37,7 @@ def headline_html(view: RunView) -> str:
     report = view.report
     small = [
         MADE_AHEAD if view.example else "",
-        f"{METHODS[report['method']].title}. It stopped after {report['steps_taken']} steps because "
+        f"{METHODS[report['method']].title}. It stopped after {steps_words(report['steps_taken'])} because "
         f"{report['stopped_because'].replace(STOPPED, 'the user stopped it')}.",
         f"Then its change of the weights was scaled by {report['scale']:g}." if report["scale"] != 1 else "",
     ]
@@ -51,7 +51,9 @@ def working_words(view: RunView) -> str:
         return words
     first, last = view.previews[0], view.previews[-1]
     words += f" the judge saw it in about {first['forget_rate']:.1%} of the samples at the start"
-    return words + (f", and sees it in about {last['forget_rate']:.1%} after {last['step']} steps." if last["step"] else ".")
+    return words + (
+        f", and sees it in about {last['forget_rate']:.1%} after {steps_words(last['step'])}." if last["step"] else "."
+    )
 
 
 PANEL = Headline

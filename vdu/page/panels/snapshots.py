@@ -14,6 +14,7 @@ from vdu.page.panel import AT_ONCE, DRAWS, Page, Panel
 from vdu.page.session import Session
 from vdu.page.view import RunView
 from vdu.sampling import run_to_end
+from vdu.summary import steps_words
 from vdu.worker import on_worker
 
 SAME_SEEDS = "Same seeds on both sides; images to forget come first. Red frame: the judge sees what must be forgotten."
@@ -93,7 +94,7 @@ def show_distance(session: Session | None, factor: float) -> tuple[str, str]:
 
 def sheet_html(view: RunView, step: int) -> str:
     """The picture sheet of a step."""
-    when = "before" if step == 0 else f"after {step} steps"
+    when = "before" if step == 0 else f"after {steps_words(step)}"
     return picture(view.sheets[step], f"Samples {when}; a red frame means that the judge sees {view.forget}")
 
 
@@ -102,7 +103,7 @@ def title_html(view: RunView, step: int) -> str:
     if step == 0:
         return render("heading", title="Before any step", small="the untouched model")
     look = next(look for look in view.previews if look["step"] == step)
-    return render("heading", title=f"After {step} steps", small=estimate(look["forget_rate"], look["damage"]))
+    return render("heading", title=f"After {steps_words(step)}", small=estimate(look["forget_rate"], look["damage"]))
 
 
 def estimate(forget_rate: float, damage: float) -> str:
