@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -159,13 +160,14 @@ def sample(
         draw_batch(model, seeds[part], how, prompts[part] if prompts else None, None if clean is None else clean[part], skip)
         for part in partition(len(seeds), model)
     ]
-    stream, done = side_by_side(batches, worker_count(model.device)), 0
-    while True:
-        try:
-            done += next(stream)
-        except StopIteration as end:
-            return torch.cat(end.value)
-        yield done
+    done = 0
+    with closing(side_by_side(batches, worker_count(model.device))) as stream:
+        while True:
+            try:
+                done += next(stream)
+            except StopIteration as end:
+                return torch.cat(end.value)
+            yield done
 
 
 def partition(count: int, model: Model) -> list[slice]:

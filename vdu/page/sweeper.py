@@ -42,9 +42,11 @@ def keep_clean(demo: Studio) -> None:
 def warm_up() -> None:
     """Import what the first run needs while the first visitor looks at the page; a run that comes earlier waits for it."""
     time.sleep(SETTLE)
-    import_libraries()
-    gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
-    gc.enable()
+    try:
+        import_libraries()
+    finally:
+        gc.freeze()  # what is there from the start stays: looking through it again would take 0.7 s each time
+        gc.enable()
 
 
 def sweep_forever(demo: Studio) -> None:
