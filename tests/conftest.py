@@ -1,6 +1,7 @@
 """What several tests need, and how they are shared out among processes. It imports little: every process starts with it."""
 
 import os
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,10 +18,13 @@ for name, value in (
     ("OMP_NUM_THREADS", "1"), ("OMP_WAIT_POLICY", "passive"), ("HF_HUB_OFFLINE", "1"), ("GRADIO_ANALYTICS_ENABLED", "False")
 ):  # fmt: skip
     os.environ.setdefault(name, value)
+# Compiled files are kept, for dozens of processes import the same sources.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 QUICK = {"samples": 50, "replay": 36, "steps": 4, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
 LIGHT = QUICK | {"steps": 1, "preview_every": 1, "replay": 24}
-QUICK_PROMPTS = QUICK | {"model": "tiny-sd"}
+QUICK_PROMPTS = LIGHT | {"model": "tiny-sd", "steps": 2}
 MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
 TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
     "browser": ("page/test_runs.py", "page/test_visit.py", "page/test_proxy.py"),

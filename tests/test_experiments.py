@@ -23,8 +23,8 @@ def test_to_go_further_draws_another_model_and_leaves_the_run_alone(finished_run
 
 
 def test_further_along_the_way_fewer_seeds_of_the_class_still_draw_it():
-    strong = {"steps": 12, "batch_size": 12, "step_size": 3e-3, "target": 0.0}
-    run, _ = carry_out(forget="8", replay=96, preview_every=12, sampler_steps=5, **strong)
+    strong = {"steps": 8, "batch_size": 8, "step_size": 4e-3, "target": 0.0}
+    run, _ = carry_out(forget="8", replay=64, preview_every=8, sampler_steps=5, **strong)
     of_class = run.replay.of_class[run.replay.grid]
     start, end = (run_to_end(go_further(run, factor)).forgotten[of_class] for factor in (0.0, 1.6 / run.scale))
     assert start.all()  # they were chosen because the frozen model draws the class there

@@ -148,7 +148,7 @@ def test_changes_after_which_nothing_is_drawn_are_not_kept(monkeypatch):
 
 def test_without_real_pictures_the_models_own_are_used_and_too_few_are_refused(finished_run):
     counts = finished_run().run.replay.samples.classes[:, 0].bincount(minlength=10)
-    most = {"forget": str(counts.argmax().item()), "max_damage": 1.0}
+    most = {"forget": str(counts.argmax().item()), "max_damage": 1.0, "steps": 1, "preview_every": 1}
     own, again = (carry_out(**most, forget_source="model", forget_images=many).run for many in (8, 500))
     assert torch.equal(weights(own.model), weights(again.model))  # no real picture has been looked at
     assert own.images_seen["forget_real"] == 0
