@@ -12,6 +12,7 @@ from vdu.concepts.base import KEPT, TARGET, Axes, ClassSets, PromptKind, PromptS
 from vdu.events import Clock, Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, check_images, sample
+from vdu.untouched import shipped_images
 
 REMEMBERED, REMEMBERED_BYTES = 8, 1 << 30  # of what untouched models drew
 
@@ -101,12 +102,15 @@ _DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # most recent 
 def draw_pristine(
     phase: str, model: Model, judge: Classifies, seeds: list[int], how: HowToSample, specs: Sequence[PromptSpec] | None = None
 ) -> Generator[Progress, None, Samples]:
-    """`draw` for a model whose weights are still those of its digest: what was drawn before is not drawn again."""
+    """`draw` for a model whose weights are still those of its digest: what was drawn before, or ships, is not drawn again."""
+    specs = specs or [PromptSpec()] * len(seeds)
     half, axes = next(iter(model.unet.parameters())).dtype, tuple(judge.axes.items())
     # What is trained, and so held in float32, decides how the same weights round.
-    key = (model.digest, model.device, half, tuple(model.trained), judge.digest, axes, tuple(seeds), how, tuple(specs or ()))
+    key = (model.digest, model.device, half, tuple(model.trained), judge.digest, axes, tuple(seeds), how, tuple(specs))
     if key not in _DRAWN:
-        _DRAWN[key] = yield from draw(phase, model, judge, seeds, how, specs)
+        shipped = shipped_images(model, seeds, how, [spec.prompt for spec in specs])
+        drawn = (yield from draw(phase, model, judge, seeds, how, specs)) if shipped is None else judged(shipped, judge, specs)
+        _DRAWN[key] = drawn
     _DRAWN.move_to_end(key)
     samples = _DRAWN[key]
     while len(_DRAWN) > REMEMBERED or (_DRAWN and sum(drawn.images.nbytes for drawn in _DRAWN.values()) > REMEMBERED_BYTES):

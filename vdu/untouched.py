@@ -1,0 +1,94 @@
+"""What the shipped models draw untouched, shipped with them: no first run has to wait for images that never differ.
+
+They are the images of one seed, those that are measured and those that steer a run. A model that takes prompts has them for
+one thing to forget alone, since the others have other prompts. `python -m vdu.untouched MODEL` draws them, once where
+bfloat16 is native and once where it is not: to the last bit, both differ, and now and then in the class that is drawn.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vdu.assets import ASSETS
+from vdu.data.sheets import SHEET_COLUMNS, read_sheet, write_sheet
+from vdu.models import Model, has_bfloat16
+from vdu.models.digest import digest_of
+from vdu.sampling import HowToSample, Role, image_seeds, run_to_end, sample
+
+FOLDER, LIST = "untouched", "untouched.json"
+SEED, MEASURED = 0, 1000  # the recipe's default; the most images that are measured and shipped
+
+
+def shipped_images(model: Model, seeds: Sequence[int], how: HowToSample, prompts: Sequence[str | None]) -> Tensor | None:
+    """The images of some seeds, uint8 (n, c, h, w), if they ship with the model; else None.
+
+    They ship for the first n seeds of a role, for one processor or another, and for no GPU.
+    """
+    if model.device != "cpu" or model.folder is None or model.folder.parent != ASSETS.resolve():
+        return None
+    folder = model.folder / FOLDER / precision()
+    if not (folder / LIST).is_file():
+        return None
+    listed = json.loads((folder / LIST).read_text())
+    if listed["made_by"] != maker(model, how):
+        return None
+    for role, known in listed["prompts"].items():
+        first = image_seeds(SEED, len(known), Role(role))[: len(seeds)]
+        if [*seeds] == first and [*prompts] == known[: len(seeds)]:
+            return images_in(folder / f"{role}.png", model.image_shape)[: len(seeds)]
+    return None
+
+
+def maker(model: Model, how: HowToSample) -> dict[str, Any]:
+    """All that the images depend on but for seeds and prompts; what is trained, and so held in float32, rounds differently."""
+    return {"model": model.digest, "trained": digest_of(model.trained), **dataclasses.asdict(how)}
+
+
+@lru_cache(maxsize=4)
+def images_in(path: Path, shape: tuple[int, int, int]) -> Tensor:
+    """The images on a sheet, read once."""
+    return read_sheet(path, shape)
+
+
+def precision() -> str:
+    """The folder for this processor."""
+    return "bfloat16" if has_bfloat16("cpu") else "float32"
+
+
+def make(name: str, forget: str) -> Path:
+    """Draw the images of a catalog model, and write them where `shipped_images` finds them; returns the folder."""
+    from vdu.recipe import Recipe
+    from vdu.run import Run
+
+    run = Run(Recipe(model=name, forget=forget, seed=SEED, device="cpu"))
+    concept, how = run.task.concept, run.recipe.how
+    replayed = -(-run.recipe.replay // SHEET_COLUMNS) * SHEET_COLUMNS
+    plans = {
+        Role.MEASURE: concept.plan(MEASURED, concept.prompt_kinds),
+        Role.STEER: concept.plan(replayed),
+    }
+    folder = ASSETS / name / FOLDER / precision()
+    folder.mkdir(parents=True, exist_ok=True)
+    for role, specs in plans.items():
+        seeds = image_seeds(SEED, len(specs), role)
+        images = run_to_end(sample(run.model, seeds, how, [spec.prompt for spec in specs]))
+        write_sheet(images, folder / f"{role}.png")
+    listed = {
+        "made_by": maker(run.model, how),
+        "prompts": {role: [spec.prompt for spec in specs] for role, specs in plans.items()},
+    }
+    (folder / LIST).write_text(json.dumps(listed) + "\n")
+    return folder
+
+
+if __name__ == "__main__":
+    from vdu.catalog import CATALOG
+
+    for name in sys.argv[1:]:
+        print(make(name, json.loads((CATALOG[name].folder / "example" / "report.json").read_text())["forget"]))
