@@ -117,8 +117,7 @@ def test_what_is_left_open_is_what_the_kind_and_the_method_decide():
     assert {name for name, value in recipe.to_dict().items() if value is None} == set(DEPENDENT)
     for kind, method in FITTING:
         assert set(defaults_of(kind, method)) | {"method"} == set(DEPENDENT)
-        assert set(BY_METHOD) <= set(METHODS[method].defaults[kind])
-        assert not set(BY_METHOD) & set(BY_KIND[kind])
+        assert set(METHODS[method].defaults[kind]) <= set(BY_METHOD)  # all are reset by a change of method
     assert not set(DEPENDENT) & {name for name, default in DEFAULTS.items() if default is not None}
 
 

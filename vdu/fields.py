@@ -4,7 +4,7 @@ from typing import Any, get_args
 
 from vdu.methods import METHODS
 from vdu.models import KINDS
-from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, FIELDS, OPEN, Field, Group
+from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, FIELDS, OPEN, Field, Group, defaults_of
 
 HEAD = """# The fields of a recipe
 
@@ -55,7 +55,7 @@ def reference() -> str:
     for name, method in METHODS.items():
         for kind in KINDS:
             if kind in method.defaults:
-                lines.append(row(f"`{name}`", KIND_WORDS[kind], *(method.defaults[kind][field] for field in BY_METHOD)))
+                lines.append(row(f"`{name}`", KIND_WORDS[kind], *(defaults_of(kind, name)[field] for field in BY_METHOD)))
     return "\n".join(lines)
 
 

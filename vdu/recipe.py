@@ -248,7 +248,7 @@ BY_KIND: dict[str, dict[str, float | int | str]] = {
 }  # fmt: skip
 
 
-BY_METHOD = ("gamma", "reach", "optimizer", "step_size", "steps")  # fields reset by a change of method
+BY_METHOD = ("gamma", "reach", "optimizer", "step_size", "steps", "replay")  # fields reset by a change of method
 
 
 def defaults_of(kind: str, method: str) -> dict[str, Any]:
