@@ -248,7 +248,10 @@ BY_KIND: dict[str, dict[str, float | int | str]] = {
 }  # fmt: skip
 
 
-BY_METHOD = ("gamma", "reach", "optimizer", "step_size", "steps", "replay")  # fields reset by a change of method
+# Fields that some method sets, which a change of method resets.
+BY_METHOD = tuple(
+    name for name in FIELDS if any(name in defaults for method in METHODS.values() for defaults in method.defaults.values())
+)
 
 
 def defaults_of(kind: str, method: str) -> dict[str, Any]:
