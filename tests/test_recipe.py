@@ -13,7 +13,7 @@ import pytest
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.models import FULL_SIZE, KINDS, SMALL, UNCONDITIONAL, hub
-from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, DEPENDENT, FIELDS, RETIRED, Group, Recipe, defaults_of, resolve
+from vdu.recipe import BY_METHOD, DEFAULTS, DEPENDENT, FIELDS, RETIRED, Group, Recipe, defaults_of, resolve
 from vdu.task import kind_of
 
 FITTING = [(kind, name) for kind in KINDS for name, method in METHODS.items() if kind in method.defaults]
