@@ -32,13 +32,14 @@ class Learning:
 
     def __init__(self, run: Run, learner: Model, frozen: Model) -> None:
         self.method, self.state = METHODS[run.recipe.method], None
+        self.kind = frozen.kind(frozen.unet.config)
         stream = BatchStream(run.task, run.replay, learner, frozen, run.posterior)
         self.batches = map(self.method.declared_part, stream)
         run.images_seen = stream.count_images(self.method)
 
     def prepare(self) -> Generator[Event, None, None]:
         """Run the method's `prepare`, if it has one, and keep its state."""
-        if self.method.prepare:
+        if self.method.prepare and self.kind in self.method.prepared:
             self.state = yield from self.method.prepare(self.batches)
 
     def next_gradients(self) -> Terms:

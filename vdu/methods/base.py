@@ -10,7 +10,7 @@ from torch import Tensor
 from vdu.concepts.base import Rewriting
 from vdu.events import Progress
 from vdu.losses import Posterior
-from vdu.models import Condition, Model
+from vdu.models import KINDS, Condition, Model
 from vdu.sampling import HowToSample
 
 
@@ -134,6 +134,7 @@ class Method:
         uses_retain_set: whether the loss uses `Batch.replay`.
         uses_own_samples: whether the frozen model's own samples of the class join the forget images.
         prepare: batches -> a generator of progress, run once before the first step; its return value is the method's state.
+        prepared: kinds of model for which `prepare` is run; for the others the state is None.
         mask: state -> parameter name -> factors on its gradient, applied before every step.
         choose_states: batch -> new noisy forget images, for a method that draws x_t in its own way.
         row_by_row: whether the loss is a mean over the rows of the batch and draws no random numbers, so that the halves of a
@@ -151,6 +152,7 @@ class Method:
     uses_retain_set: bool = False
     uses_own_samples: bool = False
     prepare: Callable[[Iterator[Batch]], Generator[Progress, None, Any]] | None = None
+    prepared: Sequence[str] = KINDS
     mask: Callable[[Any], Mapping[str, Tensor]] | None = None
     choose_states: Callable[[Batch], NoisyImages] | None = None
     row_by_row: bool = False

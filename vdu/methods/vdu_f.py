@@ -5,17 +5,27 @@ prediction. Dynamic Negative Guidance (arXiv 2410.14398) is the same Bayes mixtu
 stay as they are.
 """
 
+from collections.abc import Generator, Iterator
+
 import torch
 from torch import Tensor
 
 from vdu import losses
+from vdu.events import Progress
 from vdu.methods.base import Batch, Method, Terms
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Condition
+from vdu.noised_classifier import NoisedClassifier, learn
 
 NEUTRAL_ODDS = 2.0  # factor on the odds for forget images that are given the neutral prompt
 
 
-def function_space(batch: Batch, state: None = None) -> Terms:
+def learn_features(batches: Iterator[Batch]) -> Generator[Progress, None, NoisedClassifier]:
+    """Learn what tells the forget images from the others, for photographs; the first batch is only looked at."""
+    batch = next(batches)
+    return (yield from learn(batch.frozen, batch.forget_set, batch.kept_set, batch.random))
+
+
+def function_space(batch: Batch, state: NoisedClassifier | None = None) -> Terms:
     """Fit the network to the prediction that Bayes' rule gives at every x_t.
 
     The loss is (1 - gamma) times the squared distance to this answer on forget images, plus gamma times the same on replayed
@@ -27,7 +37,10 @@ def function_space(batch: Batch, state: None = None) -> Terms:
     states, t = torch.cat([forget.states, replay.states]), torch.cat([forget.t, replay.t])
     predicted = batch.model.predict_noise(states, t, Condition.cat([forget.condition, replay.condition]))
     with torch.no_grad():
-        answer, frozen = (with_prompts if batch.model.takes_prompts else without_prompts)(batch, states, t)
+        if batch.model.takes_prompts:
+            answer, frozen = with_prompts(batch, states, t)
+        else:
+            answer, frozen = without_prompts(batch, states, t, state)
     error = losses.clean_image_weights(batch.frozen.alpha_bar[t]) * losses.per_image_error(predicted, answer)
     return Terms(
         losses.plasticity_inducer(predicted[:count], forget.noise, batch.weight),
@@ -36,16 +49,24 @@ def function_space(batch: Batch, state: None = None) -> Terms:
     )
 
 
-def without_prompts(batch: Batch, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-    """The answer for a model without prompts: `losses.bayes_shift` compares x_t with both sets of images.
+def without_prompts(
+    batch: Batch, states: Tensor, t: Tensor, classifier: NoisedClassifier | None = None
+) -> tuple[Tensor, Tensor]:
+    """The answer for a model without prompts, from P(forget | x_t).
+
+    For drawings, `losses.bayes_shift` compares x_t with both sets of images. Distances between the pixels of photographs say
+    little, so there P comes from a classifier on the frozen network's features.
 
     Returns:
         the answer on forget and replayed images, (n, c, h, w), and the frozen model's prediction on the replayed images.
     """
     count, (first, last) = len(batch.forget.t), batch.window
-    condition = Condition.cat([batch.forget.condition, batch.replay.condition])
-    frozen, alpha_bar = batch.frozen.predict_noise(states, t, condition), batch.frozen.alpha_bar[t]
-    shift = losses.bayes_shift(states, alpha_bar, batch.forget_set, batch.kept_set, batch.gamma)
+    alpha_bar = batch.frozen.alpha_bar[t]
+    if classifier:
+        frozen, shift = classifier.shift(states, t, batch.gamma)
+    else:
+        frozen = batch.frozen.predict_noise(states, t, Condition.cat([batch.forget.condition, batch.replay.condition]))
+        shift = losses.bayes_shift(states, alpha_bar, batch.forget_set, batch.kept_set, batch.gamma)
     times = torch.full_like(alpha_bar, batch.reach)
     times[count:].clamp_(max=1)
     return frozen + (times * ((t >= first) & (t <= last))).view(-1, 1, 1, 1) * shift, frozen[count:]
@@ -80,10 +101,20 @@ METHOD = Method(
     loss=function_space,
     uses_retain_set=True,
     uses_own_samples=True,
+    prepare=learn_features,
+    prepared=(PHOTOGRAPHS,),
     row_by_row=True,
     defaults={
         UNCONDITIONAL: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
-        PHOTOGRAPHS: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
+        PHOTOGRAPHS: {
+            "gamma": 0.5,
+            "reach": 6.0,
+            "optimizer": "adam",
+            "step_size": 1e-4,
+            "steps": 30,
+            "batch_size": 24,
+            "t_min": 50,
+        },
         SMALL: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
         FULL_SIZE: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-5, "steps": 200},
     },

@@ -1,0 +1,83 @@
+"""The classifier of noised images: its closed forms, its gradient, and what it learns."""
+
+import pytest
+import torch
+from dummies import dummy_ddpm
+
+from vdu import noised_classifier
+from vdu.models import load_model
+from vdu.noised_classifier import LONGEST, PLACES, NoisedClassifier, PooledFeatures, learn, nearness
+from vdu.sampling import run_to_end
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A random network of small colour images."""
+    return load_model(dummy_ddpm(tmp_path_factory.mktemp("ddpm")), "cpu")
+
+
+def made(model, weight: float, bias: float = 0.0) -> NoisedClassifier:
+    """A classifier with the same weight on every feature."""
+    features = PooledFeatures(model)
+    width = features(torch.zeros(1, *model.shape), torch.tensor([5]))[1].shape[1]
+    even = torch.ones(width)
+    return NoisedClassifier(features, 0 * even, even, weight * torch.ones(PLACES, width), bias * torch.ones(PLACES))
+
+
+def test_between_two_places_the_regressions_are_interpolated():
+    near = nearness(torch.tensor([0, 999, 333]), 1000)
+    assert near[0].tolist() == [1, 0, 0]
+    assert near[1].tolist() == [0, 0, 1]
+    assert near[2].tolist() == pytest.approx([1 / 3, 2 / 3, 0], abs=1e-5)
+
+
+def test_features_are_those_of_each_image_alone_and_the_noise_is_the_networks(model):
+    features, states, t = PooledFeatures(model), torch.randn(3, *model.shape), torch.tensor([1, 300, 900])
+    with torch.no_grad():
+        noise, found = features(states, t)
+        alone = torch.cat([features(states[row : row + 1], t[row : row + 1])[1] for row in range(3)])
+        assert torch.allclose(noise, model.predict_noise(states, t, model.conditions([None] * 3)))
+    assert torch.allclose(found, alone, rtol=0.05, atol=0.05)  # bfloat16 rounds by the batch
+    assert not features.seen
+
+
+def test_the_shift_is_the_gradient_of_the_log_of_what_is_left(model):
+    classifier, t, gamma = made(model, 0.01), torch.tensor([400, 400]), 0.7
+    states = torch.randn(2, *model.shape)
+    noise, shift = classifier.shift(states, t, gamma)
+
+    inputs = states.clone().requires_grad_()
+    odds = classifier.log_odds(classifier.features(inputs, t)[1], t) - torch.logit(torch.tensor(gamma))
+    (slope,) = torch.autograd.grad(torch.log1p(-odds.sigmoid()).sum(), inputs)
+    expected = -(1 - model.alpha_bar[400]).sqrt() * slope
+    assert (shift - expected).norm() <= 0.02 * expected.norm()
+    assert noise.shape == shift.shape == states.shape
+
+
+@pytest.mark.parametrize(("weight", "bias"), [(0.0, 3.0), (0.1, -200.0)])
+def test_where_nothing_is_seen_or_nothing_changes_the_odds_there_is_no_shift(model, weight, bias):
+    _, shift = made(model, weight, bias).shift(torch.randn(2, *model.shape), torch.tensor([100, 800]), 0.5)
+    assert shift.abs().max() < 1e-6
+
+
+def test_no_shift_is_longer_than_a_share_of_the_noise(model):
+    noise, shift = made(model, 100.0).shift(torch.randn(2, *model.shape), torch.tensor([100, 800]), 0.5)
+    assert (shift.flatten(1).norm(dim=1) <= LONGEST * noise.flatten(1).norm(dim=1) * 1.001).all()
+
+
+def test_it_learns_to_tell_bright_images_from_dark_ones_while_something_is_left_of_them(model, monkeypatch):
+    monkeypatch.setattr(noised_classifier, "LESSONS", 256)
+    bright, dark = 0.6 + 0.2 * torch.rand(12, *model.shape), -0.6 - 0.2 * torch.rand(9, *model.shape)
+    learned = [run_to_end(learn(model, bright, dark, torch.Generator().manual_seed(3))) for _ in range(2)]
+    assert torch.equal(learned[0].weights, learned[1].weights)
+    with torch.no_grad():
+        for t, most in ((100, 0.05), (400, 0.3)):
+            times, noise = torch.full((9,), t), torch.randn(9, *model.shape)
+            alpha_bar = model.alpha_bar[t]
+            odds = [
+                learned[0].log_odds(
+                    learned[0].features(alpha_bar.sqrt() * part[:9] + (1 - alpha_bar).sqrt() * noise, times)[1], times
+                )
+                for part in (bright, dark)
+            ]
+            assert (odds[0] <= odds[1]).double().mean() <= most

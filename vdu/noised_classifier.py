@@ -1,0 +1,160 @@
+"""P(forget | x_t, t) from the diffusion network's own features, and what Bayes' rule makes of it.
+
+For photographs, pixel distances do not tell a cat from a dog, but the network that draws them has to know. A logistic
+regression on its features, learned in the run from noised images, is the classifier. Dhariwal & Nichol (2021) guide sampling
+by the gradient of such a classifier; here it points away from a class, and becomes the target of the training.
+"""
+
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from vdu.events import Clock, Progress
+from vdu.models import Model
+from vdu.threads import map_side_by_side, worker_count
+
+LESSONS, LESSON = 2048, 64  # noised images to learn from, half of them of the concept; images per batch
+FIRST, LAST = 20, 980  # timesteps of the lessons, per 1,000 of the schedule: at both ends nothing is left to learn
+PLACES = 3  # timesteps with a regression of their own, evenly from 0 to T; between two of them it is interpolated
+STRENGTH = 1e-3  # inverse strength of the penalty on the squared weights
+LONGEST = 0.5  # of a shift, in norms of the predicted noise
+
+
+@dataclass(frozen=True)
+class NoisedClassifier:
+    """A logistic regression on pooled features of some blocks of a frozen network.
+
+    Attributes:
+        mean, scale: of the features, (k,).
+        weights, bias: at each of `PLACES` timesteps, (PLACES, k) and (PLACES,).
+    """
+
+    features: "PooledFeatures"
+    mean: Tensor
+    scale: Tensor
+    weights: Tensor
+    bias: Tensor
+
+    def log_odds(self, features: Tensor, t: Tensor) -> Tensor:
+        """Log-odds (n,) of the concept against the rest, both equally frequent, from features (n, k) at timesteps t (n,)."""
+        near = nearness(t, self.features.timesteps)
+        scores = (features - self.mean) / self.scale @ self.weights.T + self.bias
+        return (near * scores).sum(1)
+
+    def shift(self, states: Tensor, t: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
+        """The predicted noise, and what to add to it to get the prediction of a model that has never seen the concept.
+
+        With score functions for noises, epsilon = -sigma grad log p(x_t), Bayes' rule p_r = p (1 - P) / (1 - prior) gives
+        epsilon_r = epsilon - sigma grad log (1 - P) = epsilon + sigma P grad(log-odds).
+
+        Args:
+            states: x_t, (n, c, h, w); t: timesteps, (n,).
+            gamma: weight of stability, in [0, 1]: the prior odds of the concept are (1 - gamma) / gamma.
+
+        Returns:
+            epsilon and the shift, both (n, c, h, w); the shift is at most `LONGEST` times as long as epsilon.
+        """
+        with torch.enable_grad():
+            inputs = states.detach().requires_grad_()
+            noise, features = self.features(inputs, t)
+            odds = self.log_odds(features, t) - torch.logit(torch.tensor(gamma))
+            (slope,) = torch.autograd.grad(odds.sum(), inputs)
+        noise = noise.detach()
+        sigma = (1 - self.features.model.alpha_bar[t]).sqrt()
+        shift = (sigma * odds.detach().sigmoid()).view(-1, 1, 1, 1) * slope
+        longest = LONGEST * noise.flatten(1).norm(dim=1) / shift.flatten(1).norm(dim=1).clamp(min=1e-12)
+        return noise, shift * longest.clamp(max=1).view(-1, 1, 1, 1)
+
+
+class PooledFeatures:
+    """Features (n, k) of noisy images: mean, maximum and spread over the pixels, of blocks around the network's middle.
+
+    Args:
+        model: a model without prompts; its network gets hooks.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model, self.timesteps = model, len(model.alpha_bar)
+        self.seen: dict[int, list[Tensor]] = {}  # by thread: several may use the network at once
+        network = model.unet
+        for block in (network.down_blocks[-1], network.mid_block, *network.up_blocks[:2]):
+            block.register_forward_hook(self.note)
+
+    def note(self, block: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
+        """Keep what a block gives, in a call of this object."""
+        found = self.seen.get(threading.get_ident())
+        if found is not None:
+            found.append((output if torch.is_tensor(output) else output[0]).float())
+
+    def __call__(self, states: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """The predicted noise (n, c, h, w) and the features (n, k) of states (n, c, h, w) at timesteps (n,)."""
+        found = self.seen[threading.get_ident()] = []
+        try:
+            noise = self.model.predict_noise(states, t, self.model.conditions([None] * len(states)))
+        finally:
+            del self.seen[threading.get_ident()]
+        pooled = [pool for block in found for pool in (block.mean((2, 3)), block.amax((2, 3)), block.std((2, 3)))]
+        return noise, torch.cat(pooled, dim=1)
+
+
+def nearness(t: Tensor, timesteps: int) -> Tensor:
+    """How near timesteps (n,) are to each of `PLACES`: (n, PLACES), at least 0 and 1 in sum."""
+    places = t.float().unsqueeze(1) / (timesteps - 1) * (PLACES - 1)
+    return (1 - (places - torch.arange(PLACES, device=t.device)).abs()).clamp(min=0)
+
+
+def learn(model: Model, forget: Tensor, kept: Tensor, random: torch.Generator) -> Generator[Progress, None, NoisedClassifier]:
+    """Learn to tell noised images of the concept from others.
+
+    Args:
+        model: the frozen model, without prompts.
+        forget, kept: states of both, (m, c, h, w).
+        random: for the choice of images, their mirror images, timesteps and noise.
+    """
+    features, clock = PooledFeatures(model), Clock("prepare", LESSONS)
+    workers, last = worker_count(model.device), len(model.alpha_bar) - 1
+
+    def lesson() -> tuple[Tensor, Tensor]:
+        half = LESSON // 2
+        chosen = [part[torch.randint(len(part), (half,), generator=random).to(part.device)] for part in (forget, kept)]
+        clean = torch.cat(chosen)
+        mirrored = torch.rand((LESSON, 1, 1, 1), generator=random).to(clean.device) < 0.5
+        clean = torch.where(mirrored, clean.flip(3), clean)
+        t = torch.randint(FIRST * last // 1000, LAST * last // 1000, (LESSON,), generator=random).to(clean.device)
+        noise = torch.randn(clean.shape, generator=random).to(clean.device)
+        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
+        return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t
+
+    @torch.no_grad()
+    def seen(lesson: tuple[Tensor, Tensor]) -> Tensor:
+        return features(*lesson)[1]
+
+    rows, times = [], []
+    while len(rows) * LESSON < LESSONS:
+        lessons = [lesson() for _ in range(2)]
+        rows += map_side_by_side(seen, lessons, workers)
+        times += [t for _, t in lessons]
+        yield clock.progress(len(rows) * LESSON)
+    of_concept = (torch.arange(LESSON) < LESSON // 2).repeat(len(rows))
+    return fitted(features, torch.cat(rows), torch.cat(times), of_concept)
+
+
+def fitted(features: PooledFeatures, rows: Tensor, t: Tensor, of_concept: Tensor) -> NoisedClassifier:
+    """The classifier by the features (n, k), timesteps (n,) and labels, bool (n,), of noised images."""
+    from sklearn.linear_model import LogisticRegression  # takes seconds to import
+
+    from vdu.judges.fitted import one_thread
+
+    mean, scale = rows.mean(0), rows.std(0).clamp(min=1e-6)
+    near = nearness(t, features.timesteps)
+    width = rows.shape[1]
+    design = (near.unsqueeze(2) * ((rows - mean) / scale).unsqueeze(1)).flatten(1) / width**0.5
+    with one_thread():
+        regression = LogisticRegression(C=STRENGTH * width, max_iter=300, fit_intercept=False)
+        regression.fit(torch.cat([design, near], dim=1).cpu().numpy(), of_concept.numpy())
+    found = torch.from_numpy(regression.coef_[0]).to(rows)
+    weights, bias = found[: PLACES * width].view(PLACES, width) / width**0.5, found[PLACES * width :]
+    return NoisedClassifier(features, mean, scale, weights, bias)
