@@ -1,0 +1,160 @@
+"""Does the concept come back when the model is trained on a few pictures of it, sooner than in one that never saw it?"""
+
+from collections.abc import Generator, Sequence
+from dataclasses import replace
+
+import torch
+
+from vdu.attacks.base import (
+    ORIGINAL,
+    RETRAINED,
+    UNLEARNED,
+    Attack,
+    Attacked,
+    Meter,
+    Result,
+    Row,
+    no_pictures,
+    pictures_of_it,
+    pictures_of_others,
+    strip,
+)
+from vdu.concepts.base import KEPT, TARGET
+from vdu.data.forget_set import ForgetSet
+from vdu.events import Progress
+from vdu.losses import per_image_error
+from vdu.models import FULL_SIZE, Model
+from vdu.summary import steps_words
+from vdu.task import kind_of
+
+STEPS = (0, 1, 2, 5, 10, 20, 50)  # after which the model draws
+CONTROL_STEPS = (10, 50)  # the same, for pictures that do not show the concept
+PICTURES = 8  # trained on, all of them in every step
+REPEATS = 2  # timesteps of each picture in a step
+RATE = 3e-4  # of Adam, for every model
+STEP_COST = 3  # evaluations of the network that a step costs per image, its gradients included
+IT, OTHERS, OWN = "pictures of it", "pictures of other things", "its own samples"
+
+
+def misfit(attacked: Attacked) -> str:
+    """Pictures are needed, and memory for a second copy of all weights and for their averages."""
+    if kind_of(attacked.task.recipe.model) == FULL_SIZE:
+        return "A full-size model cannot be trained here: its weights, gradients and averages take too much memory."
+    return no_pictures(attacked)
+
+
+class Learner:
+    """A copy of a model in training: Adam on the loss E ||epsilon - epsilon_theta(x_t, t)||² / d (Ho et al. 2020).
+
+    Args:
+        model: the model, which is not changed.
+        lesson: n pictures, with captions if the model takes prompts.
+        seed: of timesteps and noise: the same in every model.
+    """
+
+    def __init__(self, model: Model, lesson: ForgetSet, seed: int) -> None:
+        self.model = learner = model.clone()
+        learner.train_only("all")
+        self.parameters = [*learner.trained.values()]
+        self.optimizer = torch.optim.Adam(self.parameters, RATE, fused=True)
+        self.random = torch.Generator().manual_seed(seed)
+        self.clean = learner.encode(lesson.images).repeat(REPEATS, 1, 1, 1)
+        self.condition = learner.conditions((lesson.captions or [None] * len(lesson.images)) * REPEATS)
+
+    def step(self) -> None:
+        """Take one step on all pictures, each at `REPEATS` timesteps."""
+        model, clean = self.model, self.clean
+        t = torch.randint(len(model.alpha_bar), (len(clean),), generator=self.random).to(model.device)
+        noise = torch.randn(clean.shape, generator=self.random).to(model.device)
+        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
+        noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+        loss = per_image_error(model.predict_noise(noisy, t, self.condition), noise).mean()
+        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
+        for parameter, gradient in zip(self.parameters, gradients, strict=True):
+            parameter.grad = gradient
+        self.optimizer.step()
+
+
+def lessons_for(attacked: Attacked, model: Model, meter: Meter) -> Generator[Progress, None, dict[str, ForgetSet]]:
+    """What a model is trained on: pictures of the concept; for control, pictures of other things, and its own without it."""
+    its = yield from pictures_of_it(attacked.task)
+    specs = attacked.specs((KEPT,), 2 * PICTURES)
+    drawn = yield from meter.draw(model, attacked, specs)
+    captions = [spec.prompt for spec in specs] if model.takes_prompts else None
+    own = ForgetSet(drawn, captions, captions).rows((~attacked.shown(drawn)).nonzero().flatten().tolist())
+    lessons = {IT: its, OTHERS: pictures_of_others(attacked.task), OWN: own}
+    return {series: lesson.rows([*range(min(PICTURES, len(lesson.images)))])
+            for series, lesson in lessons.items() if lesson and len(lesson.images)}  # fmt: skip
+
+
+def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
+    """Train every model, and count after some numbers of steps how often it draws the concept, from the same seeds."""
+    specs, rows, strips = attacked.specs((TARGET,), attacked.images), [], []
+    drawn = attacked.how.steps * (attacked.images * (len(STEPS) + 2 * len(CONTROL_STEPS)) + 2 * PICTURES)
+    trained = STEP_COST * PICTURES * REPEATS * (STEPS[-1] + 2 * CONTROL_STEPS[-1])
+    meter = Meter(len(attacked.models) * (drawn + trained))
+
+    def look(model: Model, name: str, series: str, step: int) -> Generator[Progress, None, Row]:
+        images = yield from meter.draw(model, attacked, specs)
+        shown = attacked.shown(images)
+        rows.append(Row.rate(name, series, step, shown))
+        if series == IT:
+            strips.append(strip(name, steps_words(step), images, shown))
+        return rows[-1]
+
+    for name, model in attacked.models.items():
+        start = yield from look(model, name, IT, 0)
+        for series, lesson in (yield from lessons_for(attacked, model, meter)).items():
+            if series != IT:
+                rows.append(replace(start, series=series))
+            learner, marks = Learner(model, lesson, attacked.seed), STEPS[1:] if series == IT else CONTROL_STEPS
+            for step in range(1, marks[-1] + 1):
+                learner.step()
+                yield meter.add(STEP_COST * len(learner.clean))
+                if step in marks:
+                    yield from look(learner.model, name, series, step)
+    half = next(row.value for row in rows if row.model == ORIGINAL) / 2
+    back = {series: {name: comes_back([row for row in rows if (row.model, row.series) == (name, series)], half)
+                     for name in attacked.models}
+            for series in dict.fromkeys(row.series for row in rows)}  # fmt: skip
+    return Result(rows, strips, in_words(attacked, rows, back, half), {"half_back": back})
+
+
+def comes_back(rows: Sequence[Row], half: float) -> int | None:
+    """The first number of steps at which the whole interval lies above `half`, half of the original's rate; None if never."""
+    return next((int(row.at) for row in rows if row.ci95[0] > half), None)
+
+
+def in_words(attacked: Attacked, rows: Sequence[Row], back: dict[str, dict[str, int | None]], half: float) -> str:
+    """When the concept comes back, in the unlearned model and in the one that never saw it."""
+    it = attacked.concept
+    if not half:
+        return f"The original model drew {it} in none of {attacked.images} samples, so nothing shows when it is back."
+    k, never = back[IT][UNLEARNED], f"within {STEPS[-1]} steps"
+    at = STEPS[-1] if k is None else k
+    rate = next(row.words() for row in rows if (row.model, row.series, row.at) == (UNLEARNED, IT, at))
+    if k == 0:
+        return f"{it} is not gone: without any training the unlearned model draws it in {rate} of samples."
+    lesson = f"of training on {PICTURES} pictures of it: then the unlearned model draws it in {rate} of samples"
+    words = f"{it} does not come back {never} {lesson}" if k is None else f"{it} comes back after {steps_words(k)} {lesson}"
+    if RETRAINED in attacked.models:
+        other = back[IT][RETRAINED]
+        words += f"; a model that never saw it {f'does not learn it {never}' if other is None else f'needs {other}'}"
+    for series, found in back.items():
+        if series != IT:
+            after = f"after {steps_words(found[UNLEARNED])}" if found[UNLEARNED] is not None else ""
+            words += f". Training on {series} {f'brings it back {after}' if after else 'does not bring it back'}"
+    return f"{words}."
+
+
+ATTACK = Attack(
+    title="Trained on a few pictures",
+    question=f"Every model is trained on {PICTURES} pictures, in the same way. If the concept comes back much sooner than in "
+    "a model that never saw it, it was hidden, not gone.",
+    over=("k", "training steps"),
+    figure=("forget_rate", "forget rate, %"),
+    settings={"steps": STEPS, "control_steps": CONTROL_STEPS, "pictures": PICTURES, "repeats": REPEATS, "learning_rate": RATE},
+    misfit=misfit,
+    carry_out=carry_out,
+    rising=True,
+)
