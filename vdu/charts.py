@@ -1,14 +1,20 @@
 """Matplotlib charts of a run, as SVG text that takes its text colour from the page around it."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
+MODELS = (BEFORE, AFTER, STABILITY, PLASTICITY)  # original, unlearned, retrained, and one made for comparison
+LINES = ("o-", "s--", "^:")
 MARKERS = ("o", "s", "^", "D")
 SMOOTHING = 20  # steps in the running mean of the loss terms
 INK = "#010203"  # stands for the page's own text colour
@@ -103,7 +109,7 @@ def curves(steps: list[dict[str, float]], previews: list[dict[str, float]]) -> s
         for axes, term, colour in ((top, "plasticity", PLASTICITY), (twin, "stability", STABILITY)):
             values = [row[term] for row in steps]
             axes.plot(numbers, values, color=colour, alpha=0.25, linewidth=1)
-            lines += axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
+            axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
         top.legend(lines, ["plasticity (left)", "stability (right)"], **ABOVE)
         top.set_title("The two terms of the loss", **TITLE)
         places = [row["step"] for row in previews]
@@ -181,6 +187,47 @@ def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         return figure
+
+
+def attacks(parts: Sequence[dict[str, Any]]) -> Figure:
+    """One panel per attack, side by side: a colour per model, a kind of line per thing that was done to it.
+
+    Args:
+        parts: dicts of title, x and y (labels), doubling (whether the axis is one of doublings, with a place for 0), and rows:
+            dicts of model, series, at, value in [0, 1] and ci95.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH * len(parts), 3.4), layout="constrained")
+        for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
+            attack_panel(axes, part)
+        return figure
+
+
+def attack_panel(axes: Axes, part: dict[str, Any]) -> None:
+    """One panel of `attacks`."""
+    models, kinds = (list(dict.fromkeys(row[key] for row in part["rows"])) for key in ("model", "series"))
+    for (place, model), (number, kind) in itertools.product(enumerate(models), enumerate(kinds)):
+        rows = sorted(
+            (row for row in part["rows"] if (row["model"], row["series"]) == (model, kind)), key=lambda row: row["at"]
+        )
+        places, colour = [row["at"] for row in rows], MODELS[place % len(MODELS)]
+        low, high = ([100 * row["ci95"][side] for row in rows] for side in (0, 1))
+        axes.fill_between(places, low, high, color=colour, alpha=0.06 if number else 0.15, linewidth=0)
+        style = {"color": colour, "markersize": 5, "linewidth": 1.5 if place else 4}  # the second may lie on the first
+        axes.plot(places, [100 * row["value"] for row in rows], LINES[number % len(LINES)], **style)
+    handles = [Line2D([], [], color=colour, label=model) for model, colour in zip(models, MODELS, strict=False)]
+    if len(kinds) > 1:  # a column of models and one of kinds
+        handles += [Line2D([], [], linestyle="", label=" ")] * (len(kinds) - len(models))
+        handles += [Line2D([], [], color=INK, marker=line[0], linestyle=line[1:], markersize=5, label=escape_dollars(kind))
+                    for kind, line in zip(kinds, LINES, strict=False)]  # fmt: skip
+    if part["doubling"]:
+        axes.set_xscale("symlog", base=2, linthresh=1)
+        axes.minorticks_off()
+    places = sorted({row["at"] for row in part["rows"]})
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
+    axes.set(xlabel=part["x"], ylabel=part["y"], ylim=(-2, 102))
+    axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=11)
 
 
 def few_pictures(

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator
 
+from vdu.attacks import ORIGINAL, UNLEARNED, Attacked
 from vdu.concepts.base import PromptSpec
 from vdu.events import Event, Preview
 from vdu.models import Model
@@ -35,3 +36,8 @@ def try_prompt(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, S
     specs = [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
     before = yield from draw_pristine("preview", pristine, run.task.judge, seeds, run.recipe.how, specs)
     return before, (yield from draw("preview", run.model, run.task.judge, seeds, run.recipe.how, specs))
+
+
+def under_attack(run: Run) -> Attacked:
+    """What attacks need of a finished run."""
+    return Attacked(run.task, {ORIGINAL: untouched(run), UNLEARNED: run.model}, run.recipe.seed)

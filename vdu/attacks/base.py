@@ -18,6 +18,7 @@ from vdu.task import Task
 
 # Network evaluations per image. Of 256 images of mnist-ddpm 13.3 % showed a 3, as 14.1 % did with 15; 93 % were clear, not 97.
 FEW_STEPS = 8
+IMAGES = 96  # for each rate; enough to tell a rate of 11 % from half of it
 SHOWN = 8  # images in a strip
 ORIGINAL, UNLEARNED, RETRAINED = "original", "unlearned", "retrained"  # names of the models
 
@@ -36,7 +37,7 @@ class Attacked:
     task: Task
     models: dict[str, Model]
     seed: int = 0
-    images: int = 64
+    images: int = IMAGES
 
     @property
     def how(self) -> HowToSample:

@@ -21,7 +21,7 @@ from vdu.concepts.base import TARGET
 from vdu.events import Progress
 from vdu.sampling import timestep_grid
 
-SKIPS = (1, 2, 3, 4, 5, 6)  # sampler steps left out at the start, of `FEW_STEPS`
+SKIPS = (2, 3, 4, 5)  # sampler steps left out at the start, of `FEW_STEPS`
 
 
 def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
@@ -62,7 +62,7 @@ ATTACK = Attack(
     question="Pictures of the concept are hidden under noise, and every model finishes them. A model that does not know the "
     "concept makes something else of them as soon as the noise leaves it a choice.",
     over=("t", "t to which the pictures are noised"),
-    figure=("finished_rate", "finished as the concept, %"),
+    figure=("finished_rate", "finished as it, %"),
     settings={"skips": SKIPS},
     misfit=no_pictures,
     carry_out=carry_out,

@@ -9,12 +9,12 @@ from torch import Tensor
 
 from vdu.attacks.base import (
     ORIGINAL,
+    UNLEARNED,
     Attack,
     Attacked,
     Meter,
     Result,
     Row,
-    and_list,
     at_model,
     no_pictures,
     pictures_of_it,
@@ -101,13 +101,15 @@ def ranked_above(odds: Tensor, of_it: Tensor) -> float:
 
 
 def in_words(attacked: Attacked, rows: list[Row]) -> str:
-    """How well each model is read at the timestep at which the original is read best against an untrained network."""
+    """How well each model is read at the timestep at which training has added most to what an untrained network shows."""
     at = {(row.model, row.at): row for row in rows}
     t = max(TIMES, key=lambda t: at[ORIGINAL, t].value - at[UNTRAINED, t].value)
+    well = "as well as" if at[UNLEARNED, t].ci95[1] >= at[ORIGINAL, t].value else "less well than"
     parts = [f"{at[name, t].words()} in {at_model(name)}" for name in attacked.models]
     return (
-        f"From the middle of the network (t = {t}), a linear probe ranks a picture of {attacked.concept} above another one in "
-        f"{and_list([*parts, f'{at[UNTRAINED, t].words()} in an untrained one'])} of pairs; 50 % is chance."
+        f"In the middle of the unlearned network {attacked.concept} can be read {well} in the original: a linear probe "
+        f"(t = {t}) ranks its pictures above others in {', '.join(parts)} and "
+        f"{at[UNTRAINED, t].words()} in an untrained one; 50 % is chance."
     )
 
 
@@ -116,7 +118,7 @@ ATTACK = Attack(
     question="A linear probe looks at the middle of each network, not at what it draws. Where it tells the concept from other "
     "things as well as in the original, the network still knows it.",
     over=("t", "t to which the pictures are noised"),
-    figure=("auc", "ranked rightly, % of pairs"),
+    figure=("auc", "ranked rightly, %"),
     settings={"timesteps": TIMES, "pictures": PICTURES},
     misfit=misfit,
     carry_out=carry_out,

@@ -28,9 +28,8 @@ from vdu.summary import steps_words
 from vdu.task import kind_of
 
 STEPS = (0, 1, 2, 5, 10, 20, 50)  # after which the model draws
-CONTROL_STEPS = (10, 50)  # the same, for pictures that do not show the concept
+CONTROL_STEPS = (10, 50)  # the same for pictures without the concept, which the original is not trained on
 PICTURES = 8  # trained on, all of them in every step
-REPEATS = 2  # timesteps of each picture in a step
 RATE = 3e-4  # of Adam, for every model
 STEP_COST = 3  # evaluations of the network that a step costs per image, its gradients included
 IT, OTHERS, OWN = "pictures of it", "pictures of other things", "its own samples"
@@ -58,11 +57,11 @@ class Learner:
         self.parameters = [*learner.trained.values()]
         self.optimizer = torch.optim.Adam(self.parameters, RATE, fused=True)
         self.random = torch.Generator().manual_seed(seed)
-        self.clean = learner.encode(lesson.images).repeat(REPEATS, 1, 1, 1)
-        self.condition = learner.conditions((lesson.captions or [None] * len(lesson.images)) * REPEATS)
+        self.clean = learner.encode(lesson.images)
+        self.condition = learner.conditions(lesson.captions or [None] * len(lesson.images))
 
     def step(self) -> None:
-        """Take one step on all pictures, each at `REPEATS` timesteps."""
+        """Take one step on all pictures, each at a timestep of its own."""
         model, clean = self.model, self.clean
         t = torch.randint(len(model.alpha_bar), (len(clean),), generator=self.random).to(model.device)
         noise = torch.randn(clean.shape, generator=self.random).to(model.device)
@@ -75,9 +74,11 @@ class Learner:
         self.optimizer.step()
 
 
-def lessons_for(attacked: Attacked, model: Model, meter: Meter) -> Generator[Progress, None, dict[str, ForgetSet]]:
+def lessons_for(attacked: Attacked, name: str, meter: Meter) -> Generator[Progress, None, dict[str, ForgetSet]]:
     """What a model is trained on: pictures of the concept; for control, pictures of other things, and its own without it."""
-    its = yield from pictures_of_it(attacked.task)
+    its, model = (yield from pictures_of_it(attacked.task)), attacked.models[name]
+    if name == ORIGINAL:
+        return {IT: its.rows([*range(min(PICTURES, len(its.images)))])}
     specs = attacked.specs((KEPT,), 2 * PICTURES)
     drawn = yield from meter.draw(model, attacked, specs)
     captions = [spec.prompt for spec in specs] if model.takes_prompts else None
@@ -90,9 +91,9 @@ def lessons_for(attacked: Attacked, model: Model, meter: Meter) -> Generator[Pro
 def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
     """Train every model, and count after some numbers of steps how often it draws the concept, from the same seeds."""
     specs, rows, strips = attacked.specs((TARGET,), attacked.images), [], []
-    drawn = attacked.how.steps * (attacked.images * (len(STEPS) + 2 * len(CONTROL_STEPS)) + 2 * PICTURES)
-    trained = STEP_COST * PICTURES * REPEATS * (STEPS[-1] + 2 * CONTROL_STEPS[-1])
-    meter = Meter(len(attacked.models) * (drawn + trained))
+    drawn, trained = attacked.how.steps * attacked.images, STEP_COST * PICTURES
+    control = 2 * (drawn * len(CONTROL_STEPS) + trained * CONTROL_STEPS[-1] + attacked.how.steps * PICTURES)
+    meter = Meter(len(attacked.models) * (drawn * len(STEPS) + trained * STEPS[-1] + control) - control)
 
     def look(model: Model, name: str, series: str, step: int) -> Generator[Progress, None, Row]:
         images = yield from meter.draw(model, attacked, specs)
@@ -104,7 +105,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
 
     for name, model in attacked.models.items():
         start = yield from look(model, name, IT, 0)
-        for series, lesson in (yield from lessons_for(attacked, model, meter)).items():
+        for series, lesson in (yield from lessons_for(attacked, name, meter)).items():
             if series != IT:
                 rows.append(replace(start, series=series))
             learner, marks = Learner(model, lesson, attacked.seed), STEPS[1:] if series == IT else CONTROL_STEPS
@@ -114,9 +115,11 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                 if step in marks:
                     yield from look(learner.model, name, series, step)
     half = next(row.value for row in rows if row.model == ORIGINAL) / 2
-    back = {series: {name: comes_back([row for row in rows if (row.model, row.series) == (name, series)], half)
-                     for name in attacked.models}
-            for series in dict.fromkeys(row.series for row in rows)}  # fmt: skip
+    back: dict[str, dict[str, int | None]] = {}
+    for series, name in dict.fromkeys((row.series, row.model) for row in rows):
+        back.setdefault(series, {})[name] = comes_back(
+            [row for row in rows if (row.series, row.model) == (series, name)], half
+        )
     return Result(rows, strips, in_words(attacked, rows, back, half), {"half_back": back})
 
 
@@ -140,10 +143,12 @@ def in_words(attacked: Attacked, rows: Sequence[Row], back: dict[str, dict[str, 
     if RETRAINED in attacked.models:
         other = back[IT][RETRAINED]
         words += f"; a model that never saw it {f'does not learn it {never}' if other is None else f'needs {other}'}"
-    for series, found in back.items():
-        if series != IT:
-            after = f"after {steps_words(found[UNLEARNED])}" if found[UNLEARNED] is not None else ""
-            words += f". Training on {series} {f'brings it back {after}' if after else 'does not bring it back'}"
+    controls = {series: found[UNLEARNED] for series, found in back.items() if series != IT}
+    words += "".join(
+        f". Training on {series} brings it back after {steps_words(step)}" for series, step in controls.items() if step
+    )
+    if idle := [series for series, step in controls.items() if step is None]:
+        words += f". Training on {' or on '.join(idle)} does not bring it back"
     return f"{words}."
 
 
@@ -153,7 +158,7 @@ ATTACK = Attack(
     "a model that never saw it, it was hidden, not gone.",
     over=("k", "training steps"),
     figure=("forget_rate", "forget rate, %"),
-    settings={"steps": STEPS, "control_steps": CONTROL_STEPS, "pictures": PICTURES, "repeats": REPEATS, "learning_rate": RATE},
+    settings={"steps": STEPS, "control_steps": CONTROL_STEPS, "pictures": PICTURES, "learning_rate": RATE},
     misfit=misfit,
     carry_out=carry_out,
     rising=True,

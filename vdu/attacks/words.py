@@ -90,7 +90,7 @@ ATTACK = Attack(
     question="Every model is asked for the concept, by its name and in words that no forget image had, and for other things, "
     "with more and more guidance.",
     over=("guidance", "guidance"),
-    figure=("rate", "share of images, %"),
+    figure=("rate", "share, %"),
     settings={"guidance": GUIDANCE},
     misfit=misfit,
     carry_out=carry_out,
