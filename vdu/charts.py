@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
-MODELS = (BEFORE, AFTER, STABILITY, PLASTICITY)  # original, unlearned, retrained, and one made for comparison
+MODELS = {"original": BEFORE, "unlearned": AFTER, "retrained": STABILITY, "untrained": PLASTICITY}  # in the chart of attacks
 LINES = ("o-", "s--", "^:")
 MARKERS = ("o", "s", "^", "D")
 SMOOTHING = 20  # steps in the running mean of the loss terms
@@ -106,10 +106,11 @@ def curves(steps: list[dict[str, float]], previews: list[dict[str, float]]) -> s
         twin = top.twinx()
         twin.spines["right"].set_visible(True)
         lines = []
+        lines = []
         for axes, term, colour in ((top, "plasticity", PLASTICITY), (twin, "stability", STABILITY)):
             values = [row[term] for row in steps]
             axes.plot(numbers, values, color=colour, alpha=0.25, linewidth=1)
-            axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
+            lines += axes.plot(numbers, running_mean(values, SMOOTHING), color=colour)
         top.legend(lines, ["plasticity (left)", "stability (right)"], **ABOVE)
         top.set_title("The two terms of the loss", **TITLE)
         places = [row["step"] for row in previews]
@@ -207,15 +208,13 @@ def attack_panel(axes: Axes, part: dict[str, Any]) -> None:
     """One panel of `attacks`."""
     models, kinds = (list(dict.fromkeys(row[key] for row in part["rows"])) for key in ("model", "series"))
     for (place, model), (number, kind) in itertools.product(enumerate(models), enumerate(kinds)):
-        rows = sorted(
-            (row for row in part["rows"] if (row["model"], row["series"]) == (model, kind)), key=lambda row: row["at"]
-        )
-        places, colour = [row["at"] for row in rows], MODELS[place % len(MODELS)]
+        rows = [row for row in part["rows"] if (row["model"], row["series"]) == (model, kind)]
+        places, colour = [row["at"] for row in rows], MODELS[model]
         low, high = ([100 * row["ci95"][side] for row in rows] for side in (0, 1))
         axes.fill_between(places, low, high, color=colour, alpha=0.06 if number else 0.15, linewidth=0)
         style = {"color": colour, "markersize": 5, "linewidth": 1.5 if place else 4}  # the second may lie on the first
         axes.plot(places, [100 * row["value"] for row in rows], LINES[number % len(LINES)], **style)
-    handles = [Line2D([], [], color=colour, label=model) for model, colour in zip(models, MODELS, strict=False)]
+    handles = [Line2D([], [], color=colour, label=model) for model, colour in MODELS.items() if model in models]
     if len(kinds) > 1:  # a column of models and one of kinds
         handles += [Line2D([], [], linestyle="", label=" ")] * (len(kinds) - len(models))
         handles += [Line2D([], [], color=INK, marker=line[0], linestyle=line[1:], markersize=5, label=escape_dollars(kind))

@@ -134,10 +134,10 @@ def in_words(attacked: Attacked, rows: Sequence[Row], back: dict[str, dict[str, 
     if not half:
         return f"The original model drew {it} in none of {attacked.images} samples, so nothing shows when it is back."
     k, never = back[IT][UNLEARNED], f"within {STEPS[-1]} steps"
-    at = STEPS[-1] if k is None else k
-    rate = next(row.words() for row in rows if (row.model, row.series, row.at) == (UNLEARNED, IT, at))
-    if k == 0:
-        return f"{it} is not gone: without any training the unlearned model draws it in {rate} of samples."
+    at = {row.at: row for row in rows if (row.model, row.series) == (UNLEARNED, IT)}
+    if at[0].value > half:
+        return f"{it} is not gone: without any training the unlearned model draws it in {at[0].words()} of samples."
+    rate = at[STEPS[-1] if k is None else k].words()
     lesson = f"of training on {PICTURES} pictures of it: then the unlearned model draws it in {rate} of samples"
     words = f"{it} does not come back {never} {lesson}" if k is None else f"{it} comes back after {steps_words(k)} {lesson}"
     if RETRAINED in attacked.models:

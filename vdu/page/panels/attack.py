@@ -1,5 +1,6 @@
 """Is it really gone? Attacks on a finished run: ways to bring back what it forgot."""
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
@@ -9,7 +10,7 @@ from markupsafe import Markup
 
 from vdu import charts
 from vdu.attacking import chart_of
-from vdu.attacks import UNLEARNED, Attack, Attacked, Result, fitting
+from vdu.attacks import UNLEARNED, Attack, Result, fitting
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.experiments import under_attack
@@ -26,6 +27,7 @@ from vdu.run import Run
 from vdu.sheet import sheet
 from vdu.worker import on_worker
 
+ANSWERED = 0.5  # seconds after which the page has the answer of the Stop button, which must not come last
 READY = "Forgetting can often be undone. Press the button to try, with the same seeds for the models before and after."
 
 
@@ -37,7 +39,6 @@ class IsItGone(Panel):
     def build(self, page: Page) -> None:
         """See `Panel.build`."""
         self.page = page
-        gr.HTML(render("heading", title="Is it really gone?", small=""))
         self.words = gr.HTML(words_html(page.first_view), elem_id="attack-words")
         self.button = gr.Button("Try to bring it back", interactive=False, min_width=120, elem_id="attack")
         self.found = gr.HTML(elem_id="attacks")
@@ -66,7 +67,9 @@ class IsItGone(Panel):
                 yield {status: waiting_html(place)}
             if not ticket.ended:
                 yield from on_worker(self.carry_out)(ticket, attackable(data[self.page.state]))
-            yield {status: status_html("Stopped." if ticket.ended else "Done.")}
+        if ticket.ended:
+            time.sleep(ANSWERED)
+        yield {status: status_html("Stopped." if ticket.ended else "Done.")}
 
     def carry_out(self, ticket: Ticket, run: Run) -> Iterator[dict[Any, Any]]:
         """What `start` shows while it computes."""
@@ -81,7 +84,7 @@ class IsItGone(Panel):
                     try:
                         event: Progress = next(events)
                     except StopIteration as end:
-                        parts.append(part_of(attack, attacked, end.value))
+                        parts.append(part_of(attack, end.value))
                         break
                     if self.page.turns.check(ticket):
                         return
@@ -112,10 +115,10 @@ def words_html(view: RunView) -> str:
         words = "The run was stopped before the unlearned model was measured, so there is nothing to attack."
     else:
         words = READY
-    return render("heading", title="", small=words)
+    return render("heading", title="Is it really gone?", small=words)
 
 
-def part_of(attack: Attack, attacked: Attacked, result: Result) -> dict[str, Any]:
+def part_of(attack: Attack, result: Result) -> dict[str, Any]:
     """What the page shows of one attack: sentence, chart, and strips of what the unlearned model drew."""
     svg = charts.svg(
         charts.attacks([chart_of(attack, result)]), f"{attack.title}: {attack.figure[1]} against {attack.over[1]}"
@@ -126,7 +129,7 @@ def part_of(attack: Attack, attacked: Attacked, result: Result) -> dict[str, Any
         "question": attack.question,
         "svg": Markup(svg),
         "strips": strips,
-        "images": attacked.images,
+        "images": min(row.count for row in result.rows),
     }
 
 
