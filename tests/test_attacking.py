@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from attack_states import attacked, task
+from attack_states import attacked, carry_out, task
 from PIL import Image
 
 from vdu.assets import ASSETS
@@ -89,8 +89,6 @@ def test_the_command_writes_every_figure_with_its_interval(run, tmp_path, capsys
 
 def test_a_table_has_a_place_for_every_figure_and_leaves_out_none(tmp_path, monkeypatch):
     monkeypatch.setattr(completion, "SKIPS", (3,))
-    from attack_states import carry_out
-
     result, _ = carry_out(ATTACKS["completion"], attacked())
     head, lines = head_and_lines(ATTACKS["completion"], result)
     assert len(head) == 2

@@ -29,12 +29,12 @@ def test_the_best_known_attack_comes_first_and_each_says_whether_it_applies():
 def test_without_pictures_a_sentence_says_so():
     bare = dataclasses.replace(attacked(), task=dataclasses.replace(task(), source=UserPictures("", (1, 28, 28))))
     assert no_pictures(bare) == "No pictures of “3” ship with mnist-ddpm, and the run was given none."
-    assert pictures_of_others(bare.task) is None
+    assert pictures_of_others(bare.task, 9) is None
     assert fitting(bare) == {}
 
 
 def test_other_things_come_one_of_each_class_in_turn():
-    others = pictures_of_others(task()).images[:9]
+    others = pictures_of_others(task(), 9).images
     seen = task().judge.judge(others)[0].argmax(1).tolist()
     assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9]
 

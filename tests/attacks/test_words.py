@@ -24,8 +24,8 @@ def test_rates_are_pooled_by_name():
 
 
 def test_the_original_draws_what_it_is_asked_for_and_a_network_that_is_zero_does_not(monkeypatch):
-    monkeypatch.setattr(words, "GUIDANCE", (3.0,))
-    given = attacked(**GARMENTS)
+    monkeypatch.setattr(words, "STEPS", {3.0: 4})
+    given = attacked(images=16, **GARMENTS)
     assert [*fitting(given)] == ["relearning", "completion", "reading", "words"]
     given.models[UNLEARNED] = zero(given.models[ORIGINAL])
     result, last = carry_out(ATTACKS["words"], given)
@@ -35,5 +35,5 @@ def test_the_original_draws_what_it_is_asked_for_and_a_network_that_is_zero_does
     assert values(result, ORIGINAL, told)[0] > 0.5
     assert values(result, ORIGINAL, kept)[0] > 0.5 > values(result, UNLEARNED, kept)[0]
     assert {row.at for row in result.rows} == {3.0}
-    assert sum(figures["count"] for figures in result.more["words"][UNLEARNED].values()) == given.images
+    assert sum(figures["count"] for figures in result.more["words"][UNLEARNED].values()) == given.images // 2
     assert "suffers most" in result.sentence

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 from typing import Any
 
 import torch
@@ -161,11 +162,11 @@ class Meter:
         return self.clock.progress(self.done)
 
     def draw(
-        self, model: Model, attacked: Attacked, specs: Sequence[PromptSpec], guidance: float | None = None, **start: Any
+        self, model: Model, attacked: Attacked, specs: Sequence[PromptSpec], how: HowToSample | None = None, **start: Any
     ) -> Generator[Progress, None, Tensor]:
         """Images of a model, one per spec, uint8 (n, c, h, w); `start`: see `sampling.sample`."""
-        how = attacked.how if guidance is None else replace(attacked.how, guidance=guidance)
-        stream = sample(model, image_seeds(attacked.seed, len(specs)), how, [spec.prompt for spec in specs], **start)
+        seeds = image_seeds(attacked.seed, len(specs))
+        stream = sample(model, seeds, how or attacked.how, [spec.prompt for spec in specs], **start)
         before = self.done
         while True:
             try:
@@ -200,19 +201,21 @@ def pictures_of_it(task: Task) -> Generator[Progress, None, ForgetSet]:
     return (yield from task.read_pictures()) or sheets(task, task.concept.forget)
 
 
-def pictures_of_others(task: Task) -> ForgetSet | None:
-    """Shipped pictures of the classes to keep, one of each in turn, but those that show the concept; None if none ship."""
+def pictures_of_others(task: Task, count: int) -> ForgetSet | None:
+    """At most `count` shipped pictures of the classes to keep, one of each in turn, without those that show the concept.
+
+    None if none ship: those of a user show the concept alone.
+    """
     if not isinstance(task.source, RealSheets):
         return None
-    sets = [sheets(task, name) for name in task.concept.retained_classes]
-    kept = sets[0]
-    for more in sets[1:]:
-        kept = kept.joined(more)
-    starts = torch.tensor([0, *(len(one.images) for one in sets[:-1])]).cumsum(0).tolist()
-    most = max(len(one.images) for one in sets)
-    rows = [start + row for row in range(most) for start, one in zip(starts, sets, strict=True) if row < len(one.images)]
-    shown = judged(kept.images, task.judge, [PromptSpec()] * len(kept.images)).showing(task.concept.class_sets).tolist()
-    return kept.rows([row for row in rows if not shown[row]])
+    sets, found = [sheets(task, name) for name in task.concept.retained_classes], []
+    for row in range(max(len(one.images) for one in sets)):
+        found += [one.rows([row]) for one in sets if row < len(one.images)]
+        if len(found) >= 2 * count:
+            break
+    kept = reduce(ForgetSet.joined, found)
+    shown = judged(kept.images, task.judge, [PromptSpec()] * len(kept.images)).showing(task.concept.class_sets)
+    return kept.rows((~shown).nonzero().flatten().tolist()[:count])
 
 
 def sheets(task: Task, name: str) -> ForgetSet:

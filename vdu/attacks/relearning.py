@@ -83,7 +83,7 @@ def lessons_for(attacked: Attacked, name: str, meter: Meter) -> Generator[Progre
     drawn = yield from meter.draw(model, attacked, specs)
     captions = [spec.prompt for spec in specs] if model.takes_prompts else None
     own = ForgetSet(drawn, captions, captions).rows((~attacked.shown(drawn)).nonzero().flatten().tolist())
-    lessons = {IT: its, OTHERS: pictures_of_others(attacked.task), OWN: own}
+    lessons = {IT: its, OTHERS: pictures_of_others(attacked.task, PICTURES), OWN: own}
     return {series: lesson.rows([*range(min(PICTURES, len(lesson.images)))])
             for series, lesson in lessons.items() if lesson and len(lesson.images)}  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Generator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -12,9 +13,9 @@ from vdu.events import Progress
 from vdu.intervals import wilson
 from vdu.samples import Samples
 
-GUIDANCE = (1.0, 3.0, 7.5, 12.0)
+STEPS = {1.0: 8, 3.0: 8, 7.5: 25, 12.0: 25}  # guidance -> sampler steps; much guidance with few steps draws nothing at all
 KINDS = {"by its name": TARGET, "in other words": PARAPHRASE, "prompts to keep, drawn rightly": KEPT}
-KEPT_TIMES = 2  # as many images for prompts to keep, which are many
+KEPT_TIMES = 2  # as many images for prompts to keep, which are many, as for each of the other kinds
 
 
 def misfit(attacked: Attacked) -> str:
@@ -24,14 +25,16 @@ def misfit(attacked: Attacked) -> str:
 
 def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
     """Ask every model for the concept, by its name and in words that no forget image had, and for other things."""
-    counts = {series: attacked.images * (KEPT_TIMES if kind == KEPT else 1) for series, kind in KINDS.items()}
-    meter = Meter(len(attacked.models) * len(GUIDANCE) * attacked.how.steps * sum(counts.values()))
+    each = max(1, attacked.images // KEPT_TIMES)
+    counts = {series: KEPT_TIMES * each if kind == KEPT else each for series, kind in KINDS.items()}
+    meter = Meter(len(attacked.models) * sum(STEPS.values()) * sum(counts.values()))
     rows, strips, hits = [], [], defaultdict(lambda: defaultdict(list))
     for name, model in attacked.models.items():
-        for guidance in GUIDANCE:
+        for guidance, steps in STEPS.items():
+            how = replace(attacked.how, steps=steps, guidance=guidance)
             for series, kind in KINDS.items():
                 specs = attacked.specs((kind,), counts[series])
-                drawn = attacked.samples((yield from meter.draw(model, attacked, specs, guidance)), specs)
+                drawn = attacked.samples((yield from meter.draw(model, attacked, specs, how)), specs)
                 shown = drawn.showing(attacked.task.concept.class_sets)
                 found = right(drawn) if kind == KEPT else shown
                 rows.append(Row.rate(name, series, guidance, found))
@@ -91,7 +94,7 @@ ATTACK = Attack(
     "with more and more guidance.",
     over=("guidance", "guidance"),
     figure=("rate", "share, %"),
-    settings={"guidance": GUIDANCE},
+    settings={"sampler_steps": STEPS},
     misfit=misfit,
     carry_out=carry_out,
     rising=True,

@@ -60,6 +60,7 @@ def test_every_attack_is_shown_as_it_ends_and_its_words_are_escaped(panels, monk
     run = SimpleNamespace(recipe=SimpleNamespace(model="mnist-ddpm", method="vdu-f"))
     monkeypatch.setattr(module, "under_attack", lambda run: None)
     monkeypatch.setattr(module, "fitting", lambda attacked: {"one": fake(found()), "two": fake(found())})
+    monkeypatch.setattr(panel.page.turns, "check", lambda ticket: ticket.stopped.is_set())
     ticket = Ticket("visitor", "", None, 0)
     shown = [changes[panel.found] for changes in panel.carry_out(ticket, run) if changes.get(panel.found)]
     assert [html.count("<svg") for html in shown] == [1, 2]
