@@ -66,14 +66,14 @@ def run_unlearn(out: Path | None, **values: Any) -> None:
 
 @click.command("attack", cls=Command)
 @click.argument("run", type=PATH, metavar="RUN", help="Folder that `unlearn` left.")
-@click.option("--gold", default="", help="Folder of a model retrained without it, to compare with.")
+@click.option("--gold", help="Folder of a model retrained without it, to compare with.")
 @click.option("--kinds", cls=Several, type=click.Choice([*ATTACKS]), help="Which attacks; all that apply by default.")
 @click.option("--images", type=Whole(8, 20000), default=IMAGES, help="Images drawn for each rate.")
 @click.option("--seed", type=Whole(0, FIELDS["seed"].high), default=0, help="Of samples, training and noise.")
 @click.option("--out", type=PATH, help="Folder to write; without it the figures are printed.")
-def run_attack(run: Path, gold: str, kinds: list[str], images: int, seed: int, out: Path | None) -> None:
+def run_attack(run: Path, gold: str | None, kinds: list[str], images: int, seed: int, out: Path | None) -> None:
     """Try to bring back what a run forgot: is it really gone?"""
-    attacked = open_folder(run, gold, seed, images)
+    attacked = open_folder(run, gold or "", seed, images)
     chosen = choose(attacked, [*kinds])
     if out:
         new_folder(out)
