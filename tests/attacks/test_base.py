@@ -7,8 +7,9 @@ import torch
 from attack_states import attacked, task
 
 from vdu.attacks import ATTACKS, Row, fitting
-from vdu.attacks.base import and_list, no_pictures, pictures_of_others
+from vdu.attacks.base import and_list, no_pictures, pictures_of_it, pictures_of_others
 from vdu.data.forget_set import UserPictures
+from vdu.sampling import run_to_end
 
 
 def test_a_rate_has_its_wilson_interval():
@@ -37,6 +38,13 @@ def test_other_things_come_one_of_each_class_in_turn():
     others = pictures_of_others(task(), 9).images
     seen = task().judge.judge(others)[0].argmax(1).tolist()
     assert seen == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+
+
+def test_several_classes_all_have_pictures():
+    digits = task(forget="3, 8")
+    its = run_to_end(pictures_of_it(digits, 10)).images
+    assert sorted(digits.judge.judge(its)[0].argmax(1).tolist()) == [3] * 5 + [8] * 5
+    assert len(run_to_end(pictures_of_it(task(), 10_000)).images) == 500
 
 
 def test_parts_of_a_sentence():

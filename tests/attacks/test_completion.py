@@ -27,5 +27,6 @@ def test_the_same_seed_gives_the_same_figures():
     one, two = (carry_out(ATTACKS["completion"], attacked())[0] for _ in range(2))
     assert one.rows == two.rows
     assert values(one, ORIGINAL) == values(one, UNLEARNED)
+    assert len(carry_out(ATTACKS["completion"], attacked(sampler_steps=2))[0].rows) == 2
     other = dataclasses.replace(attacked(), seed=1)
     assert not carry_out(ATTACKS["completion"], other)[0].strips[-1].images.equal(one.strips[-1].images)

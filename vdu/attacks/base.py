@@ -192,13 +192,14 @@ def no_pictures(attacked: Attacked) -> str:
     return f"No pictures of {attacked.concept} ship with {model}, and the run was given none."
 
 
-def pictures_of_it(task: Task) -> Generator[Progress, None, ForgetSet]:
-    """Pictures of the concept: real ones or, where none may ship, those that the original model drew.
+def pictures_of_it(task: Task, count: int) -> Generator[Progress, None, ForgetSet]:
+    """At most `count` pictures of the concept, evenly from all: real ones or, where none may ship, the original model's.
 
     Raises:
         UserError: if a user's pictures cannot be read.
     """
-    return (yield from task.read_pictures()) or sheets(task, task.concept.forget)
+    found = (yield from task.read_pictures()) or sheets(task, task.concept.forget)
+    return found.rows(list(dict.fromkeys(number * len(found.images) // count for number in range(count))))
 
 
 def pictures_of_others(task: Task, count: int) -> ForgetSet | None:

@@ -29,13 +29,13 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
 
     With prompts, a model is given the pictures' captions.
     """
-    found = yield from pictures_of_it(attacked.task)
+    found = yield from pictures_of_it(attacked.task, attacked.images)
     numbers = [number % len(found.images) for number in range(attacked.images)]
     pictures, steps = found.rows(numbers), attacked.how.steps
     specs = attacked.specs((TARGET,), attacked.images)
     if pictures.captions:
         specs = [replace(spec, prompt=caption) for spec, caption in zip(specs, pictures.captions, strict=True)]
-    skips = [skip for skip in SKIPS if skip < steps]
+    skips = [skip for skip in SKIPS if skip < steps] or [steps - 1]
     grid = timestep_grid(steps, attacked.models[ORIGINAL].first_timestep)
     meter = Meter(len(attacked.models) * attacked.images * sum(steps - skip for skip in skips))
     rows, strips = [], [strip("pictures", "noised", pictures.images, attacked.shown(pictures.images))]

@@ -76,7 +76,10 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
 
     The ranks are those of a cross-validation, by the regression of `judges.fitted`.
     """
-    its, others = (yield from pictures_of_it(attacked.task)).images, pictures_of_others(attacked.task, PICTURES).images
+    its, others = (
+        (yield from pictures_of_it(attacked.task, PICTURES)).images,
+        pictures_of_others(attacked.task, PICTURES).images,
+    )
     count = min(PICTURES, len(its), len(others))
     pictures, of_it = torch.cat([its[:count], others[:count]]), torch.arange(2 * count) < count
     models = attacked.models | {UNTRAINED: untrained(attacked.models[ORIGINAL], attacked.seed)}

@@ -76,16 +76,15 @@ class Learner:
 
 def lessons_for(attacked: Attacked, name: str, meter: Meter) -> Generator[Progress, None, dict[str, ForgetSet]]:
     """What a model is trained on: pictures of the concept; for control, pictures of other things, and its own without it."""
-    its, model = (yield from pictures_of_it(attacked.task)), attacked.models[name]
+    its, model = (yield from pictures_of_it(attacked.task, PICTURES)), attacked.models[name]
     if name == ORIGINAL:
-        return {IT: its.rows([*range(min(PICTURES, len(its.images)))])}
+        return {IT: its}
     specs = attacked.specs((KEPT,), 2 * PICTURES)
     drawn = yield from meter.draw(model, attacked, specs)
     captions = [spec.prompt for spec in specs] if model.takes_prompts else None
-    own = ForgetSet(drawn, captions, captions).rows((~attacked.shown(drawn)).nonzero().flatten().tolist())
+    own = ForgetSet(drawn, captions, captions).rows((~attacked.shown(drawn)).nonzero().flatten().tolist()[:PICTURES])
     lessons = {IT: its, OTHERS: pictures_of_others(attacked.task, PICTURES), OWN: own}
-    return {series: lesson.rows([*range(min(PICTURES, len(lesson.images)))])
-            for series, lesson in lessons.items() if lesson and len(lesson.images)}  # fmt: skip
+    return {series: lesson for series, lesson in lessons.items() if lesson and len(lesson.images)}
 
 
 def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
