@@ -106,6 +106,7 @@ def write_attacks(attacked: Attacked, found: Found, folder: Path) -> Path:
                "rows": [row_values(ATTACKS[name], row) for row in result.rows], **result.more}
         for name, result in found.items()
     }  # fmt: skip
+    lead = {"curves": {}, "half_back": {}} | dict(item for result in found.values() for item in result.lead.items())
     with whole(folder) as partial:
         partial.mkdir()
         charts.attacks([chart_of(ATTACKS[name], result) for name, result in found.items()]).savefig(
@@ -116,7 +117,7 @@ def write_attacks(attacked: Attacked, found: Found, folder: Path) -> Path:
                 strips = [strip for strip in result.strips if strip.model == model]
                 parts = (torch.cat([getattr(strip, part) for strip in strips]) for part in ("images", "framed"))
                 sheet(*parts).save(partial / f"{name}-{model}.png")
-        report = {**facts, "attacks": attacks, "versions": package_versions()}
+        report = {**facts, **lead, "attacks": attacks, "versions": package_versions()}
         (partial / "attack.json").write_text(json.dumps(report, indent=1) + "\n")
     return folder / "attack.json"
 

@@ -106,7 +106,6 @@ def curves(steps: list[dict[str, float]], previews: list[dict[str, float]]) -> s
         twin = top.twinx()
         twin.spines["right"].set_visible(True)
         lines = []
-        lines = []
         for axes, term, colour in ((top, "plasticity", PLASTICITY), (twin, "stability", STABILITY)):
             values = [row[term] for row in steps]
             axes.plot(numbers, values, color=colour, alpha=0.25, linewidth=1)

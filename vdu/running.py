@@ -65,16 +65,16 @@ def run_unlearn(out: Path | None, **values: Any) -> None:
 
 
 @click.command("attack", cls=Command)
-@click.argument("run", type=PATH, metavar="RUN", help="Folder that `unlearn` left.")
+@click.option("--run", type=PATH, required=True, help="Folder that `unlearn` left.")
+@click.option("--kind", cls=Several, type=click.Choice([*ATTACKS]), help="Which attacks; all that apply by default.")
 @click.option("--gold", help="Folder of a model retrained without it, to compare with.")
-@click.option("--kinds", cls=Several, type=click.Choice([*ATTACKS]), help="Which attacks; all that apply by default.")
 @click.option("--images", type=Whole(8, 20000), default=IMAGES, help="Images drawn for each rate.")
 @click.option("--seed", type=Whole(0, FIELDS["seed"].high), default=0, help="Of samples, training and noise.")
-@click.option("--out", type=PATH, help="Folder to write; without it the figures are printed.")
-def run_attack(run: Path, gold: str | None, kinds: list[str], images: int, seed: int, out: Path | None) -> None:
+@click.option("--out", type=PATH, help="Folder to write, new or empty; without it the figures are printed.")
+def run_attack(run: Path, kind: list[str], gold: str | None, images: int, seed: int, out: Path | None) -> None:
     """Try to bring back what a run forgot: is it really gone?"""
     attacked = open_folder(run, gold or "", seed, images)
-    chosen = choose(attacked, [*kinds])
+    chosen = choose(attacked, [*kind])
     if out:
         new_folder(out)
         load_charts()

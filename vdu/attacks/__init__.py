@@ -1,7 +1,7 @@
 """Attacks: ways to find out whether a concept is really gone. Each is one file here that declares ATTACK.
 
 attacked = Attacked(task, {"original": before, "unlearned": after})
-result = run_to_end(ATTACKS["relearning"].carry_out(attacked))
+result = run_to_end(ATTACKS["relearn"].carry_out(attacked))
 print(result.sentence)
 """
 
@@ -10,7 +10,7 @@ from vdu.registry import collect
 
 __all__ = ["ATTACKS", "ORIGINAL", "RETRAINED", "UNLEARNED", "Attack", "Attacked", "Result", "Row", "Strip", "fitting"]
 
-FIRST = "relearning"  # the one that the most is known of; the others in alphabetical order
+FIRST = "relearn"  # the one that the most is known of; the others in alphabetical order
 ATTACKS: dict[str, Attack] = dict(sorted(collect(__name__, "ATTACK"), key=lambda row: (row[0] != FIRST, row[0])))
 
 

@@ -113,12 +113,14 @@ class Result:
         rows: its figures; strips: its pictures.
         sentence: what they say, in plain English.
         more: further plain values for attack.json.
+        lead: the same for its top level, beside those of other attacks.
     """
 
     rows: list[Row]
     strips: list[Strip]
     sentence: str
     more: dict[str, Any] = field(default_factory=dict)
+    lead: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -120,7 +121,14 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
         back.setdefault(series, {})[name] = comes_back(
             [row for row in rows if (row.series, row.model) == (series, name)], half
         )
-    return Result(rows, strips, in_words(attacked, rows, back, half), {"half_back": back})
+    lead = {"curves": {name: curve(rows, name) for name in attacked.models}, "half_back": back[IT]}
+    return Result(rows, strips, in_words(attacked, rows, back, half), {"half_back": back}, lead)
+
+
+def curve(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
+    """A model's forget rates after some steps on pictures of the concept, for attack.json."""
+    return [{"k": row.at, "forget_rate": row.value, "forget_rate_ci95": row.ci95}
+            for row in rows if (row.model, row.series) == (name, IT)]  # fmt: skip
 
 
 def comes_back(rows: Sequence[Row], half: float) -> int | None:

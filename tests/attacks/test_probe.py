@@ -4,8 +4,8 @@ import pytest
 import torch
 from attack_states import attacked, carry_out, task, values, zero
 
-from vdu.attacks import ATTACKS, ORIGINAL, UNLEARNED, reading
-from vdu.attacks.reading import UNTRAINED, middle, ranked_above, untrained
+from vdu.attacks import ATTACKS, ORIGINAL, UNLEARNED, probe
+from vdu.attacks.probe import UNTRAINED, middle, ranked_above, untrained
 from vdu.models import from_uint8
 
 
@@ -17,9 +17,9 @@ def test_pairs_are_counted_and_ties_count_half():
 
 
 def test_the_original_is_read_best_and_a_network_that_is_zero_not_at_all(monkeypatch):
-    monkeypatch.setattr(reading, "TIMES", (100,))
-    monkeypatch.setattr(reading, "PICTURES", 40)
-    result, last = carry_out(ATTACKS["reading"], attacked(zero(task().model)))
+    monkeypatch.setattr(probe, "TIMES", (100,))
+    monkeypatch.setattr(probe, "PICTURES", 40)
+    result, last = carry_out(ATTACKS["probe"], attacked(zero(task().model)))
     assert last.done == last.total
     ((original,), (nothing,), (random,)) = (values(result, name) for name in (ORIGINAL, UNLEARNED, UNTRAINED))
     assert nothing == 0.5
@@ -44,6 +44,6 @@ def test_reading_leaves_the_network_as_it_was():
 
 
 def test_it_needs_pictures_of_other_things():
-    assert ATTACKS["reading"].misfit(attacked()) == ""
+    assert ATTACKS["probe"].misfit(attacked()) == ""
     with pytest.raises(AttributeError):
         _ = task().model.unet.no_such_block

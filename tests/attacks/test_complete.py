@@ -4,12 +4,12 @@ import dataclasses
 
 from attack_states import attacked, carry_out, task, values, zero
 
-from vdu.attacks import ATTACKS, ORIGINAL, UNLEARNED, completion
+from vdu.attacks import ATTACKS, ORIGINAL, UNLEARNED, complete
 
 
 def test_the_original_finishes_what_it_sees_and_a_network_that_is_zero_nothing(monkeypatch):
-    monkeypatch.setattr(completion, "SKIPS", (2, 3))
-    result, last = carry_out(ATTACKS["completion"], attacked(zero(task().model), images=16))
+    monkeypatch.setattr(complete, "SKIPS", (2, 3))
+    result, last = carry_out(ATTACKS["complete"], attacked(zero(task().model), images=16))
     assert last.done == last.total
     places = [row.at for row in result.rows if row.model == ORIGINAL]
     assert places == sorted(places)
@@ -24,9 +24,9 @@ def test_the_original_finishes_what_it_sees_and_a_network_that_is_zero_nothing(m
 
 
 def test_the_same_seed_gives_the_same_figures():
-    one, two = (carry_out(ATTACKS["completion"], attacked())[0] for _ in range(2))
+    one, two = (carry_out(ATTACKS["complete"], attacked())[0] for _ in range(2))
     assert one.rows == two.rows
     assert values(one, ORIGINAL) == values(one, UNLEARNED)
-    assert len(carry_out(ATTACKS["completion"], attacked(sampler_steps=2))[0].rows) == 2
+    assert len(carry_out(ATTACKS["complete"], attacked(sampler_steps=2))[0].rows) == 2
     other = dataclasses.replace(attacked(), seed=1)
-    assert not carry_out(ATTACKS["completion"], other)[0].strips[-1].images.equal(one.strips[-1].images)
+    assert not carry_out(ATTACKS["complete"], other)[0].strips[-1].images.equal(one.strips[-1].images)

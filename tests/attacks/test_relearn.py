@@ -5,8 +5,8 @@ import torch
 from attack_states import attacked, carry_out, values, zero
 from line import line_batch
 
-from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Row, relearning
-from vdu.attacks.relearning import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words
+from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Row, relearn
+from vdu.attacks.relearn import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words
 from vdu.data.forget_set import ForgetSet
 
 
@@ -50,19 +50,21 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
 
 
 def test_the_same_model_learns_the_same_and_is_left_alone_and_a_network_that_is_zero_has_nothing_to_come_back(monkeypatch):
-    monkeypatch.setattr(relearning, "STEPS", (0, 1, 2))
-    monkeypatch.setattr(relearning, "CONTROL_STEPS", (1,))
+    monkeypatch.setattr(relearn, "STEPS", (0, 1, 2))
+    monkeypatch.setattr(relearn, "CONTROL_STEPS", (1,))
     given = attacked(sampler_steps=2)
     original = given.models[ORIGINAL]
     given.models[RETRAINED] = zero(original)
     before = weights(original)
-    result, last = carry_out(ATTACKS["relearning"], given)
+    result, last = carry_out(ATTACKS["relearn"], given)
     assert last.done == last.total
     assert values(result, ORIGINAL, IT) == values(result, UNLEARNED, IT)
     assert [len(values(result, UNLEARNED, series)) for series in (IT, OTHERS, OWN)] == [3, 2, 2]
     assert values(result, ORIGINAL, OTHERS) == []
     assert values(result, RETRAINED, IT) == [0, 0, 0]
     assert result.more["half_back"][IT][RETRAINED] is None
+    assert result.lead["half_back"] == result.more["half_back"][IT]
+    assert [point["k"] for point in result.lead["curves"][RETRAINED]] == [0, 1, 2]
     assert torch.equal(weights(original), before)
     first, second = ([strip.images for strip in result.strips if strip.model == name] for name in (ORIGINAL, UNLEARNED))
     assert all(map(torch.equal, first, second))
