@@ -51,7 +51,7 @@ def open_folder(folder: Path, gold: str, seed: int, images: int) -> Attacked:
             raise UserError(
                 f"'{what}' and {recipe['model']} do not draw the same kind of images; give a model retrained like it."
             )
-    return Attacked(task, models, seed, images)
+    return Attacked(task, models, seed, images, folder / "unlearned")
 
 
 def choose(attacked: Attacked, names: list[str]) -> dict[str, Attack]:
@@ -76,8 +76,17 @@ def row_values(attack: Attack, row: Row) -> dict[str, Any]:
 
 
 def head_and_lines(attack: Attack, result: Result) -> tuple[list[str], list[list[str]]]:
-    """A table of the figures: its head, the places on the axis, and a line per model and thing done to it."""
+    """A table of the figures: its head, the places on the axis, and a line per model and thing done to it.
+
+    If the places are names there is a line for each and for each thing done, and a column per model.
+    """
     places = list(dict.fromkeys(row.at for row in result.rows))
+    if isinstance(places[0], str):
+        models = list(dict.fromkeys(row.model for row in result.rows))
+        by_place: dict[str, list[str]] = {}
+        for row in result.rows:
+            by_place.setdefault(", ".join(filter(None, (str(row.at), row.series))), []).append(row.words())
+        return [f"{attack.title}: {attack.figure[1]}", *models], [[place, *words] for place, words in by_place.items()]
     cells = {(row.model, row.series, row.at): row.words() for row in result.rows}
     kinds = dict.fromkeys((row.model, row.series) for row in result.rows)
     head = [f"{attack.title}: {attack.figure[1]}", *(f"{attack.over[0]} = {place:g}" for place in places)]

@@ -194,12 +194,14 @@ def attacks(parts: Sequence[dict[str, Any]]) -> Figure:
 
     Args:
         parts: dicts of title, x and y (labels), doubling (whether the axis is one of doublings, with a place for 0), and rows:
-            dicts of model, series, at, value in [0, 1] and ci95.
+            dicts of model, series, at (a number, or a name), value in [0, 1] and ci95.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH * len(parts), 3.4), layout="constrained")
-        for axes, part in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, strict=True):
-            attack_panel(axes, part)
+        named = [isinstance(part["rows"][0]["at"], str) for part in parts]
+        most = max((len(names_of(part)) for part, names in zip(parts, named, strict=True) if names), default=0)
+        figure = Figure(figsize=(WIDTH * len(parts), max(3.4, 1.3 + 0.32 * most)), layout="constrained")
+        for axes, part, names in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, named, strict=True):
+            (named_panel if names else attack_panel)(axes, part)
         return figure
 
 
@@ -226,6 +228,27 @@ def attack_panel(axes: Axes, part: dict[str, Any]) -> None:
     axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
     axes.set(xlabel=part["x"], ylabel=part["y"], ylim=(-2, 102))
     axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=11)
+
+
+def names_of(part: dict[str, Any]) -> list[str]:
+    """The names of an axis without an order, with what was done there, of a part of `attacks`."""
+    return list(dict.fromkeys(", ".join(filter(None, (row["at"], row["series"]))) for row in part["rows"]))
+
+
+def named_panel(axes: Axes, part: dict[str, Any]) -> None:
+    """One panel of `attacks` whose axis has no order: a line of dots with intervals per name."""
+    models, names = list(dict.fromkeys(row["model"] for row in part["rows"])), names_of(part)
+    for number, model in enumerate(models):
+        rows = [row for row in part["rows"] if row["model"] == model]
+        values = [100 * row["value"] for row in rows]
+        ends = [[abs(100 * row["ci95"][side] - value) for row, value in zip(rows, values, strict=True)] for side in (0, 1)]
+        places = [place + 0.36 * ((number + 0.5) / len(models) - 0.5) * 2 for place in range(len(names))]
+        axes.errorbar(values, places, xerr=ends, fmt="o", color=MODELS[model], markersize=6, linewidth=2.5, label=model)
+    axes.set_yticks(range(len(names)), [escape_dollars(name) for name in names])
+    axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
+    axes.set(xlabel=part["y"], xlim=(-2, 102), ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.2)
+    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1.08), fontsize=11)
 
 
 def few_pictures(

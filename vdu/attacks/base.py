@@ -3,6 +3,7 @@
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -33,12 +34,19 @@ class Attacked:
         models: name -> model, in this order: `ORIGINAL`, `UNLEARNED`, and perhaps `RETRAINED`, which never saw it.
         seed: of all that is random.
         images: how many are drawn for each rate, at least 1.
+        unlearned_folder: where the unlearned model lies as diffusers loads it; None for nowhere.
     """
 
     task: Task
     models: dict[str, Model]
     seed: int = 0
     images: int = IMAGES
+    unlearned_folder: Path | None = None
+
+    @property
+    def folders(self) -> dict[str, Path | None]:
+        """Where the models lie as diffusers loads them."""
+        return {name: model.folder for name, model in self.models.items()} | {UNLEARNED: self.unlearned_folder}
 
     @property
     def how(self) -> HowToSample:
@@ -71,20 +79,20 @@ class Row:
     Attributes:
         model: a key of `Attacked.models`, or a model made for comparison.
         series: what was done to it, where an attack does several things; else "".
-        at: the place on the attack's axis, `Attack.over`.
+        at: the place on the attack's axis, `Attack.over`: a number, or a name where the axis has no order.
         value: in [0, 1]; ci95: the ends of its 95 % interval.
         count: how many images it is counted in.
     """
 
     model: str
     series: str
-    at: float
+    at: float | str
     value: float
     ci95: tuple[float, float]
     count: int
 
     @classmethod
-    def rate(cls, model: str, series: str, at: float, hits: Tensor) -> "Row":
+    def rate(cls, model: str, series: str, at: float | str, hits: Tensor) -> "Row":
         """The share of true flags, bool (n,), n > 0, with its Wilson interval."""
         found, count = int(hits.sum()), len(hits)
         return cls(model, series, at, found / count, wilson(found, count), count)
@@ -168,7 +176,10 @@ class Meter:
     ) -> Generator[Progress, None, Tensor]:
         """Images of a model, one per spec, uint8 (n, c, h, w); `start`: see `sampling.sample`."""
         seeds = image_seeds(attacked.seed, len(specs))
-        stream = sample(model, seeds, how or attacked.how, [spec.prompt for spec in specs], **start)
+        return (yield from self.follow(sample(model, seeds, how or attacked.how, [spec.prompt for spec in specs], **start)))
+
+    def follow(self, stream: Generator[int, None, Tensor]) -> Generator[Progress, None, Tensor]:
+        """The images that a stream returns, which yields how much of it is done so far."""
         before = self.done
         while True:
             try:

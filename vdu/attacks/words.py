@@ -74,13 +74,19 @@ def in_words(attacked: Attacked, rows: list[Row], words: dict[str, dict], kept: 
     same = [next(row for row in rows if (row.model, row.series, row.at) == (name, named, highest(named).at)).words()
             + f" by {at_model(name)}" for name in attacked.models]  # fmt: skip
     best = max(words, key=lambda prompt: words[prompt]["rate"])
-    worst = max(kept[UNLEARNED], key=lambda name: kept[ORIGINAL][name]["rate"] - kept[UNLEARNED][name]["rate"])
-    was, now = (rate_words(kept[name][worst]) for name in (ORIGINAL, UNLEARNED))
     return (
         f"Asked for by its name at guidance {highest(named).at:g}, {attacked.concept} is drawn in {and_list(same)}. Other "
         f"words bring it back in up to {highest(told).words()} (guidance {highest(told).at:g}), most often “{best}”: "
-        f"{rate_words(words[best])}. Of what is kept, “{worst}” suffers most: drawn rightly in {was} before, in {now} now."
+        f"{rate_words(words[best])}. {suffers(kept)}"
     )
+
+
+def suffers(kept: dict[str, dict[str, dict]]) -> str:
+    """The thing to keep whose rate falls most, of the pooled figures of each model, as a sentence."""
+    worst = max(kept[UNLEARNED], key=lambda name: kept[ORIGINAL][name]["rate"] - kept[UNLEARNED][name]["rate"])
+    was, now = (rate_words(kept[name][worst]) for name in (ORIGINAL, UNLEARNED))
+    count = kept[UNLEARNED][worst]["count"]
+    return f"Of what is kept, “{worst}” suffers most: drawn rightly in {was} before, in {now} now, of {count} images each."
 
 
 def rate_words(figures: dict) -> str:

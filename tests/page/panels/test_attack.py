@@ -1,5 +1,6 @@
 """Is it really gone: when it can be tried, and what is shown of it."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -58,14 +59,14 @@ def test_without_a_run_a_sentence_says_what_to_do_first(panels):
 def test_every_attack_is_shown_as_it_ends_and_its_words_are_escaped(panels, monkeypatch):
     panel = panels["IsItGone"]
     run = SimpleNamespace(recipe=SimpleNamespace(model="mnist-ddpm", method="vdu-f"))
-    monkeypatch.setattr(module, "under_attack", lambda run: None)
+    monkeypatch.setattr(module, "under_attack", lambda run, folder: None)
     monkeypatch.setattr(module, "fitting", lambda attacked: {"one": fake(found()), "two": fake(found())})
     monkeypatch.setattr(panel.page.turns, "check", lambda ticket: ticket.stopped.is_set())
     ticket = Ticket("visitor", "", None, 0)
-    shown = [changes[panel.found] for changes in panel.carry_out(ticket, run) if changes.get(panel.found)]
+    shown = [changes[panel.found] for changes in panel.carry_out(ticket, run, Path("nowhere")) if changes.get(panel.found)]
     assert [html.count("<svg") for html in shown] == [1, 2]
     assert ESCAPED in shown[-1]
     assert "<script" not in shown[-1]
     assert shown[0].count('class="vdu-strip"') == 1  # the unlearned model alone
     ticket.stopped.set()
-    assert not [changes for changes in panel.carry_out(ticket, run) if changes.get(panel.found)]
+    assert not [changes for changes in panel.carry_out(ticket, run, Path("nowhere")) if changes.get(panel.found)]

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -66,16 +67,17 @@ class IsItGone(Panel):
             for place in self.page.turns.wait(ticket):
                 yield {status: waiting_html(place)}
             if not ticket.ended:
-                yield from on_worker(self.carry_out)(ticket, attackable(data[self.page.state]))
+                session = data[self.page.state]
+                yield from on_worker(self.carry_out)(ticket, attackable(session), session.folder / "run" / "unlearned")
         if ticket.ended:
             time.sleep(ANSWERED)
         yield {status: status_html("Stopped." if ticket.ended else "Done.")}
 
-    def carry_out(self, ticket: Ticket, run: Run) -> Iterator[dict[Any, Any]]:
-        """What `start` shows while it computes."""
+    def carry_out(self, ticket: Ticket, run: Run, folder: Path) -> Iterator[dict[Any, Any]]:
+        """What `start` shows while it computes; the unlearned model was written to `folder`, if to any."""
         ticket.label = f"attack model={run.recipe.model} method={run.recipe.method}"
         yield {self.page.status: status_html("Loading the model …"), self.found: ""}
-        attacked = under_attack(run)
+        attacked = under_attack(run, folder)
         chosen, parts = fitting(attacked), []
         for number, attack in enumerate(chosen.values(), start=1):
             bar = ProgressBar(f"{attack.title} ({number} of {len(chosen)})")
