@@ -227,7 +227,13 @@ def attack_panel(axes: Axes, part: dict[str, Any]) -> None:
     axes.set_xticks(places, [f"{place:g}" for place in places])
     axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
     axes.set(xlabel=part["x"], ylabel=part["y"], ylim=(-2, 102))
-    axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize=11)
+    legend_below(axes, handles)
+
+
+def legend_below(axes: Axes, handles: list[Line2D]) -> None:
+    """A legend below the label of the axis, as far below it in figures of any height."""
+    below = -0.85 / axes.get_figure().get_figheight()
+    axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below), fontsize=11)
 
 
 def names_of(part: dict[str, Any]) -> list[str]:
@@ -248,7 +254,7 @@ def named_panel(axes: Axes, part: dict[str, Any]) -> None:
     axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
     axes.set(xlabel=part["y"], xlim=(-2, 102), ylim=(len(names) - 0.5, -0.5))
     axes.grid(axis="x", alpha=0.2)
-    axes.legend(frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1.08), fontsize=11)
+    legend_below(axes, [Line2D([], [], color=MODELS[model], marker="o", label=model) for model in models])
 
 
 def few_pictures(

@@ -40,7 +40,10 @@ def plain_pipeline(folder: Path, variant: str = "", device: str = "cpu") -> Any:
     except (OSError, ValueError) as error:
         raise UserError(f"diffusers could not load '{folder}': {first_line(error)}") from error
     pipeline.set_progress_bar_config(disable=True)
-    return pipeline.to(device, torch.float32)
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.float()
+    return pipeline.to(device)
 
 
 def with_sampler(pipeline: Any, sampler: str) -> Any:
