@@ -54,6 +54,8 @@ def test_with_prompts_there_is_a_figure_per_guidance_and_what_is_kept_is_told_pa
     kept = result.more["kept"]
     assert sum(figures["count"] for figures in kept[UNLEARNED].values()) == 2 * 16
     assert all(figures["rate_ci95"][0] <= figures["rate"] <= figures["rate_ci95"][1] for figures in kept[ORIGINAL].values())
+    assert result.more["kept_overall"][ORIGINAL]["count"] == 2 * 16
+    assert "All that is kept is drawn rightly in" in result.sentence
     assert "suffers most: drawn rightly in" in result.sentence
     head, lines = head_and_lines(ATTACK, result)
     assert [line[0] for line in lines] == ["UniPC, guidance 1", "UniPC, guidance 3"]

@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
 
-from vdu.attacks.base import UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
-from vdu.attacks.words import pooled, right, suffers, thing
+from vdu.attacks.base import ORIGINAL, UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
+from vdu.attacks.words import pooled, rate_words, right, suffers, thing
 from vdu.concepts.base import KEPT, TARGET
 from vdu.events import Progress
 from vdu.models import FULL_SIZE
@@ -60,17 +60,22 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                     rows.append(Row.rate(name, series, sampler, shown))
                     strips.append(strip(name, ", ".join(filter(None, (sampler, series))), drawn.images, shown))
     kept = {name: pooled(found) for name, found in hits.items()}
-    return Result(rows, strips, in_words(attacked, rows, kept), {"kept": kept} if kept else {})
+    overall = pooled({name: [hit for things in found.values() for hit in things] for name, found in hits.items()})
+    more = {"kept": kept, "kept_overall": overall} if kept else {}
+    return Result(rows, strips, in_words(attacked, rows, kept, overall), more)
 
 
-def in_words(attacked: Attacked, rows: list[Row], kept: dict[str, dict[str, dict]]) -> str:
-    """The sampler and guidance with which the unlearned folder draws the concept most often; what is kept worst."""
+def in_words(attacked: Attacked, rows: list[Row], kept: dict[str, dict[str, dict]], overall: dict[str, dict]) -> str:
+    """The sampler and guidance with which the unlearned folder draws the concept most often; what is kept, and what worst."""
     most = max((row for row in rows if row.model == UNLEARNED), key=lambda row: row.value)
     same = [next(row for row in rows if (row.model, row.series, row.at) == (name, most.series, most.at)).words()
             + f" by {at_model(name)}" for name in attacked.models]  # fmt: skip
     place = ", ".join(filter(None, (str(most.at), most.series)))
     words = f"In plain diffusers, with the sampler that brings it back most ({place}), {attacked.concept} is drawn in"
-    return f"{words} {and_list(same)}.{f' {suffers(kept)}' if kept else ''}"
+    if not kept:
+        return f"{words} {and_list(same)}."
+    was, now = (rate_words(overall[name]) for name in (ORIGINAL, UNLEARNED))
+    return f"{words} {and_list(same)}. All that is kept is drawn rightly in {was} before, in {now} now. {suffers(kept)}"
 
 
 ATTACK = Attack(
