@@ -1,14 +1,20 @@
 """Matplotlib charts of a run, as SVG text that takes its text colour from the page around it."""
 
 import io
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
+MODELS = {"original": BEFORE, "unlearned": AFTER, "retrained": STABILITY, "untrained": PLASTICITY}  # in the chart of attacks
+LINES = ("o-", "s--", "^:")
 MARKERS = ("o", "s", "^", "D")
 SMOOTHING = 20  # steps in the running mean of the loss terms
 INK = "#010203"  # stands for the page's own text colour
@@ -181,6 +187,74 @@ def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         return figure
+
+
+def attacks(parts: Sequence[dict[str, Any]]) -> Figure:
+    """One panel per attack, side by side: a colour per model, a kind of line per thing that was done to it.
+
+    Args:
+        parts: dicts of title, x and y (labels), doubling (whether the axis is one of doublings, with a place for 0), and rows:
+            dicts of model, series, at (a number, or a name), value in [0, 1] and ci95.
+    """
+    with matplotlib.rc_context(STYLE):
+        named = [isinstance(part["rows"][0]["at"], str) for part in parts]
+        most = max((len(names_of(part)) for part, names in zip(parts, named, strict=True) if names), default=0)
+        figure = Figure(figsize=(WIDTH * len(parts), max(3.4, 1.3 + 0.32 * most)), layout="constrained")
+        for axes, part, names in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts, named, strict=True):
+            (named_panel if names else attack_panel)(axes, part)
+        return figure
+
+
+def attack_panel(axes: Axes, part: dict[str, Any]) -> None:
+    """One panel of `attacks`."""
+    models, kinds = (list(dict.fromkeys(row[key] for row in part["rows"])) for key in ("model", "series"))
+    for (place, model), (number, kind) in itertools.product(enumerate(models), enumerate(kinds)):
+        rows = [row for row in part["rows"] if (row["model"], row["series"]) == (model, kind)]
+        places, colour = [row["at"] for row in rows], MODELS[model]
+        low, high = ([100 * row["ci95"][side] for row in rows] for side in (0, 1))
+        axes.fill_between(places, low, high, color=colour, alpha=0.06 if number else 0.15, linewidth=0)
+        style = {"color": colour, "markersize": 5, "linewidth": 1.5 if place else 4}  # the second may lie on the first
+        axes.plot(places, [100 * row["value"] for row in rows], LINES[number % len(LINES)], **style)
+    handles = [Line2D([], [], color=colour, label=model) for model, colour in MODELS.items() if model in models]
+    if len(kinds) > 1:  # a column of models and one of kinds
+        handles += [Line2D([], [], linestyle="", label=" ")] * (len(kinds) - len(models))
+        handles += [Line2D([], [], color=INK, marker=line[0], linestyle=line[1:], markersize=5, label=escape_dollars(kind))
+                    for kind, line in zip(kinds, LINES, strict=False)]  # fmt: skip
+    if part["doubling"]:
+        axes.set_xscale("symlog", base=2, linthresh=1)
+        axes.minorticks_off()
+    places = sorted({row["at"] for row in part["rows"]})
+    axes.set_xticks(places, [f"{place:g}" for place in places])
+    axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
+    axes.set(xlabel=part["x"], ylabel=part["y"], ylim=(-2, 102))
+    legend_below(axes, handles)
+
+
+def legend_below(axes: Axes, handles: list[Line2D]) -> None:
+    """A legend below the label of the axis, as far below it in figures of any height."""
+    below = -0.85 / axes.get_figure().get_figheight()
+    axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below), fontsize=11)
+
+
+def names_of(part: dict[str, Any]) -> list[str]:
+    """The names of an axis without an order, with what was done there, of a part of `attacks`."""
+    return list(dict.fromkeys(", ".join(filter(None, (row["at"], row["series"]))) for row in part["rows"]))
+
+
+def named_panel(axes: Axes, part: dict[str, Any]) -> None:
+    """One panel of `attacks` whose axis has no order: a line of dots with intervals per name."""
+    models, names = list(dict.fromkeys(row["model"] for row in part["rows"])), names_of(part)
+    for number, model in enumerate(models):
+        rows = [row for row in part["rows"] if row["model"] == model]
+        values = [100 * row["value"] for row in rows]
+        ends = [[abs(100 * row["ci95"][side] - value) for row, value in zip(rows, values, strict=True)] for side in (0, 1)]
+        places = [place + 0.36 * ((number + 0.5) / len(models) - 0.5) * 2 for place in range(len(names))]
+        axes.errorbar(values, places, xerr=ends, fmt="o", color=MODELS[model], markersize=6, linewidth=2.5, label=model)
+    axes.set_yticks(range(len(names)), [escape_dollars(name) for name in names])
+    axes.set_title(part["title"], loc="left", fontsize=12, fontweight="bold")
+    axes.set(xlabel=part["y"], xlim=(-2, 102), ylim=(len(names) - 0.5, -0.5))
+    axes.grid(axis="x", alpha=0.2)
+    legend_below(axes, [Line2D([], [], color=MODELS[model], marker="o", label=model) for model in models])
 
 
 def few_pictures(

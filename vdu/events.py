@@ -22,6 +22,7 @@ PHASES = {
     "preview": "Drawing a preview",
     "after": "Measuring the unlearned model",
     "sample": "Drawing samples",
+    "attack": "Trying to bring it back",
 }
 
 

@@ -1,7 +1,9 @@
 """Experiments on a finished run; none of them changes it."""
 
 from collections.abc import Generator
+from pathlib import Path
 
+from vdu.attacks import ORIGINAL, UNLEARNED, Attacked
 from vdu.concepts.base import PromptSpec
 from vdu.events import Event, Preview
 from vdu.models import Model
@@ -35,3 +37,9 @@ def try_prompt(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, S
     specs = [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
     before = yield from draw_pristine("preview", pristine, run.task.judge, seeds, run.recipe.how, specs)
     return before, (yield from draw("preview", run.model, run.task.judge, seeds, run.recipe.how, specs))
+
+
+def under_attack(run: Run, folder: Path) -> Attacked:
+    """What attacks need of a finished run, whose unlearned model may have been written to a folder."""
+    models = {ORIGINAL: untouched(run), UNLEARNED: run.model}
+    return Attacked(run.task, models, run.recipe.seed, unlearned_folder=folder if folder.is_dir() else None)

@@ -1,4 +1,4 @@
-"""The commands that draw from models: `vdu unlearn | sample | evaluate | compare | animate`."""
+"""The commands that draw from models: `vdu unlearn | attack | sample | evaluate | compare | animate`."""
 
 import json
 import re
@@ -12,8 +12,12 @@ import torch
 
 from vdu.animation import animate
 from vdu.arguments import number, recipe_of, recipe_options
+from vdu.attacking import choose, head_and_lines, open_folder, write_attacks
+from vdu.attacks import ATTACKS, ORIGINAL
+from vdu.attacks.base import IMAGES
 from vdu.bench.compare import compare
-from vdu.command import GOES_ON, PATH, Command, Whole
+from vdu.bench.tables import load_charts, table
+from vdu.command import GOES_ON, PATH, Command, Several, Whole
 from vdu.errors import UserError
 from vdu.events import Clock
 from vdu.export import write_run
@@ -58,6 +62,34 @@ def run_unlearn(out: Path | None, **values: Any) -> None:
         report = write_run(run, folder)
         ticker.line(headline(report))
     print(folder / "report.json")
+
+
+@click.command("attack", cls=Command)
+@click.option("--run", type=PATH, required=True, help="Folder that `unlearn` left.")
+@click.option("--kind", cls=Several, type=click.Choice([*ATTACKS]), help="Which attacks; all that apply by default.")
+@click.option("--gold", help="Folder of a model retrained without it, to compare with.")
+@click.option("--images", type=Whole(8, 20000), default=IMAGES, help="Images drawn for each rate.")
+@click.option("--seed", type=Whole(0, FIELDS["seed"].high), default=0, help="Of samples, training and noise.")
+@click.option("--out", type=PATH, help="Folder to write, new or empty; without it the figures are printed.")
+def run_attack(run: Path, kind: list[str], gold: str | None, images: int, seed: int, out: Path | None) -> None:
+    """Try to bring back what a run forgot: is it really gone?"""
+    attacked = open_folder(run, gold or "", seed, images)
+    chosen = choose(attacked, [*kind])
+    if out:
+        new_folder(out)
+        load_charts()
+    found = {}
+    with Ticker() as ticker:
+        run_to_end(attacked.task.judge.fit(attacked.models[ORIGINAL], attacked.how), ticker.show)
+        for name, attack in chosen.items():
+            found[name] = run_to_end(attack.carry_out(attacked), ticker.show)
+            if out:
+                ticker.line(found[name].sentence)
+    if out:
+        print(write_attacks(attacked, found, out))
+        return
+    for name, result in found.items():
+        print(f"{table(*head_and_lines(ATTACKS[name], result))}\n\n{result.sentence}\n")
 
 
 @click.command("sample", cls=Command, params=recipe_options(("model", *DRAWING), required=("model",)))

@@ -7,12 +7,12 @@ import click
 
 from vdu.arguments import recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
-from vdu.bench.samplers import STOCK
 from vdu.bench.speed.cases import CASES
 from vdu.command import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.recipe import FIELDS
+from vdu.stock import STOCK
 from vdu.task import classes_of
 from vdu.ticker import Ticker
 

@@ -228,15 +228,32 @@ def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
     return gpu.open_run(recipe_of(values, page.settings, folder), copy_start(start, folder))
 
 
-def on_click(page: Page, button: gr.Button, handler: Any, outputs: list[Any], runs: int = 1) -> None:
-    """Let a button start some runs: what cannot be run, or may not wait, is refused at once."""
+def on_click(
+    page: Page,
+    button: gr.Button,
+    handler: Any,
+    outputs: list[Any],
+    runs: int = 1,
+    what: Callable[[dict], Recipe] | None = None,
+) -> None:
+    """Let a button start some runs: what cannot be run, or may not wait, is refused at once.
 
-    @shows_errors(REFUSED)
-    def check(request: gr.Request, data: dict) -> list[dict[str, Any]]:
+    Args:
+        page: where the inputs are; handler: gets their values, in its turn; outputs: what it changes.
+        button: the button.
+        runs: as many take their time.
+        what: the recipe that it runs, or a refusal; by default that of the inputs.
+    """
+
+    def of_inputs(data: dict) -> Recipe:
         values = page.controls.values(data)
         recipe = recipe_of(values, page.settings)
         start_folder(data[page.state], values["model"], values["go_on"])
-        page.ask(request, recipe, runs)
+        return recipe
+
+    @shows_errors(REFUSED)
+    def check(request: gr.Request, data: dict) -> list[dict[str, Any]]:
+        page.ask(request, (what or of_inputs)(data), runs)
         return [gr.validate(True, "")] * len(data)
 
     button.click(

@@ -1,0 +1,71 @@
+"""Training on a few pictures: one step by hand, when it counts as back, and what leaves the models alone."""
+
+import pytest
+import torch
+from attack_states import attacked, carry_out, values, zero
+from line import line_batch
+
+from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Row, relearn
+from vdu.attacks.relearn import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words
+from vdu.data.forget_set import ForgetSet
+
+
+def row(k, hits, model=UNLEARNED, series=IT):
+    return Row.rate(model, series, k, torch.arange(100) < hits)
+
+
+def weights(model) -> torch.Tensor:
+    return torch.cat([value.detach().flatten() for value in model.unet.parameters()])
+
+
+def test_a_step_of_adam_moves_the_one_parameter_by_the_learning_rate():
+    model = line_batch(theta=0.7).model
+    learner = Learner(model, ForgetSet(torch.full((4, 1, 2, 2), 128, dtype=torch.uint8)), seed=0)
+    learner.step()
+    # Noised grey is almost pure noise, whose best prediction is nearer to theta = 1.
+    assert learner.model.unet.theta.item() == pytest.approx(0.7 + RATE, rel=1e-4)
+    assert model.unet.theta.item() == pytest.approx(0.7)
+
+
+def test_it_is_back_once_the_whole_interval_lies_above_half():
+    rows = [row(0, 0), row(1, 6), row(2, 12), row(5, 5), row(10, 40)]
+    assert comes_back(rows, 0.05) == 2
+    assert comes_back(rows, 0.2) == 10
+    assert comes_back(rows, 0.5) is None
+
+
+def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
+    given = attacked()
+    rows = [row(0, 1), row(5, 30), row(50, 60)]
+    words = in_words(given, rows, {IT: {UNLEARNED: 5}, OTHERS: {UNLEARNED: 10}, OWN: {UNLEARNED: None}}, 0.05)
+    assert words.startswith("“3” comes back after 5 steps of training on 8 pictures of it")
+    assert "30 % [22–40]" in words
+    assert "other things brings it back after 10 steps. Training on its own samples does not" in words
+    assert "does not come back within 50 steps" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.7)
+    assert "is not gone" in in_words(given, [row(0, 30)], {IT: {UNLEARNED: 0}}, 0.05)
+    assert "in none of 8 samples" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.0)
+    gold = attacked()
+    gold.models["retrained"] = gold.models[ORIGINAL]
+    assert "; a model that never saw it needs 20." in in_words(gold, rows, {IT: {UNLEARNED: 5, "retrained": 20}}, 0.05)
+
+
+def test_the_same_model_learns_the_same_and_is_left_alone_and_a_network_that_is_zero_has_nothing_to_come_back(monkeypatch):
+    monkeypatch.setattr(relearn, "STEPS", (0, 1, 2))
+    monkeypatch.setattr(relearn, "CONTROL_STEPS", (1,))
+    given = attacked(sampler_steps=2)
+    original = given.models[ORIGINAL]
+    given.models[RETRAINED] = zero(original)
+    before = weights(original)
+    result, last = carry_out(ATTACKS["relearn"], given)
+    assert last.done == last.total
+    assert values(result, ORIGINAL, IT) == values(result, UNLEARNED, IT)
+    assert [len(values(result, UNLEARNED, series)) for series in (IT, OTHERS, OWN)] == [3, 2, 2]
+    assert values(result, ORIGINAL, OTHERS) == []
+    assert values(result, RETRAINED, IT) == [0, 0, 0]
+    assert result.more["half_back"][IT][RETRAINED] is None
+    assert result.lead["half_back"] == result.more["half_back"][IT]
+    assert [point["k"] for point in result.lead["curves"][RETRAINED]] == [0, 1, 2]
+    assert torch.equal(weights(original), before)
+    first, second = ([strip.images for strip in result.strips if strip.model == name] for name in (ORIGINAL, UNLEARNED))
+    assert all(map(torch.equal, first, second))
+    assert not torch.equal(first[0], first[2])
