@@ -13,7 +13,10 @@ from vdu.workspace import server_folder  # noqa: E402
 
 server_folder()  # before Gradio is imported, which asks for the folder of uploads at once
 
-from vdu.page import Settings, build, launch_options  # noqa: E402
+from vdu.stubs import no_stubs  # noqa: E402
+
+with no_stubs():
+    from vdu.page import Settings, build, launch_options
 from vdu.page.settings import SHARED, on_space  # noqa: E402
 
 DEFAULT = Settings(**(SHARED if on_space() else {}))
