@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
 CASES = {
     "digit": Case("mnist-ddpm", "3", "mnist-ddpm, digit 3", 0.35, 0.35),
-    "word": Case("tiny-sd", "sneaker", "tiny-sd, sneaker", 0.5, 0.5),
+    "word": Case("tiny-sd", "red", "tiny-sd, red", 0.5, 0.5),
     "photograph": Case("cifar10-ddpm", "cat", "cifar10-ddpm, cat", 0.35, None),
 }
 MEMORY = 0.7  # peak, in peaks of the older build
