@@ -239,7 +239,7 @@ def test_quality_of_a_report_and_of_one_that_lacks_all():
     after |= {"forget_rate": 0.0, "forget_rate_ci95": [0.0, 0.01], "retained_share_tv": 0.0301, "least_retained_ratio": 0.9}
     whole = ran(1, True, 1.0, "word", before=before, after=after)
     assert quality_cells(whole, "new") == [
-        "tiny-sd, sneaker, beside a busy process", "new", "0", "0.0% [0.0%–1.0%]", "1.25", "0.030", "0.90", "0.75, 1.00"
+        f"{CASES['word'].title}, beside a busy process", "new", "0", "0.0% [0.0%–1.0%]", "1.25", "0.030", "0.90", "0.75, 1.00"
     ]  # fmt: skip
     assert quality_cells(ran(0, False, 1.0, before=None, after=None), "old")[3:] == ["–"] * 5
 
