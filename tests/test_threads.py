@@ -1,5 +1,7 @@
 """Generators side by side: their values, their order, their ends."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -80,3 +82,23 @@ def test_operations_of_a_thread_share_the_threads_there_are():
 def test_a_function_is_applied_in_order(count):
     assert map_side_by_side(lambda value: value * value, [1, 2, 3, 4], count) == [1, 4, 9, 16]
     assert map_side_by_side(lambda _: torch.get_num_threads(), [1, 2], 6) == [3, 3]
+
+
+LEFT_AT_WORK = """
+import torch
+from vdu.threads import side_by_side
+
+def endless():
+    while True:
+        yield torch.ones(400, 400) @ torch.ones(400, 400)
+
+stream = side_by_side([endless(), endless()], 2)
+next(stream)
+raise KeyboardInterrupt
+"""
+
+
+def test_a_process_that_ends_while_threads_are_at_work_is_not_aborted():
+    done = subprocess.run([sys.executable, "-c", LEFT_AT_WORK], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+    assert done.returncode in (1, 130, -2)

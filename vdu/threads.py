@@ -4,7 +4,9 @@ Small networks spend much of an operation on handing parts of it to threads and 
 another process takes a core. Threads with a batch each wait for nobody. What is computed does not depend on their number.
 """
 
+import atexit
 import threading
+import weakref
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty, Full, Queue
@@ -45,19 +47,15 @@ def side_by_side(generators: Sequence[Generator[Yielded, None, Value]], count: i
         return values
     workers = min(count, len(generators))
     work = Work(generators, count // workers)
-    threads = [threading.Thread(target=work.run, daemon=True) for _ in range(workers)]
-    for thread in threads:
-        thread.start()
     try:
-        while any(thread.is_alive() for thread in threads) or not work.yielded.empty():
+        work.start(workers)
+        while work.goes_on:
             try:
                 yield work.yielded.get(timeout=WAIT)
             except Empty:
                 continue
     finally:
-        work.stopped.set()
-        for thread in threads:
-            thread.join()
+        work.stop()
     if work.failure is not None:
         raise work.failure
     return [work.values[number] for number in range(len(generators))]
@@ -72,6 +70,26 @@ class Work:
         self.values: dict[int, Any] = {}
         self.yielded: Queue[Any] = Queue(maxsize=1)
         self.stopped, self.failure = threading.Event(), None
+        self.running: list[threading.Thread] = []
+
+    def start(self, workers: int) -> None:
+        """Let some threads take generators."""
+        AT_WORK.add(self)
+        self.running = [threading.Thread(target=self.run, daemon=True) for _ in range(workers)]
+        for thread in self.running:
+            thread.start()
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a thread is at work, or something yielded is not read yet."""
+        return any(thread.is_alive() for thread in self.running) or not self.yielded.empty()
+
+    def stop(self) -> None:
+        """End all threads after their step."""
+        self.stopped.set()
+        for thread in self.running:
+            if thread.ident is not None:
+                thread.join()
 
     def run(self) -> None:
         """Run generators until none is left, or all must end."""
@@ -103,3 +121,13 @@ class Work:
             else:
                 generator.close()
                 return None
+
+
+AT_WORK: "weakref.WeakSet[Work]" = weakref.WeakSet()
+
+
+@atexit.register
+def stop_all() -> None:
+    """End what a process that is interrupted leaves at work: a thread that Python kills in a step would abort the process."""
+    for work in list(AT_WORK):
+        work.stop()

