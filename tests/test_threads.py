@@ -84,6 +84,28 @@ def test_a_function_is_applied_in_order(count):
     assert map_side_by_side(lambda _: torch.get_num_threads(), [1, 2], 6) == [3, 3]
 
 
+def test_threads_that_start_later_begin_with_as_many_threads_per_operation_as_before():
+    def begins():
+        found = []
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    def drawing():
+        yield torch.ones(300, 300) @ torch.ones(300, 300)
+
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        run_to_end(side_by_side([drawing(), drawing()], 2))
+        assert (torch.get_num_threads(), begins()) == (2, 2)
+        map_side_by_side(torch.ones, [3, 4], 2)
+        assert (torch.get_num_threads(), begins()) == (2, 2)
+    finally:
+        torch.set_num_threads(before)
+
+
 LEFT_AT_WORK = """
 import torch
 from vdu.threads import side_by_side

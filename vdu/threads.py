@@ -31,8 +31,11 @@ def map_side_by_side(function: Callable[[Value], Result], values: Sequence[Value
     workers = min(count, len(values))
     if workers < 2:
         return [function(value) for value in values]
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(count // workers,)) as executor:
-        return list(executor.map(function, values))
+    try:
+        with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(count // workers,)) as executor:
+            return list(executor.map(function, values))
+    finally:
+        torch.set_num_threads(count)  # what one thread sets is also where threads that start later begin
 
 
 def side_by_side(generators: Sequence[Generator[Yielded, None, Value]], count: int) -> Generator[Yielded, None, list[Value]]:
@@ -46,7 +49,7 @@ def side_by_side(generators: Sequence[Generator[Yielded, None, Value]], count: i
             values.append((yield from generator))
         return values
     workers = min(count, len(generators))
-    work = Work(generators, count // workers)
+    work = Work(generators, count // workers, count)
     try:
         work.start(workers)
         while work.goes_on:
@@ -62,10 +65,10 @@ def side_by_side(generators: Sequence[Generator[Yielded, None, Value]], count: i
 
 
 class Work:
-    """Generators that threads take one after another, each with some threads per operation; see `side_by_side`."""
+    """Generators that threads take one after another, each with `threads` of all `count` per operation; see `side_by_side`."""
 
-    def __init__(self, generators: Sequence[Generator[Any, None, Any]], threads: int) -> None:
-        self.threads = threads
+    def __init__(self, generators: Sequence[Generator[Any, None, Any]], threads: int, count: int) -> None:
+        self.threads, self.count = threads, count
         self.left, self.lock = iter(enumerate(generators)), threading.Lock()
         self.values: dict[int, Any] = {}
         self.yielded: Queue[Any] = Queue(maxsize=1)
@@ -85,11 +88,14 @@ class Work:
         return any(thread.is_alive() for thread in self.running) or not self.yielded.empty()
 
     def stop(self) -> None:
-        """End all threads after their step."""
+        """End all threads after their step; a second call does nothing, as when Python ends."""
         self.stopped.set()
-        for thread in self.running:
+        running, self.running = self.running, []
+        for thread in running:
             if thread.ident is not None:
                 thread.join()
+        if running:
+            torch.set_num_threads(self.count)  # see `map_side_by_side`
 
     def run(self) -> None:
         """Run generators until none is left, or all must end."""
