@@ -9,7 +9,7 @@ from vdu.concepts.base import ConceptRequest
 from vdu.errors import UserError, quoted
 from vdu.methods import METHODS
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
-from vdu.optimizers import CLOSED_FORM, OPTIMIZERS
+from vdu.optimizers import OPTIMIZERS
 from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
@@ -156,9 +156,8 @@ class Recipe:
             raise UserError(f"The first timestep ({self.t_min}) must be smaller than the last ({self.t_max}).")
         if self.optimizer == "one-step" and self.gamma == 0:
             raise UserError("With gamma 0 the one-step solution is infinitely long; choose a larger gamma.")
-        if self.method and self.optimizer and (METHODS[self.method].solve is None) == (self.optimizer == CLOSED_FORM):
-            takes = "takes steps; choose another optimizer than" if self.optimizer == CLOSED_FORM else "takes no steps; choose"
-            raise UserError(f"Method {self.method} {takes} {CLOSED_FORM}.")
+        if self.method and self.optimizer and (why := METHODS[self.method].refuses(self.optimizer)):
+            raise UserError(f"Method {self.method} {why}.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
