@@ -41,7 +41,7 @@ METHOD = Method(
     prepared=(PHOTOGRAPHS,),
     experimental=True,
     defaults={
-        UNCONDITIONAL: {"gamma": 0.9, "reach": 1.0, "optimizer": "guidance", "step_size": 1e-3, "steps": 1},
+        UNCONDITIONAL: {"gamma": 0.95, "reach": 1.0, "optimizer": "guidance", "step_size": 1e-3, "steps": 1, "t_min": 200},
         PHOTOGRAPHS: {"gamma": 0.5, "reach": 4.0, "optimizer": "guidance", "step_size": 1e-3, "steps": 1, "t_min": 50},
     },
 )
