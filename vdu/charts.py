@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -11,6 +11,8 @@ matplotlib.use("Agg")
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+
+from vdu.comparison import Point, pareto_front
 
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
 MODELS = {"original": BEFORE, "unlearned": AFTER, "retrained": STABILITY, "untrained": PLASTICITY}  # in the chart of attacks
@@ -169,23 +171,33 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         return figure
 
 
-def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
-    """Forget rate and cost of each method, one point per method; down and to the left is better.
+def pareto(points: Mapping[str, Point], cost: str) -> Figure:
+    """Forget rate and cost of each method with intervals, and the front of those that no other beats.
+
+    Down and to the left is better. Methods on the front have filled marks.
 
     Args:
-        points: method -> (forget rate after in percent, cost).
+        points: method -> forget rate after, in percent, and cost.
         cost: label of the cost.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, (name, (rate, height)) in enumerate(points.items()):
-            axes.scatter([rate], [height], s=60, color=f"C{number % 10}")
-            axes.annotate(name, (rate, height), xytext=(8, 4 + 10 * (number % 2)), textcoords="offset points", color=INK)
-        axes.set(xlabel="forget rate after, %", ylabel=cost)
-        axes.margins(0.2)
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
+        axes, front = figure.subplots(), pareto_front(points)
+        for number, (name, (rate, height, *ends)) in enumerate(points.items()):
+            sides = [[[value - low], [high - value]] for value, (low, high) in zip((rate, height), ends, strict=True)]
+            colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+            axes.errorbar(
+                [rate], [height], *reversed(sides), fmt=marker, color=colour, label=name, markersize=9, markeredgewidth=2,
+                markerfacecolor=colour if name in front else "none", elinewidth=1.5, capsize=3,
+            )  # fmt: skip
+        axes.margins(0.1)
+        (right, top), edge = (axes.get_xlim()[1], axes.get_ylim()[1]), 0.04  # so that marks at 0 are seen as a whole
+        axes.set(xlabel="forget rate after, %", ylabel=cost, xlim=(-edge * right, right), ylim=(-edge * top, top))
+        rates, heights = zip(*sorted(points[name][:2] for name in front), strict=True)
+        corners = {"where": "post", "color": INK, "alpha": 0.7, "linestyle": "--", "linewidth": 1.2, "zorder": 0}
+        (line,) = axes.step([rates[0], *rates, right], [top, *heights, heights[-1]], **corners)
+        handles = [*(handle[0] for handle in axes.get_legend_handles_labels()[0]), line]
+        legend_below(axes, handles, [*points, "Pareto front"])
         return figure
 
 
@@ -230,10 +242,18 @@ def attack_panel(axes: Axes, part: dict[str, Any]) -> None:
     legend_below(axes, handles)
 
 
-def legend_below(axes: Axes, handles: list[Line2D]) -> None:
-    """A legend below the label of the axis, as far below it in figures of any height."""
+def legend_below(axes: Axes, handles: list[Line2D], labels: list[str] | None = None) -> None:
+    """A legend below the label of the axis, as far below it in figures of any height; the handles have their own labels."""
     below = -0.85 / axes.get_figure().get_figheight()
-    axes.legend(handles=handles, frameon=False, ncols=2, loc="upper center", bbox_to_anchor=(0.5, below), fontsize=11)
+    axes.legend(
+        handles,
+        labels or [handle.get_label() for handle in handles],
+        frameon=False,
+        ncols=2,
+        loc="upper center",
+        bbox_to_anchor=(0.5, below),
+        fontsize=11,
+    )
 
 
 def names_of(part: dict[str, Any]) -> list[str]:
