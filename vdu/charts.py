@@ -184,7 +184,10 @@ def pareto(points: Mapping[str, Point], cost: str) -> Figure:
         figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
         axes, front = figure.subplots(), pareto_front(points)
         for number, (name, (rate, height, *ends)) in enumerate(points.items()):
-            sides = [[[value - low], [high - value]] for value, (low, high) in zip((rate, height), ends, strict=True)]
+            sides = [
+                [[max(0, value - low)], [max(0, high - value)]]
+                for value, (low, high) in zip((rate, height), ends, strict=True)
+            ]
             colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
             axes.errorbar(
                 [rate], [height], *reversed(sides), fmt=marker, color=colour, label=name, markersize=9, markeredgewidth=2,

@@ -100,7 +100,7 @@ def pareto_front(points: Mapping[str, Point]) -> list[str]:
 
 
 def data_seen(report: "Report") -> list[str]:
-    """The kinds of images that a method saw, with their numbers, and its posterior; empty for words alone."""
+    """The kinds of images that a method saw, with their numbers, and its posterior; empty for prompts alone."""
     recipe = report["recipe"]
     needs_posterior = METHODS[report["method"]].needs_posterior or recipe["optimizer"] in NEEDS_POSTERIOR
     return images_seen_parts(report["images_seen"]) + ([f"the posterior “{recipe['posterior']}”"] if needs_posterior else [])
