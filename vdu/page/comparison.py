@@ -91,8 +91,8 @@ class Comparison:
 
     @property
     def missing(self) -> list[str]:
-        """The methods without a row, in the order in which they are run."""
-        return [method for method in self.methods if method not in self.rows]
+        """The methods without a row, in the order in which they are run: not that of the letters, which it would give away."""
+        return [method for method in METHODS if method in self.methods and method not in self.rows]
 
     @property
     def hides(self) -> bool:

@@ -33,9 +33,10 @@ from vdu.page.run import (
     stop_runs,
     waiting_html,
 )
-from vdu.page.session import Session, start_folder
+from vdu.page.session import start_folder
 from vdu.page.turns import Ticket, minutes
 from vdu.recipe import Recipe, resolve
+from vdu.run import Run
 from vdu.task import kind_of
 from vdu.worker import on_worker
 from vdu.workspace import new_folder
@@ -154,9 +155,10 @@ class Compare(Panel):
         blind = bool(data[self.blind])
         methods = shuffled(ticked, recipe.seed) if blind else tuple(sorted(ticked, key=fitting(kind).index))
         comparison = Comparison(key, methods, last.rows if last and last.key == key else {}, blind)
-        own = None if start else own_run(session)
+        run = None if start or session is None else session.finished_run
+        own = run and own_recipe(run, session.folder)
         if own and own[0].method in comparison.missing and own == (recipes[own[0].method], uploads):
-            comparison = comparison.with_row(own[0].method, Finished.of(session.run))
+            comparison = comparison.with_row(own[0].method, Finished.of(run))
         return comparison, recipes
 
     @shows_errors(REFUSED)
@@ -177,6 +179,9 @@ class Compare(Panel):
                 except Exception:
                     yield self.told("Ready.") | self.shown(replace(comparison, under_way=False))
                     raise
+                finally:
+                    model, names = next(iter(recipes.values())).model, ",".join(recipes)
+                    ticket.label = f"compare model={model} methods={names}"
         if ticket.ended:
             time.sleep(ANSWERED)
         yield self.told(ending(comparison)) | self.shown(replace(comparison, under_way=False))
@@ -269,13 +274,13 @@ def changed_of(recipe: Recipe) -> tuple[dict[str, Any], str]:
     return changed_fields(resolve(recipe, kind), kind), kind
 
 
-def own_run(session: Session | None) -> tuple[Recipe, tuple[str, str]] | None:
-    """The recipe of a visitor's finished run, and the contents of its uploads; None if it went on from another run."""
-    if session is None or (run := session.finished_run) is None or run.start:
+def own_recipe(run: Run, folder: Path) -> tuple[Recipe, tuple[str, str]] | None:
+    """The recipe of a visitor's run, and the contents of its uploads in a folder; None if it went on from another run."""
+    if run.start:
         return None
-    folders = session.folder / "pictures", session.folder / "others"
+    folders = folder / "pictures", folder / "others"
     keep = "" if run.recipe.keep == str(folders[1]) else run.recipe.keep
-    files = (sorted(folder.iterdir()) if folder.is_dir() else () for folder in folders)
+    files = (sorted(each.iterdir()) if each.is_dir() else () for each in folders)
     return replace(run.recipe, pictures="", keep=keep), tuple(map(contents, files))
 
 
