@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -286,8 +287,15 @@ def own_recipe(run: Run, folder: Path) -> tuple[Recipe, tuple[str, str]] | None:
 
 def contents(paths: Iterable[str | Path]) -> str:
     """Hash of the contents of files in their order; "" without files."""
-    parts = [hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in paths]
+    stats = [(str(path), Path(path).stat()) for path in paths]
+    parts = [content(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
     return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
+
+
+@lru_cache(maxsize=4096)
+def content(path: str, changed: int, size: int) -> str:
+    """Hash of a file that was last changed at a time, in nanoseconds, and has a size, in bytes: uploads are asked for often."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def seconds_words(seconds: float) -> str:
