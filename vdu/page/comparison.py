@@ -1,9 +1,12 @@
 """A comparison of methods, as the page keeps and shows it: small parts of each run, and none of the models."""
 
+import hashlib
 import random
 import string
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
@@ -14,6 +17,7 @@ from vdu.comparison import COSTS, Point, costs, data_seen, pareto_front, point_o
 from vdu.methods import METHODS
 from vdu.metrics import Figures
 from vdu.page.markup import png, render
+from vdu.recipe import Recipe
 from vdu.report import Report, report_of
 from vdu.run import Run
 from vdu.sheet import COLUMNS, sheet
@@ -118,6 +122,29 @@ class Comparison:
 def shuffled(methods: Iterable[str], seed: int) -> tuple[str, ...]:
     """Methods in an order that depends on the seed alone, and not on their order."""
     return tuple(random.Random(seed).sample(ordered := sorted(methods), len(ordered)))
+
+
+def own_recipe(run: Run, folder: Path) -> tuple[Recipe, tuple[str, str]] | None:
+    """The recipe of a visitor's run, and the contents of its uploads in a folder; None if it went on from another run."""
+    if run.start:
+        return None
+    folders = folder / "pictures", folder / "others"
+    keep = "" if run.recipe.keep == str(folders[1]) else run.recipe.keep
+    files = (sorted(each.iterdir()) if each.is_dir() else () for each in folders)
+    return replace(run.recipe, pictures="", keep=keep), tuple(map(contents, files))
+
+
+def contents(paths: Iterable[str | Path]) -> str:
+    """Hash of the contents of files in their order; "" without files."""
+    stats = [(str(path), Path(path).stat()) for path in paths]
+    parts = [content(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
+    return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
+
+
+@lru_cache(maxsize=4096)
+def content(path: str, changed: int, size: int) -> str:
+    """Hash of a file that was last changed at a time, in nanoseconds, and has a size, in bytes; uploads are read once."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def compared_html(comparison: Comparison) -> str:

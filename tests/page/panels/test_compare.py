@@ -13,9 +13,9 @@ from vdu.comparison import recipe_for
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.models import SMALL, UNCONDITIONAL
-from vdu.page.comparison import Comparison, Finished
+from vdu.page.comparison import Comparison, Finished, contents, own_recipe
 from vdu.page.panels import compare as module
-from vdu.page.panels.compare import Bar, contents, ending, own_recipe, time_html, usual
+from vdu.page.panels.compare import Bar, ending, time_html, usual
 from vdu.page.view import RunView
 
 pytest_plugins = ["page_states"]

@@ -1,12 +1,9 @@
 """Compared with what? Several methods on the recipe of the inputs, one after another."""
 
-import hashlib
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -17,7 +14,7 @@ from vdu.errors import UserError
 from vdu.estimate import evaluations
 from vdu.events import PHASES, Progress
 from vdu.page import gpu
-from vdu.page.comparison import Comparison, Finished, compared_html, shuffled
+from vdu.page.comparison import Comparison, Finished, compared_html, contents, own_recipe, shuffled
 from vdu.page.controls import recipe_of
 from vdu.page.errors import shows_errors
 from vdu.page.markup import render
@@ -37,7 +34,6 @@ from vdu.page.run import (
 from vdu.page.session import start_folder
 from vdu.page.turns import Ticket, minutes
 from vdu.recipe import Recipe, resolve
-from vdu.run import Run
 from vdu.task import kind_of
 from vdu.worker import on_worker
 from vdu.workspace import new_folder
@@ -273,29 +269,6 @@ def changed_of(recipe: Recipe) -> tuple[dict[str, Any], str]:
     """The fields of a recipe that are the same for all methods, and the kind of its model."""
     kind = kind_of(recipe.model)
     return changed_fields(resolve(recipe, kind), kind), kind
-
-
-def own_recipe(run: Run, folder: Path) -> tuple[Recipe, tuple[str, str]] | None:
-    """The recipe of a visitor's run, and the contents of its uploads in a folder; None if it went on from another run."""
-    if run.start:
-        return None
-    folders = folder / "pictures", folder / "others"
-    keep = "" if run.recipe.keep == str(folders[1]) else run.recipe.keep
-    files = (sorted(each.iterdir()) if each.is_dir() else () for each in folders)
-    return replace(run.recipe, pictures="", keep=keep), tuple(map(contents, files))
-
-
-def contents(paths: Iterable[str | Path]) -> str:
-    """Hash of the contents of files in their order; "" without files."""
-    stats = [(str(path), Path(path).stat()) for path in paths]
-    parts = [content(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
-    return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
-
-
-@lru_cache(maxsize=4096)
-def content(path: str, changed: int, size: int) -> str:
-    """Hash of a file that was last changed at a time, in nanoseconds, and has a size, in bytes: uploads are asked for often."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
 
 
 def seconds_words(seconds: float) -> str:
