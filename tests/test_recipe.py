@@ -12,8 +12,8 @@ import pytest
 
 from vdu.errors import UserError
 from vdu.methods import METHODS
-from vdu.models import FULL_SIZE, KINDS, SMALL, UNCONDITIONAL, hub
-from vdu.recipe import BY_METHOD, DEFAULTS, DEPENDENT, FIELDS, RETIRED, Group, Recipe, defaults_of, resolve
+from vdu.models import FULL_SIZE, KINDS, PHOTOGRAPHS, SMALL, UNCONDITIONAL, hub
+from vdu.recipe import BY_METHOD, DEFAULTS, DEPENDENT, FIELDS, RETIRED, Group, Recipe, check_defaults, defaults_of, resolve
 from vdu.task import kind_of
 
 FITTING = [(kind, name) for kind in KINDS for name, method in METHODS.items() if kind in method.defaults]
@@ -160,3 +160,20 @@ def test_a_method_without_defaults_for_a_kind_is_one_sentence(monkeypatch):
     for kind in (SMALL, FULL_SIZE):
         with pytest.raises(UserError, match="Method vdu cannot be used with a model that takes prompts; choose one of vdu-f"):
             defaults_of(kind, "vdu")
+    with pytest.raises(UserError, match="Method vdu has no settings for models of kind 'photographs'; choose one of vdu-f"):
+        defaults_of(PHOTOGRAPHS, "vdu")
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"gama": 0.5}, "gama, which no recipe has"),
+        ({"steps": None, "reach": None}, "reach, steps, which must have a default"),
+    ],
+)
+def test_wrong_defaults_of_a_method_name_its_file(changes, says):
+    defaults = METHODS["vdu-f"].defaults[UNCONDITIONAL] | changes
+    defaults = {name: value for name, value in defaults.items() if value is not None}
+    wrong = dataclasses.replace(METHODS["vdu-f"], defaults={UNCONDITIONAL: defaults})
+    with pytest.raises(ValueError, match=f"vdu/methods/my_own.py: in the defaults for kind 'unconditional': {says}"):
+        check_defaults({"my-own": wrong})

@@ -9,6 +9,7 @@ import torch
 
 from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Attack, Attacked, Result, Row, fitting
 from vdu.errors import UserError
+from vdu.optimizers import GUIDANCE
 from vdu.recipe import Recipe
 from vdu.sheet import sheet
 from vdu.system import package_versions
@@ -35,6 +36,8 @@ def open_folder(folder: Path, gold: str, seed: int, images: int) -> Attacked:
         recipe = json.loads((folder / "report.json").read_text())["recipe"]
     except (OSError, ValueError, KeyError, TypeError):
         recipe = None
+    if isinstance(recipe, dict) and recipe.get("optimizer") == GUIDANCE:
+        raise UserError(f"{recipe.get('method')} left the weights in '{folder}' as they were; attack a run of another method.")
     if not isinstance(recipe, dict) or not (folder / "unlearned").is_dir():
         raise UserError(f"'{folder}' does not hold a run (report.json, unlearned/); give the --out folder of `vdu unlearn`.")
     task = open_task(Recipe.from_dict(recipe))

@@ -1,4 +1,7 @@
-"""What a run leaves behind: report.json, picture sheets, the trajectory, and the unlearned model as a diffusers folder."""
+"""What a run leaves behind: report.json, picture sheets, the trajectory, and the unlearned model as a diffusers folder.
+
+A method that guides samples changes no weights, and leaves no model.
+"""
 
 import csv
 import json
@@ -16,6 +19,7 @@ from vdu.methods import METHODS
 from vdu.metrics import Figures, Metric, table_metrics
 from vdu.models import Model
 from vdu.models.hub import is_id
+from vdu.optimizers import GUIDANCE
 from vdu.report import Report, report_of
 from vdu.run import Run
 from vdu.sheet import sheet
@@ -122,24 +126,32 @@ def write_run(run: Run, folder: Path) -> Report:
         partial.mkdir()
         write_previews(run, partial)
         write_trajectory(run, partial / "trajectory.csv")
-        run.model.save(partial / "unlearned")
-        (partial / "unlearned" / "README.md").write_text(model_card(report, run.model), encoding="utf-8")
-        keep_variance(run, partial / "unlearned")
-        for place in (partial, partial / "unlearned"):  # in the latter it tells the next run what is forgotten already
+        places = [partial]
+        if run.recipe.optimizer != GUIDANCE:
+            places.append(partial / "unlearned")  # there report.json tells the next run what is forgotten already
+            run.model.save(places[1])
+            (places[1] / "README.md").write_text(model_card(report, run.model), encoding="utf-8")
+            keep_variance(run, places[1])
+        for place in places:
             (place / "report.json").write_text(json.dumps(report, indent=1) + "\n")
     return report
 
 
-def zip_model(folder: Path, report: Report, target: Path) -> Path:
+def zip_model(folder: Path, report: Report, target: Path) -> list[Path]:
     """Pack `folder`/run/unlearned as a zip in the folder `target`; it unpacks to one folder, which plain diffusers loads.
+
+    Returns:
+        the zip; nothing if the run left no model.
 
     Raises:
         UserError: if it cannot be written.
     """
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{report['model']}-without-{'-'.join(forgotten_names(report))}")[:100]
     source, packed = folder / "run" / "unlearned", target / f"{name}.zip"
+    if not source.is_dir():
+        return []
     with whole(packed) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_STORED) as archive:
         for path in sorted(source.rglob("*")):
             if path.is_file():
                 archive.write(path, Path(name) / path.relative_to(source))
-    return packed
+    return [packed]

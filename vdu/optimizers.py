@@ -53,11 +53,13 @@ def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, st
 
 
 CLOSED_FORM = "closed-form"
-AT_ONCE = ("one-step", CLOSED_FORM)  # a solution whose length is only a guess, in place of steps
+GUIDANCE = "guidance"
+AT_ONCE = ("one-step", CLOSED_FORM, GUIDANCE)  # a solution whose length is only a guess, in place of steps
 NEEDS_POSTERIOR = ("natural", "one-step")
 OPTIMIZERS = {  # name -> description
     "natural": "natural gradient, sigma*² times the gradient; step size in posterior standard deviations",
     "adam": "Adam; the step size is its learning rate",
     "one-step": "linearised loss, solved with one averaged gradient; no step size",
     CLOSED_FORM: "the method's own exact solution, such as uce's; no step size",
+    GUIDANCE: "none: the weights stay, and samples are guided, as by dng; no step size",
 }

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 from vdu.concepts.base import ConceptRequest
 from vdu.errors import UserError, quoted
-from vdu.methods import METHODS
+from vdu.methods import METHODS, Method
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
-from vdu.optimizers import CLOSED_FORM, OPTIMIZERS
+from vdu.optimizers import OPTIMIZERS
 from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
@@ -156,9 +156,8 @@ class Recipe:
             raise UserError(f"The first timestep ({self.t_min}) must be smaller than the last ({self.t_max}).")
         if self.optimizer == "one-step" and self.gamma == 0:
             raise UserError("With gamma 0 the one-step solution is infinitely long; choose a larger gamma.")
-        if self.method and self.optimizer and (METHODS[self.method].solve is None) == (self.optimizer == CLOSED_FORM):
-            takes = "takes steps; choose another optimizer than" if self.optimizer == CLOSED_FORM else "takes no steps; choose"
-            raise UserError(f"Method {self.method} {takes} {CLOSED_FORM}.")
+        if self.method and self.optimizer and (why := METHODS[self.method].refuses(self.optimizer)):
+            raise UserError(f"Method {self.method} {why}.")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Recipe":
@@ -248,6 +247,26 @@ BY_KIND: dict[str, dict[str, float | int | str]] = {
 }  # fmt: skip
 
 
+NEEDED = ("gamma", "reach", "optimizer", "step_size", "steps")  # fields that only a method can give a default
+
+
+def check_defaults(methods: Mapping[str, Method]) -> None:
+    """Check the defaults that methods declare.
+
+    Raises:
+        ValueError: if a default is not one of a field, or a field in `NEEDED` has none; the sentence names the file.
+    """
+    for name, method in methods.items():
+        for kind, defaults in method.defaults.items():
+            unknown, missing = set(defaults) - set(FIELDS), set(NEEDED) - set(defaults)
+            for wrong, why in ((unknown, "which no recipe has"), (missing, "which must have a default")):
+                if wrong:
+                    file = f"vdu/methods/{name.replace('-', '_')}.py"
+                    raise ValueError(f"{file}: in the defaults for kind '{kind}': {', '.join(sorted(wrong))}, {why}")
+
+
+check_defaults(METHODS)
+
 # Fields that some method sets, which a change of method resets.
 BY_METHOD = tuple(
     name for name in FIELDS if any(name in defaults for method in METHODS.values() for defaults in method.defaults.values())
@@ -263,6 +282,8 @@ def defaults_of(kind: str, method: str) -> dict[str, Any]:
     chosen = METHODS[method]
     if kind not in chosen.defaults:
         fitting = ", ".join(name for name, other in METHODS.items() if kind in other.defaults)
+        if any((kind in PROMPTED) == (other in PROMPTED) for other in chosen.defaults):
+            raise UserError(f"Method {method} has no settings for models of kind '{kind}'; choose one of {fitting}.")
         what = "takes prompts" if kind in PROMPTED else "takes no prompts"
         raise UserError(f"Method {method} cannot be used with a model that {what}; choose one of {fitting}.")
     return BY_KIND[kind] | chosen.defaults[kind]

@@ -129,6 +129,8 @@ def denoise(
         if model.takes_prompts and how.guidance != 1:
             bare = model.predict(state, times, unprompted)
             predicted = bare + how.guidance * (predicted - bare)
+        if model.guide:
+            predicted = predicted + model.output_of(model.guide(state, times), times)
         added = fresh_noise(generators, model.shape).to(model.device) if how.sampler == "sde" else None
         state = scheduler.step(predicted, t, state, variance_noise=added).prev_sample
         yield state

@@ -112,7 +112,11 @@ def bisect_scale(run: Run, frozen: Model, tried: Tensor, scales: tuple[float, ..
 
 @torch.no_grad()
 def set_weights_between(model: Model, start: Model, end: Model, scale: float) -> None:
-    """Set a model's weights to start + scale * (end - start); the model may be one of the two itself."""
+    """Set a model's weights to start + scale * (end - start), and its guidance to `scale` times that of `end`.
+
+    The model may be one of the two itself.
+    """
+    model.guide = end.guide and end.guide.times(scale)
     for weight, first, last in zip(*(part.unet.parameters() for part in (model, start, end)), strict=True):
         if weight.requires_grad:  # fixed weights are shared, even with models of other runs, and must not change
             weight.copy_(torch.lerp(first, last, scale))

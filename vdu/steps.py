@@ -1,4 +1,4 @@
-"""The ways to change the weights: many optimizer steps, one solution of the linearised loss, or a method's closed form."""
+"""The ways to change a model: many optimizer steps, one solution of the linearised loss, a closed form, or guidance alone."""
 
 import math
 from collections.abc import Generator, Mapping
@@ -9,9 +9,11 @@ from torch import Tensor
 from vdu.batches import NO_IMAGES, BatchStream
 from vdu.errors import BrokenImages
 from vdu.events import Clock, Event, StepTaken
+from vdu.losses import function_space_stability, plasticity_inducer
 from vdu.methods import METHODS, Batch, Prompts
 from vdu.methods.base import Terms
 from vdu.models import Model
+from vdu.models.guidance import Guidance
 from vdu.optimizers import make_optimizer
 from vdu.run import BROKEN, DAMAGED, SPENT, Run
 from vdu.samples import Samples
@@ -169,6 +171,34 @@ def solve_at_once(run: Run, frozen: Model) -> Generator[Event, None, str]:
             run.model.trained[name].copy_(value)
     yield taken
     yield clock.progress(1)
+    return (yield from show_solution(run))
+
+
+def guide_samples(run: Run, frozen: Model) -> Generator[Event, None, str]:
+    """Leave the weights as they are and guide the samples instead, which counts as one step; returns the reason.
+
+    The two terms are those of VDU-F, of the guided prediction on one batch.
+    """
+    learning, clock = Learning(run, run.model, frozen), Clock("unlearn", 1)
+    yield from learning.prepare()
+    batch: Batch = next(learning.batches)
+    run.model.guide = guidance = Guidance(learning.method.guide(batch, learning.state))
+    with torch.no_grad():
+        on_forget, on_kept = (
+            (frozen.predict_noise(noisy.states, noisy.t, noisy.condition), guidance(noisy.states, noisy.t))
+            for noisy in (batch.forget, batch.replay)
+        )
+    plasticity = plasticity_inducer(sum(on_forget), batch.forget.noise, batch.weight).item()
+    stability = function_space_stability(sum(on_kept), on_kept[0]).item()
+    taken = StepTaken(1, plasticity, stability, (batch.gamma - 1) * plasticity + batch.gamma * stability)
+    run.steps.append(taken)
+    yield taken
+    yield clock.progress(1)
+    return (yield from show_solution(run))
+
+
+def show_solution(run: Run) -> Generator[Event, None, str]:
+    """The preview of a model that was changed at once; returns the reason."""
     try:
         yield run.keep_preview((yield from draw_grid(run)), 1)
     except BrokenImages:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+GUIDED = "guidance"  # `optimizers.GUIDANCE`, whose module imports torch
+
 
 def headline(report: dict[str, Any]) -> str:
     """The run summed up in a few sentences."""
@@ -27,6 +29,8 @@ def headline(report: dict[str, Any]) -> str:
         text += f" Forgotten before: {name}, now in {percent(rates['forget_rate'])} % [{percent(low)}–{percent(high)}]."
     if judge:
         text += f" {fitted_words(judge)}"
+    if report["recipe"]["optimizer"] == GUIDED:
+        text += " The weights are as they were: only guided samples forget."
     return f"{text} Unlearning took {report['seconds']['unlearn']:.0f} s."
 
 

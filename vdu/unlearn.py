@@ -16,9 +16,10 @@ from vdu.run import Run
 from vdu.samples import draw, draw_pristine
 from vdu.sampling import image_seeds
 from vdu.scale import rescale
-from vdu.steps import one_step, solve_at_once, take_steps
+from vdu.steps import guide_samples, one_step, solve_at_once, take_steps
 
-UPDATES = {"one-step": one_step, "closed-form": solve_at_once}  # optimizers that do not use `take_steps`
+# optimizers that do not use `take_steps`
+UPDATES = {"one-step": one_step, "closed-form": solve_at_once, "guidance": guide_samples}
 
 
 def unlearn(run: Run) -> Generator[Event, None, None]:

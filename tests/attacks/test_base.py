@@ -20,7 +20,7 @@ def test_a_rate_has_its_wilson_interval():
 
 
 def test_the_best_known_attack_comes_first_and_each_says_whether_it_applies():
-    assert [*ATTACKS] == ["relearn", "complete", "elsewhere", "probe", "words"]
+    assert [*ATTACKS] == ["relearn", "complete", "elsewhere", "invert", "probe", "words"]
     assert [*fitting(attacked())] == ["relearn", "complete", "probe"]
     assert ATTACKS["words"].misfit(attacked()) == "mnist-ddpm takes no prompts."
     for attack in ATTACKS.values():

@@ -26,7 +26,7 @@ def test_rates_are_pooled_by_name():
 def test_the_original_draws_what_it_is_asked_for_and_a_network_that_is_zero_does_not(monkeypatch):
     monkeypatch.setattr(words, "STEPS", {3.0: 4})
     given = attacked(images=16, **GARMENTS)
-    assert [*fitting(given)] == ["relearn", "complete", "probe", "words"]
+    assert [*fitting(given)] == ["relearn", "complete", "invert", "probe", "words"]
     given.models[UNLEARNED] = zero(given.models[ORIGINAL])
     result, last = carry_out(ATTACKS["words"], given)
     assert last.done == last.total

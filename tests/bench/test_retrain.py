@@ -50,6 +50,7 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
     quick = {name: value for name, value in QUICK.items() if name not in ("model", "forget", "seed", "samples")}
     monkeypatch.setattr(retrain, "SETTINGS", {"quick": Setting("quick", quick)})
     monkeypatch.setattr(retrain, "UNLEARNED", ("quick",))
+    monkeypatch.setattr(retrain, "EXPLAINED", 4)
     lines = []
     retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
     rows = {row["model"]: row for row in json.loads((tmp_path / "rows.json").read_text())}
@@ -58,7 +59,12 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
     assert rows["the same, other seeds"]["distance"] > 0.1
     assert rows["the same, other seeds"]["share_tv"] > 0
     assert rows["quick"]["forget"] == "3"
-    assert "| with all ten, untouched | 1 × 50 |" in capsys.readouterr().out
+    for name in ("retrained without it", "the same, other seeds", "with all ten, untouched"):  # all are the same weights here
+        assert [rows[name][key] for key in retrain.LOSSES] == [0, 0, 0]
+    assert rows["quick"]["loss_on_class"] != 0
+    printed = capsys.readouterr().out
+    assert "| with all ten, untouched | 1 × 50 |" in printed
+    assert "+0.0% [+0.0%, +0.0%]" in printed
 
 
 def test_a_folder_without_retrained_models_is_refused(tmp_path):

@@ -29,8 +29,24 @@ def test_rows_can_be_shown():
         assert metric.text({metric.key: 0.5, f"{metric.key}_ci95": (0.25, 0.75)}).count(" – ") == 1
 
 
+def test_two_metrics_of_one_key_are_refused(level, tmp_path):
+    (tmp_path / "second_level_of_a_test.py").write_text(NEW)
+    metrics._collected.cache_clear()
+    with pytest.raises(ValueError, match="two metrics have the key level"):
+        table_metrics()
+
+
+def test_an_error_names_its_metric(monkeypatch):
+    broken = Metric("level", lambda evidence: {"level": evidence.nothing}, "Level")
+    monkeypatch.setattr(metrics, "_collected", lambda: (broken,))
+    with pytest.raises(AttributeError) as found:
+        measure(Evidence(digits([0]), ONE_OF_THREE, NOTHING))
+    assert found.value.__notes__ == ["while computing the metric level"]
+
+
 def strings_of_tests(path: Path) -> set[str]:
     """The strings in the test functions of a file."""
+    assert path.is_file(), f"write {path.parent.name}/{path.name}, with a test that names the metric's key"
     tests = [node for node in ast.parse(path.read_text()).body if getattr(node, "name", "").startswith("test_")]
     return {node.value for test in tests for node in ast.walk(test) if isinstance(getattr(node, "value", None), str)}
 

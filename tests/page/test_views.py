@@ -10,10 +10,12 @@ from page_states import ESCAPED, HOSTILE, texts, views
 from vdu.concepts.base import INSTEAD, KEPT, TARGET, UNPROMPTED, PromptSpec
 from vdu.errors import UserError
 from vdu.events import Progress
+from vdu.page import panel as panel_module
 from vdu.page import panels as package
 from vdu.page.controls import option_title
 from vdu.page.errors import shows_errors
 from vdu.page.panel import make_panels
+from vdu.page.panels.results import Results
 from vdu.page.run import ProgressBar, progress_html, status_html
 from vdu.page.session import Session, start_folder
 from vdu.page.uploads import uploads_html
@@ -43,6 +45,12 @@ def test_panels_are_found_by_themselves_and_stand_in_order():
     assert not any(one is two for one, two in zip(panels, make_panels(), strict=True))
 
 
+def test_two_panels_of_one_order_are_refused_by_name(monkeypatch):
+    monkeypatch.setattr(panel_module, "collect", lambda *_: [("results", Results), ("more", type("More", (Results,), {}))])
+    with pytest.raises(ValueError, match=r"panels/more\.py: order 30 is taken by Results"):
+        make_panels()
+
+
 def test_a_prompt_names_a_class_of_the_axis_or_none():
     assert prompted_class(PromptSpec(TARGET, "a red bag", (8, 10)), axis=1, first=10) == 0
     assert prompted_class(PromptSpec(KEPT, "a bag", (8, -1)), axis=1, first=10) == LEFT_OPEN
@@ -59,7 +67,9 @@ def test_an_option_is_named_once():
 def test_every_panel_has_tests_of_its_own():
     folder = Path(__file__).with_name("panels")
     for name, panel in collect(package, "PANEL"):
-        text = (folder / f"test_{name}.py").read_text()
+        path = folder / f"test_{name}.py"
+        assert path.is_file(), f"write tests/page/panels/{path.name}, with a test that renders the panel"
+        text = path.read_text()
         assert f'panels["{panel.__name__}"]' in text
         assert ".render(" in text
 

@@ -5,6 +5,7 @@ in the same way without that class. The first model is unlearned; do its samples
 """
 
 import json
+import math
 import statistics
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,19 +13,28 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vdu.bench.likelihood import excess
 from vdu.bench.quality import SETTINGS
 from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, run_recipe, table
 from vdu.errors import UserError
 from vdu.metrics import Moments, frechet_distance, total_variation
+from vdu.models import Model
 from vdu.pretrain.retrained import WITH_ALL, WITHOUT
 from vdu.recipe import Recipe
 from vdu.samples import Samples, draw
 from vdu.sampling import image_seeds, run_to_end
-from vdu.task import open_task
+from vdu.task import open_model, open_task
 
 UNLEARNED = ("default", "vdu", "one-step", "neggrad")  # settings of the quality table
 OTHER_SEEDS = 500_000  # added to a seed, to measure how much two draws from one model differ
+EXPLAINED = 256  # images per comparison of denoising losses
 HEAD = ("model", "runs × n", "forget rate [95 %]", "u-FID [95 %]", "from the retrained: Fréchet distance [95 %]", "share (TV)")
+# Key of a row -> head of the column: by how much a denoising loss exceeds the other model's.
+LOSSES = {
+    "loss_on_theirs": "its denoising loss above the retrained's, on the retrained's samples",
+    "loss_on_its": "the retrained's above its own, on its samples",
+    "loss_on_class": "its own above the retrained's, on real images of the class",
+}
 
 
 def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: Callable[[str], None]) -> None:
@@ -58,7 +68,11 @@ def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: 
 
 
 def compare_models(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]:
-    """One row per model, for one digit and seed: retrained, retrained with other seeds, untouched, and each setting."""
+    """One row per model, for one digit and seed: retrained, retrained with other seeds, untouched, and each setting.
+
+    If a model has forgotten, real images of the class are no easier for it than for the retrained one: `loss_on_class` is not
+    below 0.
+    """
     shared = {"model": str(folder / WITH_ALL), "forget": digit, "seed": seed, "samples": samples}
     task = open_task(Recipe.from_dict(shared | {"model": str(folder / f"{WITHOUT}{digit}")}))
 
@@ -68,22 +82,30 @@ def compare_models(folder: Path, digit: str, seed: int, samples: int) -> Iterato
     goal = drawn(image_seeds(seed, samples))
     index = task.concept.classes.index(digit)
 
-    def row(model: str, found: Samples) -> Row:
+    real = task.forget_set().images[:EXPLAINED]
+
+    def row(name: str, found: Samples, model: Model) -> Row:
         figures = task.measure(found)
+        mine, theirs = found.images[:EXPLAINED], goal.images[:EXPLAINED]
+        losses = (excess(model, task.model, theirs, seed), excess(task.model, model, mine, seed),
+                  excess(model, task.model, real, seed))  # fmt: skip
         return {
-            "model": model, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
+            "model": name, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
             "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
             "distance": frechet_distance(kept_moments(found, index), kept_moments(goal, index)),
             "share_tv": total_variation(kept_counts(found, index), kept_counts(goal, index)),
+        } | {
+            key: value for name, (mean, ends) in zip(LOSSES, losses, strict=True)
+            for key, value in ((name, mean), (f"{name}_ci95", ends))
         }  # fmt: skip
 
-    yield row("retrained without it", goal)
-    yield row("the same, other seeds", drawn(image_seeds(seed + OTHER_SEEDS, samples)))
+    yield row("retrained without it", goal, task.model)
+    yield row("the same, other seeds", drawn(image_seeds(seed + OTHER_SEEDS, samples)), task.model)
     for setting in UNLEARNED:
         run = run_recipe(Recipe.from_dict(shared | SETTINGS[setting].changes))
         if setting == UNLEARNED[0]:
-            yield row("with all ten, untouched", run.before)
-        yield row(SETTINGS[setting].words, run.after)
+            yield row("with all ten, untouched", run.before, open_model(shared["model"], run.model.device)[0])
+        yield row(SETTINGS[setting].words, run.after, run.model)
 
 
 def kept_moments(samples: Samples, index: int) -> Moments:
@@ -106,6 +128,13 @@ def summary(rows: list[Row]) -> str:
         lines.append([
             model, f"{len(here)} × {here[0]['samples']:,}", pooled_rate(here), mean_over_runs([row["u_fid"] for row in here]),
             "–" if model == "retrained without it" else distance,
-            f"{statistics.fmean(row['share_tv'] for row in here):.3f}",
+            f"{statistics.fmean(row['share_tv'] for row in here):.3f}", *(over_runs(here, key) for key in LOSSES),
         ])  # fmt: skip
-    return table(list(HEAD), lines)
+    return table([*HEAD, *(f"{words} [95 %]" for words in LOSSES.values())], lines)
+
+
+def over_runs(rows: list[Row], key: str) -> str:
+    """The mean of a difference of losses over runs, in percent, with its interval over the images of all runs."""
+    halves = [(row[f"{key}_ci95"][1] - row[key]) / len(rows) for row in rows]
+    mean, half = statistics.fmean(row[key] for row in rows), math.hypot(*halves)
+    return f"{mean:+.1%} [{mean - half:+.1%}, {mean + half:+.1%}]"

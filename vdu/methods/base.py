@@ -11,6 +11,8 @@ from vdu.concepts.base import Rewriting
 from vdu.events import Progress
 from vdu.losses import Posterior
 from vdu.models import KINDS, Condition, Model
+from vdu.models.guidance import Shift
+from vdu.optimizers import CLOSED_FORM, GUIDANCE
 from vdu.sampling import HowToSample
 
 
@@ -126,8 +128,11 @@ class Method:
     Attributes:
         title: its name on the page.
         paper: arXiv number of its source, "" for none.
-        loss: (batch, state) -> terms; the state is the value of `prepare`, None without it. A method has a loss or `solve`.
+        loss: (batch, state) -> terms; the state is the value of `prepare`, None without it. A method has one of loss, `solve`
+            and `guide`.
         solve: prompts -> the new weights, for a method in closed form; its optimizer is "closed-form", its steps are 1.
+        guide: (batch, state) -> what guides samples, for a method that leaves the weights as they are; its optimizer is
+            "guidance", its steps are 1. It may use the batch's sets of images and its frozen model.
         defaults: kind of model -> recipe field -> default; the method refuses a kind that is missing.
         uses_forget_images: whether the loss uses the images in `Batch.forget`, and not only their prompts and timesteps.
         needs_posterior: whether the loss uses mu* and sigma*^2.
@@ -147,6 +152,7 @@ class Method:
     defaults: Mapping[str, Mapping[str, float | int | str]]
     loss: Callable[[Batch, Any], Terms] | None = None
     solve: Callable[[Prompts], Solution] | None = None
+    guide: Callable[[Batch, Any], Shift] | None = None
     uses_forget_images: bool = True
     needs_posterior: bool = False
     uses_retain_set: bool = False
@@ -157,6 +163,13 @@ class Method:
     choose_states: Callable[[Batch], NoisyImages] | None = None
     row_by_row: bool = False
     experimental: bool = False
+
+    def refuses(self, optimizer: str) -> str:
+        """Why the method does not go with an optimizer, as the end of a sentence; "" if it does."""
+        own = CLOSED_FORM if self.solve else GUIDANCE if self.guide else None
+        if own:
+            return "" if optimizer == own else f"takes no steps; choose {own}"
+        return f"takes steps; choose another optimizer than {optimizer}" if optimizer in (CLOSED_FORM, GUIDANCE) else ""
 
     def declared_part(self, batch: Batch) -> Batch:
         """The batch without a retain set that the method does not declare, which the report would not count."""

@@ -4,6 +4,8 @@ Keys and values of the cross-attention are linear in the embeddings of a prompt'
 given the keys and values of prompts for something else by least squares, without a gradient and without an image.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -81,6 +83,13 @@ def embeddings(prompts: Prompts) -> tuple[Tensor, dict[str, Tensor], Tensor]:
     )
 
 
+def common_ends(tokens: Sequence[int], others: Sequence[int]) -> tuple[int, int]:
+    """How many tokens two prompts have in common at the start, and how many of all others at the end."""
+    shorter = min(len(tokens), len(others))
+    head = next((place for place in range(shorter) if tokens[place] != others[place]), shorter)
+    return head, next((back for back in range(shorter - head) if tokens[-1 - back] != others[-1 - back]), shorter - head)
+
+
 def aligned_places(tokens: list[int], others: list[int], length: int) -> list[int]:
     """For each place in a prompt padded to `length`, the place in another one that corresponds to it.
 
@@ -88,9 +97,7 @@ def aligned_places(tokens: list[int], others: list[int], length: int) -> list[in
     it carry what was replaced. So both ends are matched with each other, and the padding with the padding, even where the two
     prompts differ in length. Words that were left out correspond to the token that now follows.
     """
-    shorter = min(len(tokens), len(others))
-    head = next((place for place in range(shorter) if tokens[place] != others[place]), shorter)
-    tail = next((back for back in range(shorter - head) if tokens[-1 - back] != others[-1 - back]), shorter - head)
+    head, tail = common_ends(tokens, others)
     replaced, by = len(tokens) - head - tail, len(others) - head - tail
     middle = [head + place * by // replaced for place in range(replaced)]
     after = range(len(others) - tail, len(others) + length)

@@ -8,6 +8,7 @@ A new metric is a new module of this package, see `vdu.metrics.base`.
 """
 
 import math
+from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,8 @@ __all__ = [
 @cache
 def _collected() -> tuple[Metric, ...]:
     found = [metric for _, metrics in collect(__name__, "METRICS") for metric in metrics]
+    if twice := [key for key, count in Counter(metric.key for metric in found).items() if count > 1]:
+        raise ValueError(f"two metrics have the key {', '.join(twice)}; give one of them another")
     return tuple(sorted(found, key=lambda metric: metric.order))
 
 
@@ -58,12 +61,15 @@ def __getattr__(name: str) -> Any:
 
 def measure(evidence: Evidence) -> Figures:
     """All figures that apply, as plain values, in the order of `METRICS`; None for what is not a finite number."""
-    return {
-        key: finite(value)
-        for metric in _collected()
-        if metric.applies(evidence)
-        for key, value in metric.compute(evidence).items()
-    }
+    figures: Figures = {}
+    for metric in _collected():
+        try:
+            found = metric.compute(evidence) if metric.applies(evidence) else {}
+        except Exception as error:
+            error.add_note(f"while computing the metric {metric.key}")
+            raise
+        figures |= {key: finite(value) for key, value in found.items()}
+    return figures
 
 
 def finite(value: Any) -> Any:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from vdu.errors import BrokenImages, UserError
 from vdu.models.condition import NO_CONDITION, Condition
+from vdu.models.guidance import Guidance
 from vdu.models.saving import precisions, write_folder
 from vdu.models.schedule import first_timestep, prediction_of
 
@@ -105,6 +106,7 @@ class Diffusion(ABC):
         digest: hash of all files that it was loaded from; identifies the model in caches.
         folder: the folder it was loaded from; None if it was not loaded.
         weights: the files of the network's weights; variant: the variant that they are, "" for none.
+        guide: what samples are guided by, for a method that leaves the weights as they are; None for no guidance.
         PIPELINES: the diffusers pipeline classes of this family in model_index.json.
         TITLE: the family's name in an error message.
         PARTS: name of each part but the scheduler, and of its folder -> the class that reads it, or the classes it may have,
@@ -128,6 +130,7 @@ class Diffusion(ABC):
     folder: Path | None = None
     weights: tuple[Path, ...] = ()
     variant: str = ""
+    guide: Guidance | None = None
 
     # --- the family ---
 
@@ -243,6 +246,15 @@ class Diffusion(ABC):
         alpha_bar = self.alpha_bar[t].view(-1, 1, 1, 1)
         alpha, sigma = alpha_bar.sqrt(), (1 - alpha_bar).sqrt()
         return alpha * predicted + sigma * noisy if prediction == "v_prediction" else (noisy - alpha * predicted) / sigma
+
+    def output_of(self, noise: Tensor, t: Tensor) -> Tensor:
+        """The change of a network's output that changes the noise predicted in x_t as given; the inverse of `noise_in`."""
+        prediction = prediction_of(self.scheduler)
+        if prediction == "epsilon":
+            return noise
+        alpha_bar = self.alpha_bar[t].view(-1, 1, 1, 1)
+        alpha = alpha_bar.sqrt().clamp(min=1e-6)  # at 0 the noise is x_t, whatever the output
+        return noise / alpha if prediction == "v_prediction" else -(1 - alpha_bar).sqrt() / alpha * noise
 
     def train_only(self, which: str) -> None:
         """Freeze all parameters except a choice from `PARAMETERS`, of which the model gets its own copies in float32.

@@ -85,6 +85,8 @@ def read_index(folder: Path) -> dict[str, Any]:
     """
     path = folder / "model_index.json"
     if not path.is_file():
+        if (folder / "report.json").is_file():
+            raise UserError(f"'{folder}' holds a run without a model, since its method left the weights as they were.")
         raise UserError(f"'{folder}' is not a diffusers model folder: it has no model_index.json.")
     try:
         index = json.loads(path.read_text(encoding="utf-8"))

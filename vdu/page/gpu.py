@@ -27,6 +27,7 @@ import httpx
 from vdu.errors import UserError
 from vdu.events import Event, Measured
 from vdu.models import FULL_SIZE
+from vdu.optimizers import GUIDANCE
 from vdu.outcome import Outcome, Weight, absorb, outcome_of, pack, weights_of
 from vdu.recipe import Recipe
 from vdu.run import TIMED_OUT, Run
@@ -212,7 +213,10 @@ def check_drawing(run: Run) -> None:
     """Refuse drawings after a run where they would take an hour.
 
     Raises:
-        UserError: for a full-size model on ZeroGPU, whose GPU computes whole runs only.
+        UserError: for a full-size model on ZeroGPU, whose GPU computes whole runs only; also for samples that are guided,
+            since the guidance stays in the forked process.
     """
+    if FORKED and run.recipe.optimizer == GUIDANCE:
+        raise UserError(f"On ZeroGPU, {run.recipe.method} draws only during runs; choose another method.")
     if FORKED and kind_of(run.recipe.model) == FULL_SIZE:
         raise UserError("On ZeroGPU a model of this size draws only during runs; download the result and draw elsewhere.")

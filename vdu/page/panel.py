@@ -129,8 +129,18 @@ def copies(changes: Mapping[Any, Any]) -> dict[Any, Any]:
 
 
 def make_panels() -> list[Panel]:
-    """A new panel of each kind, sorted by `order`."""
-    return sorted((panel() for _, panel in collect("vdu.page.panels", "PANEL")), key=lambda panel: panel.order)
+    """A new panel of each kind, sorted by `order`.
+
+    Raises:
+        ValueError: if two have the same.
+    """
+    panels: dict[int, Panel] = {}
+    for name, kind in collect("vdu.page.panels", "PANEL"):
+        if kind.order in panels:
+            other = type(panels[kind.order]).__name__
+            raise ValueError(f"vdu/page/panels/{name}.py: order {kind.order} is taken by {other}; choose another")
+        panels[kind.order] = kind()
+    return [panels[order] for order in sorted(panels)]
 
 
 @lru_cache(maxsize=1)

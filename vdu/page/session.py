@@ -56,7 +56,7 @@ class Session:
             with writing(self.public):
                 self.public.mkdir(parents=True)
                 shutil.copy(self.folder / "run" / "report.json", self.public)
-            files = write_comparison(self.public, view), zip_model(self.folder, report, self.public)
+            files = write_comparison(self.public, view), *zip_model(self.folder, report, self.public)
             paths = (self.public / "report.json", *files)
             self.view = replace(view, files=tuple(map(str, paths)))
         except UserError as error:

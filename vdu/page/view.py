@@ -63,7 +63,7 @@ class RunView:
         finished: whether the run has ended.
         example: whether it is a shipped example, not a run of the visitor.
         pairs: the measured samples; None for a saved run, and until both models are measured.
-        files: paths to download: report, picture sheet, model; empty until the run has ended.
+        files: paths to download: report, picture sheet, and the model if there is one; empty until the run has ended.
         problem: a sentence if the run has ended and its files could not be written; else empty.
     """
 

@@ -27,7 +27,7 @@ def test_a_visitor_publishes_a_model_of_their_own(tmp_path, monkeypatch):
     monkeypatch.setattr(hub, "publish", lambda folder, name, token: published.append((name, token)) or 'https://x"onclick')
     session, token = SimpleNamespace(folder=tmp_path), SimpleNamespace(token="secret")
     for given in ((session, "me/mine", None), (None, "me/mine", token), (session, "me/mine", token)):
-        with pytest.raises(gr.Error, match="Log in first" if given[2] is None else "Press Unlearn first"):
+        with pytest.raises(gr.Error, match="Log in first" if given[2] is None else "press Unlearn"):
             publish(*given)
     (tmp_path / "run" / "unlearned").mkdir(parents=True)
     (tmp_path / "run" / "unlearned" / "model").write_text("weights")

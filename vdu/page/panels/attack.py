@@ -15,6 +15,7 @@ from vdu.attacks import UNLEARNED, Attack, Result, fitting
 from vdu.errors import UserError
 from vdu.events import Progress
 from vdu.experiments import under_attack
+from vdu.optimizers import GUIDANCE
 from vdu.page.errors import shows_errors
 from vdu.page.gpu import check_drawing
 from vdu.page.markup import png, render
@@ -28,6 +29,7 @@ from vdu.run import Run
 from vdu.sheet import sheet
 from vdu.worker import on_worker
 
+AS_THEY_WERE = "The method guides samples and leaves the weights as they were: without the guidance, nothing is forgotten."
 READY = "Forgetting can often be undone. Press the button to try, with the same seeds for the models before and after."
 
 
@@ -47,7 +49,7 @@ class IsItGone(Panel):
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """See `Panel.render`."""
-        ready = view.finished and view.pairs is not None
+        ready = view.finished and view.pairs is not None and not guided(view)
         return {self.words: words_html(view), self.button: gr.update(interactive=ready), self.found: ""}
 
     def recipe_of(self, data: dict) -> list[Recipe]:
@@ -102,8 +104,15 @@ def attackable(session: Session | None) -> Run:
     """
     if session is None or (run := session.finished_run) is None:
         raise UserError("Press Unlearn first, and let the run end; then you can try to bring back what it forgot.")
+    if run.recipe.optimizer == GUIDANCE:
+        raise UserError(f"{AS_THEY_WERE} Choose a method that changes them.")
     check_drawing(run)
     return run
+
+
+def guided(view: RunView) -> bool:
+    """Whether the run left the weights as they were."""
+    return bool(view.report) and view.report["recipe"]["optimizer"] == GUIDANCE
 
 
 def words_html(view: RunView) -> str:
@@ -114,6 +123,8 @@ def words_html(view: RunView) -> str:
         words = f"Once the run has ended, you can try to bring {view.forget} back."
     elif view.pairs is None:
         words = "The run was stopped before the unlearned model was measured, so there is nothing to attack."
+    elif guided(view):
+        words = AS_THEY_WERE
     else:
         words = READY
     return render("heading", title="Is it really gone?", small=words)

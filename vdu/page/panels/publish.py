@@ -43,7 +43,7 @@ class Publish(Panel):
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """See `Panel.render`."""
-        files = view.files or [None] * len(FILES)
+        files = [*view.files, *[None] * len(FILES)][: len(FILES)]
         return {
             button: gr.update(value=path, interactive=path is not None)
             for button, path in zip(self.outputs, files, strict=True)
@@ -56,7 +56,7 @@ def publish(session: Session | None, name: str, token: gr.OAuthToken | None) -> 
     if token is None:
         raise UserError("Log in first; the model is then uploaded to your own account.")
     if session is None or not (folder := session.folder / "run" / "unlearned").is_dir():
-        raise UserError("Press Unlearn first; you have no unlearned model yet.")
+        raise UserError("You have no unlearned model yet: press Unlearn, with a method that changes the weights.")
     with tempfile.TemporaryDirectory(prefix="vdu-run-") as scratch:  # the visitor's next run deletes the session's folder
         copy = shutil.copytree(folder, Path(scratch) / "model", copy_function=os.link)
         return render("published", address=hub.publish(copy, name.strip(), token.token))
