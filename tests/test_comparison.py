@@ -48,31 +48,39 @@ def test_methods_fit_a_kind_of_model_and_the_others_are_refused():
 def test_the_cost_is_the_best_one_that_most_methods_have():
     before = {"retain_fid": 2.0, "ira": 0.9}
     fine, broken = report("a", before, retain_fid=3.0, ira=0.8), report("b", before, retain_fid=None, ira=0.25)
-    label, points = costs([fine])
+    label, points = costs({"a": [fine]})
     assert label == "u-FID after ÷ before"
     assert points["a"] == Point(10.0, 1.5, (5.0, 20.0), (1.5, 1.5))
-    label, points = costs([fine, broken])
+    label, points = costs({"a": [fine], "b": [broken]})
     assert "IRA" in label
     assert [points[name].cost for name in "ab"] == pytest.approx([20, 75])
     no_pictures = {"retain_fid": None}
-    label, points = costs([report("a", no_pictures, retain_fid=None), report("b", no_pictures, retain_fid=1.0)])
+    label, points = costs({name: [report(name, no_pictures, retain_fid=fid)] for name, fid in (("a", None), ("b", 1.0))})
     assert label.startswith("kept seeds")
     assert [points[name][:2] for name in "ab"] == [(10.0, 50.0)] * 2
 
 
 def test_a_cost_has_the_ends_of_its_interval_from_low_to_high():
     before = {"retain_fid": 2.0, "retain_fid_ci95": (1.5, 2.5)}
-    _, points = costs([report("a", before, retain_fid=3.0, retain_fid_ci95=(2.0, 5.0))])
+    _, points = costs({"a": [report("a", before, retain_fid=3.0, retain_fid_ci95=(2.0, 5.0))]})
     assert points["a"].cost_ends == (1.0, 2.5)
-    _, points = costs([report("a", {"retain_fid": None}, retained_same_class_ci95=[0.25, 0.75])])
+    _, points = costs({"a": [report("a", {"retain_fid": None}, retained_same_class_ci95=[0.25, 0.75])]})
     assert points["a"].cost_ends == (25.0, 75.0)  # of the seeds that draw another class
+
+
+def test_several_runs_are_a_mean_with_an_interval_from_three_on():
+    runs = [report("a", {"retain_fid": 2.0}, retain_fid=fid, forget_rate=rate) for fid, rate in ((2, 0.1), (4, 0.2), (6, 0.3))]
+    _, points = costs({"two": runs[:2], "three": runs})
+    assert points["two"][:2] == pytest.approx((15, 1.5))
+    assert points["two"].cost_ends == (1.5, 1.5)
+    assert points["three"].cost_ends == pytest.approx((2 - 1.96 / 3**0.5, 2 + 1.96 / 3**0.5), abs=1e-3)
 
 
 def test_the_front_has_those_that_no_other_beats():
     values = {"best": (1, 1), "equal": (1, 1), "cheap": (2, 0.5), "worse": (2, 2), "same rate": (1, 3)}
     points = {name: Point(*value, (value[0],) * 2, (value[1],) * 2) for name, value in values.items()}
     assert pareto_front(points) == ["best", "equal", "cheap"]
-    axes = charts.pareto(points, "cost").axes[0]
+    axes = charts.pareto({"": ("cost", points)}).axes[0]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == [*points, "Pareto front"]
 
 

@@ -3,8 +3,10 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vdu.intervals import Z95
 from vdu.methods import METHODS
 from vdu.metrics import Figures, Metric, table_metrics
 from vdu.optimizers import NEEDS_POSTERIOR
@@ -58,16 +60,31 @@ def recipe_for(changed: Mapping[str, Any], method: str, kind: str) -> Recipe:
     return resolve(Recipe.from_dict({**changed, "method": method}), kind)
 
 
-def costs(reports: "Sequence[Report]") -> tuple[str, dict[str, Point]]:
-    """Label of the plot's vertical axis, and method -> its point.
+def costs(runs: "Mapping[str, Sequence[Report]]") -> tuple[str, dict[str, Point]]:
+    """Label of the plot's vertical axis, and name -> the point of its runs.
 
-    The cost is the entry of `COSTS` that was measured for most methods, the first of equals. Methods without it are left out.
+    The cost is the entry of `COSTS` that was measured for most names, the first of equals. Names with a run without it are
+    left out.
     """
     known = {}
     for label in COSTS:
-        found = {report["method"]: point_of(report, label) for report in reports}
-        known[label] = {method: point for method, point in found.items() if point}
+        found = {name: [point_of(report, label) for report in reports] for name, reports in runs.items()}
+        known[label] = {name: mean_point(points) for name, points in found.items() if None not in points}
     return max(known.items(), key=lambda item: len(item[1]))
+
+
+def mean_point(points: Sequence[Point]) -> Point:
+    """The point of some runs: that of a single run, or else the means, with `mean_ends`."""
+    if len(points) == 1:
+        return points[0]
+    rates, costs = ([point[place] for point in points] for place in (0, 1))
+    return Point(fmean(rates), fmean(costs), mean_ends(rates), mean_ends(costs))
+
+
+def mean_ends(values: Sequence[float]) -> tuple[float, float]:
+    """Ends of the normal 95 % interval of a mean, not below 0; the mean itself, twice, for fewer than three values."""
+    mean, half = fmean(values), Z95 * stdev(values) / len(values) ** 0.5 if len(values) > 2 else 0.0
+    return max(0.0, mean - half), mean + half
 
 
 def point_of(report: "Report", label: str) -> Point | None:

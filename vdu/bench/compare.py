@@ -141,6 +141,6 @@ def write_tables(reports: list[Report], folder: Path) -> Path:
         file.write(results_csv(reports))
     path = folder / "results.md"
     path.write_text(results_markdown(reports))
-    label, points = costs(reports)
-    save(load_charts().pareto(points, label), folder / "pareto.png")
+    points = costs({report["method"]: [report] for report in reports})
+    save(load_charts().pareto({"": points}), folder / "pareto.png")
     return path

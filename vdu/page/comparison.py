@@ -165,7 +165,7 @@ def compared_html(comparison: Comparison) -> str:
     if comparison.hides:
         return render("compare", **common)
     columns, before, cells = table_of(reports)
-    label, points = costs(reports)
+    label, points = costs({name: [row.report] for name, row in rows.items()})
     return render(
         "compare",
         **common,
@@ -192,7 +192,7 @@ def about(report: Report) -> str:
 
 def plot(points: Mapping[str, Point], label: str) -> Markup:
     """The plot of forget rate against cost as SVG."""
-    return Markup(charts.svg(charts.pareto(points, label), "Forget rate and cost of each method"))
+    return Markup(charts.svg(charts.pareto({"": (label, points)}), "Forget rate and cost of each method"))
 
 
 Cell = dict[str, Any]  # "text", "words" in small print, "interval", and "sort": what a column is sorted by, "" for last
