@@ -2,7 +2,7 @@
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -12,10 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from vdu.comparison import Point, pareto_front
+
 BEFORE, AFTER, FORGOTTEN, PLASTICITY, STABILITY = "#9aa5b1", "#2f6fde", "#e84a3f", "#d9822b", "#1f9d76"
 MODELS = {"original": BEFORE, "unlearned": AFTER, "retrained": STABILITY, "untrained": PLASTICITY}  # in the chart of attacks
 LINES = ("o-", "s--", "^:")
 MARKERS = ("o", "s", "^", "D")
+PANEL = 3.6  # inches of the height of a panel of `pareto`
 SMOOTHING = 20  # steps in the running mean of the loss terms
 INK = "#010203"  # stands for the page's own text colour
 WIDTH = 4.3  # inches of a chart on the page, narrow so that on a phone too its letters are as large as those around it
@@ -169,24 +172,43 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         return figure
 
 
-def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
-    """Forget rate and cost of each method, one point per method; down and to the left is better.
+def pareto(panels: Mapping[str, tuple[str, Mapping[str, Point]]]) -> Figure:
+    """Forget rate and cost with intervals, one point per name, and the front of those that no other beats.
+
+    Down and to the left is better. Names on the front have filled marks.
 
     Args:
-        points: method -> (forget rate after in percent, cost).
-        cost: label of the cost.
+        panels: title of a panel, "" for none -> label of the cost, and name -> forget rate after, in percent, and cost.
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, (name, (rate, height)) in enumerate(points.items()):
-            axes.scatter([rate], [height], s=60, color=f"C{number % 10}")
-            axes.annotate(name, (rate, height), xytext=(8, 4 + 10 * (number % 2)), textcoords="offset points", color=INK)
-        axes.set(xlabel="forget rate after, %", ylabel=cost)
-        axes.margins(0.2)
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        figure = Figure(figsize=(WIDTH, PANEL * len(panels)), layout="constrained")
+        parts = figure.subplots(len(panels), squeeze=False)[:, 0]
+        for axes, (title, (cost, points)) in zip(parts, panels.items(), strict=True):
+            axes.set_title(escape_dollars(title), loc="left", fontsize=12, fontweight="bold")
+            pareto_panel(axes, points, cost)
         return figure
+
+
+def pareto_panel(axes: Axes, points: Mapping[str, Point], cost: str) -> None:
+    """One panel of `pareto`."""
+    front = pareto_front(points)
+    for number, (name, (rate, height, *ends)) in enumerate(points.items()):
+        both = zip((rate, height), ends, strict=True)
+        sides = [[[max(0, value - low)], [max(0, high - value)]] for value, (low, high) in both]
+        colour, marker = f"C{number % 10}", MARKERS[number % len(MARKERS)]
+        axes.errorbar(
+            [rate], [height], *reversed(sides), fmt=marker, color=colour, label=name, markersize=9, markeredgewidth=2,
+            markerfacecolor=colour if name in front else "none", elinewidth=1.5, capsize=3,
+        )  # fmt: skip
+    axes.margins(0.1)
+    (right, top), edge = (axes.get_xlim()[1], axes.get_ylim()[1]), 0.04  # so that marks at 0 are seen as a whole
+    axes.set(xlabel="forget rate after, %", ylabel=cost, xlim=(-edge * right, right), ylim=(-edge * top, top))
+    rates, heights = zip(*sorted(points[name][:2] for name in front), strict=True)
+    corners = {"where": "post", "color": INK, "alpha": 0.7, "linestyle": "--", "linewidth": 1.2, "zorder": 0}
+    (line,) = axes.step([rates[0], *rates, right], [top, *heights, heights[-1]], **corners)
+    handles = [*(handle[0] for handle in axes.get_legend_handles_labels()[0]), line]
+    labels = [*map(escape_dollars, points), "Pareto front"]
+    axes.legend(handles, labels, frameon=False, ncols=2, fontsize=11, loc="upper center", bbox_to_anchor=(0.5, -0.24))
 
 
 def attacks(parts: Sequence[dict[str, Any]]) -> Figure:

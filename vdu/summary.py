@@ -61,8 +61,17 @@ IMAGES = {  # key of `images_seen` -> its name in a sentence
 
 def images_seen_words(images_seen: dict[str, int]) -> str:
     """How many images of each kind a method saw, in a sentence."""
-    parts = [f"{count:,} {IMAGES[kind]}" for kind, count in images_seen.items() if count]
-    return f"The method saw {', '.join(parts) or 'no images'}."
+    return f"The method saw {', '.join(images_seen_parts(images_seen)) or 'no images'}."
+
+
+def images_seen_parts(images_seen: dict[str, int]) -> list[str]:
+    """How many images of each kind a method saw, in words; kinds of which it saw none are left out."""
+    return [f"{count:,} {IMAGES[kind]}" for kind, count in images_seen.items() if count]
+
+
+def table(head: list[str], lines: list[list[str]]) -> str:
+    """A Markdown table."""
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
 
 
 def with_article(name: str) -> str:

@@ -9,7 +9,7 @@ import pytest
 from conftest import QUICK
 
 from vdu.bench import compare as module
-from vdu.bench.compare import FILES, compare, costs
+from vdu.bench.compare import FILES, compare
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.recipe import Recipe
@@ -75,23 +75,6 @@ def test_a_comparison_of_a_model_that_has_changed_is_not_mixed_in(folder, tmp_pa
     (other / "results.jsonl").write_text("".join(json.dumps(report) + "\n" for report in reports))
     with pytest.raises(UserError, match="or of other weights"):
         compare(RECIPE, ["vdu-f"], other, *SILENT)
-
-
-def report(method, before, **after):
-    return {"method": method, "before": before, "after": {"forget_rate": 0.1, "retained_same_class": 0.5} | after}
-
-
-def test_the_picture_shows_the_best_cost_that_all_methods_have():
-    before = {"retain_fid": 2.0, "ira": 0.9}
-    fine, broken = report("a", before, retain_fid=3.0, ira=0.8), report("b", before, retain_fid=None, ira=0.25)
-    assert costs([fine]) == ("u-FID after ÷ before", {"a": (10.0, 1.5)})
-    label, points = costs([fine, broken])
-    assert "IRA" in label
-    assert points == {"a": (10.0, pytest.approx(20)), "b": (10.0, pytest.approx(75))}
-    no_pictures = {"retain_fid": None}
-    label, points = costs([report("a", no_pictures, retain_fid=None), report("b", no_pictures, retain_fid=1.0)])
-    assert label.startswith("kept seeds")
-    assert points == {"a": (10.0, 50.0), "b": (10.0, 50.0)}
 
 
 def test_without_matplotlib_it_says_so_before_anything_is_computed(tmp_path, capsys, monkeypatch):

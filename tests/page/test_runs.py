@@ -25,10 +25,10 @@ LOWEST_LETTERS = """() => Math.min(...[...document.querySelectorAll("#shares tex
   one => one.getBoundingClientRect().height))"""  # height of a chart's smallest line of text, in CSS pixels
 
 
-def download(page: Page, name: str) -> tuple[str, Path]:
-    """Press a download button; the name the file is offered under, and where it is."""
+def download(page: Page, words: str) -> tuple[str, Path]:
+    """Press a download button by a part of its words; the name the file is offered under, and where it is."""
     with page.expect_download() as waiting:
-        page.get_by_text(f"{name} (").click()
+        page.get_by_text(words).click()
     return waiting.value.suggested_filename, Path(waiting.value.path())
 
 
@@ -52,6 +52,27 @@ def read_the_figures(page: Page) -> None:
     left, right = page.evaluate(SPAN)
     assert 0 <= left < right <= 390 - left
     assert page.evaluate(LOWEST_LETTERS) > 12
+
+
+def compare_methods(page: Page) -> None:
+    """Compare the run that is done with another method; a click on a head sorts the table, on a narrow screen too."""
+    methods, rows = page.locator("#compared-methods"), page.locator("#compared tbody.methods tr")
+    for label in methods.locator("label").all():
+        label.locator("input").set_checked(label.inner_text().strip() in ("vdu-f", "neggrad"))
+    expect(page.locator("#compared-time")).to_contain_text("Already there: vdu-f.")
+    page.locator("#compare").click()
+    expect(page.locator("#compared-line")).to_contain_text("Done")
+    expect(rows).to_have_count(2)
+    expect(page.locator("#compare-stop")).to_be_hidden()
+    head = page.locator("#compared thead").get_by_role("button", name="Method")
+    for order in ("ascending", "descending"):
+        head.click()
+        expect(page.locator("#compared th[aria-sort]")).to_have_attribute("aria-sort", order)
+        names = [name.split("\n")[0] for name in rows.locator("th").all_inner_texts()]
+        assert names == sorted(["vdu-f", "neggrad"], reverse=order == "descending")
+    assert fits(page, 390)
+    name, path = download(page, "Download results.csv")
+    assert (name, path.read_text().splitlines()[1].split(",")[0]) == ("results.csv", "vdu-f")
 
 
 def test_a_run_from_click_to_downloads(browser, address):
@@ -82,17 +103,18 @@ def test_a_run_from_click_to_downloads(browser, address):
     expect(page.locator("#when")).to_contain_text("0.0 × the change")
     assert source(page, "after") == source(page, "before")
 
-    report = json.loads(download(page, "Report")[1].read_text())
+    report = json.loads(download(page, "Report (")[1].read_text())
     assert report["forget"] == "7"
     assert report["recipe"]["steps"] == 2
-    assert download(page, "Picture sheet")[1].read_bytes().startswith(b"\x89PNG")
-    _, model = download(page, "Unlearned model")
+    assert download(page, "Picture sheet (")[1].read_bytes().startswith(b"\x89PNG")
+    _, model = download(page, "Unlearned model (")
     unpacked = model.parent / "unpacked"
     with zipfile.ZipFile(model) as archive:
         archive.extractall(unpacked)
     DDPMPipeline.from_pretrained(next(unpacked.iterdir()), use_safetensors=True)
     click_a_number(page)
     read_the_figures(page)
+    compare_methods(page)
     page.context.close()
 
 
@@ -111,8 +133,8 @@ def test_one_digit_after_another_and_two_at_once(browser, address):
     expect(page.locator("#headline")).to_contain_text("Forgotten before: 3, now in")
     expect(page.locator("#status")).to_contain_text("Done")
     assert source(page, "before") != first  # other seeds come first: those that drew an 8 or a 9
-    assert download(page, "Unlearned model")[0] == "mnist-ddpm-without-3-8-or-9.zip"
-    report = json.loads(download(page, "Report")[1].read_text())
+    assert download(page, "Unlearned model (")[0] == "mnist-ddpm-without-3-8-or-9.zip"
+    report = json.loads(download(page, "Report (")[1].read_text())
     assert (report["model"], report["forgotten"]) == ("mnist-ddpm", ["3", "8 or 9"])
     assert [recipe["forget"] for recipe in report["earlier"]] == ["3"]
     typed(page).fill("0, 1, 2, 4, 5, 6, 7")
@@ -164,7 +186,7 @@ def test_stop_keeps_what_there_is(browser, address):
     page.get_by_role("button", name="Stop").click()
     expect(page.locator("#status")).to_contain_text("Stopped")
     expect(page.locator("#headline")).to_contain_text("Stopped at step")
-    report = json.loads(download(page, "Report")[1].read_text())
+    report = json.loads(download(page, "Report (")[1].read_text())
     assert report["stopped_because"] == "stopped by the user"
     assert 2 <= report["steps_taken"] < 2000
     page.context.close()

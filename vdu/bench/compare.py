@@ -1,17 +1,15 @@
 """Several methods on the same recipe and seeds: `python -m vdu compare --model M --forget W --methods a,b,c --out DIR`."""
 
-import csv
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from vdu.bench.tables import load_charts, save, table
+from vdu.bench.tables import load_charts, save
+from vdu.comparison import costs, results_csv, results_markdown
 from vdu.errors import UserError
 from vdu.events import Event
 from vdu.methods import METHODS
-from vdu.metrics import Figures, Metric, table_metrics
 from vdu.models import pick_device
 from vdu.recipe import OPEN, Recipe, resolve
 from vdu.report import Report, report_of
@@ -23,12 +21,6 @@ from vdu.writing import check_writable, writing
 
 RESULTS, UNFINISHED = "results.jsonl", "results.jsonl.part"
 FILES = (RESULTS, "results.csv", "results.md", "pareto.png")
-# Measures of what forgetting costs, best first: label -> function of the figures before and after; None if not measured.
-COSTS: dict[str, Callable[[Figures, Figures], float | None]] = {
-    "u-FID after ÷ before": lambda before, after: ratio(after.get("retain_fid"), before.get("retain_fid")),
-    "other prompts drawn wrongly (1 − IRA), %": lambda before, after: missing(after.get("ira")),
-    "kept seeds that draw another class, %": lambda before, after: missing(after.get("retained_same_class")),
-}
 
 
 def compare(
@@ -145,58 +137,10 @@ def read_reports(folder: Path, recipe: Recipe, kind: str, digest: str) -> list[R
 
 def write_tables(reports: list[Report], folder: Path) -> Path:
     """Write results.csv, results.md and pareto.png; returns the path of results.md."""
-    metrics = [metric for metric in table_metrics() if any(metric.key in report["after"] for report in reports)]
     with (folder / "results.csv").open("w", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["method", "seconds", *(name for metric in metrics for name in columns(metric))])
-        for report in reports:
-            values = [value for metric in metrics for value in cells(metric, report["after"])]
-            rows.writerow([report["method"], report["seconds"]["unlearn"], *values])
-    lines = [
-        [report["method"], *(metric.text(report["after"]) for metric in metrics), f"{report['seconds']['unlearn']:.0f} s"]
-        for report in reports
-    ]
-    untouched = ["(before)", *(metric.text(reports[0]["before"]) for metric in metrics), "–"]
+        file.write(results_csv(reports))
     path = folder / "results.md"
-    path.write_text(table(["method", *(metric.label for metric in metrics), "unlearning"], [untouched, *lines]) + "\n")
-    label, points = costs(reports)
-    save(load_charts().pareto(points, label), folder / "pareto.png")
+    path.write_text(results_markdown(reports))
+    points = costs({report["method"]: [report] for report in reports})
+    save(load_charts().pareto({"": points}), folder / "pareto.png")
     return path
-
-
-def columns(metric: Metric) -> tuple[str, str, str]:
-    """Names of a metric's three columns: value, lower end, upper end."""
-    return metric.key, f"{metric.key}_low", f"{metric.key}_high"
-
-
-def cells(metric: Metric, figures: Figures) -> tuple[Any, Any, Any]:
-    """A metric's value and the ends of its interval; "" if not measured."""
-    low, high = figures.get(f"{metric.key}_ci95") or ("", "")
-    value = figures.get(metric.key)
-    return "" if value is None else value, low, high
-
-
-def costs(reports: list[Report]) -> tuple[str, dict[str, tuple[float, float]]]:
-    """Label of the plot's vertical axis, and method -> (forget rate in percent, cost).
-
-    The cost is the entry of `COSTS` that was measured for most methods, the first of equals. Methods without it are left out.
-    """
-    known = {}
-    for label, cost in COSTS.items():
-        found = {report["method"]: (report, cost(report["before"], report["after"])) for report in reports}
-        known[label] = {
-            method: (100 * report["after"]["forget_rate"], value)
-            for method, (report, value) in found.items()
-            if value is not None
-        }
-    return max(known.items(), key=lambda item: len(item[1]))
-
-
-def ratio(after: float | None, before: float | None) -> float | None:
-    """after / before; None if either was not measured."""
-    return after / before if before and after is not None else None
-
-
-def missing(rate: float | None) -> float | None:
-    """100 % minus a rate, in percent; None if it was not measured."""
-    return None if rate is None else 100 * (1 - rate)

@@ -10,6 +10,7 @@ from vdu.errors import UserError
 from vdu.intervals import Z95, wilson
 from vdu.recipe import Recipe
 from vdu.run import Run
+from vdu.summary import table as table  # part of every bench table, like the rest of this module
 from vdu.unlearn import unlearn
 
 if TYPE_CHECKING:
@@ -87,11 +88,6 @@ def span(seconds: list[float]) -> str:
     """The range of durations as text; a single number if all round to the same."""
     low, high = (f"{end:.0f}" for end in (min(seconds), max(seconds)))
     return f"{low} s" if low == high else f"{low}–{high} s"
-
-
-def table(head: list[str], lines: list[list[str]]) -> str:
-    """A Markdown table."""
-    return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, ["---"] * len(head), *lines))
 
 
 def check_place(page: Path, marks: tuple[str, str]) -> None:

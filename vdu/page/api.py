@@ -40,7 +40,7 @@ def make_api(page: Page) -> Callable[..., Iterator[dict]]:
         settings.check_allowed(model, "")  # before `Recipe`, which could ask the hub about any name
         chosen = Recipe.from_dict(choices)
         settings.check_allowed(chosen.model, chosen.judge, chosen.pictures, chosen.device)
-        page.ask(request, chosen)
+        page.ask(request, [chosen])
         with own_turn(page, request) as ticket:
             for place in page.turns.wait(ticket):
                 yield dataclasses.asdict(place)

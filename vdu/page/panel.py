@@ -2,7 +2,7 @@
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -73,16 +73,16 @@ class Page:
         self.turns = Turns(self.settings, self.presence.is_here)
         self.sessions = Sessions(self.settings, self.presence.is_here)
 
-    def ask(self, request: gr.Request, recipe: Recipe, runs: int = 1) -> Ticket:
-        """A place in the order of runs for a visitor, for some runs of a recipe.
+    def ask(self, request: gr.Request, recipes: Sequence[Recipe]) -> Ticket:
+        """A place in the order of runs for a visitor, for the runs of some recipes one after another.
 
         Raises:
             UserError: see `Turns.ask`.
         """
         self.presence.note(request.session_hash)
-        seconds = self.pace.seconds(recipe)
+        seconds = [self.pace.seconds(recipe) for recipe in recipes]
         address = request.client.host if request.client else ""
-        return self.turns.ask(request.session_hash, address, seconds and runs * seconds)
+        return self.turns.ask(request.session_hash, address, None if None in seconds else sum(seconds))
 
     @property
     def first_view(self) -> RunView:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from vdu.workspace import new_folder
 LOG = logging.getLogger("vdu")
 
 REFRESH = 0.5  # seconds between two updates of the progress bar, since a browser on the same machine draws each
+ANSWERED = 0.5  # seconds after which the page has the answer of the Stop button, which must not come last
 REFUSED = "This cannot be run"
 
 
@@ -63,6 +64,10 @@ class ProgressBar:
         if not isinstance(event, Progress) or time.monotonic() - self.shown < REFRESH:
             return None
         self.shown = time.monotonic()
+        return self.html(event)
+
+    def html(self, event: Progress) -> str:
+        """The status line at an event."""
         return progress_html(event, self.title)
 
 
@@ -79,8 +84,8 @@ class Runner:
         page.controls.stop.click(self.stop, None, page.status, show_progress="hidden", **AT_ONCE)
 
     def stop(self, request: gr.Request) -> str:
-        """Ask the visitor's runs to end; each ends, and shows its results so far, at its next event."""
-        return status_html("Stopping …" if self.page.turns.stop(request.session_hash) else "Nothing is running.")
+        """See `stop_runs`."""
+        return stop_runs(self.page, request)
 
     def leave(self, request: gr.Request) -> None:
         """End the runs of a visitor who has closed the page."""
@@ -143,6 +148,11 @@ class Runner:
         page = self.page
         last = page.render_last(data[page.state], data[page.controls.fields["model"]])
         return {page.status: status_html(words), **last}
+
+
+def stop_runs(page: Page, request: gr.Request) -> str:
+    """Ask a visitor's runs to end, and the status line for it; each ends, and shows its results so far, at its next event."""
+    return status_html("Stopping …" if page.turns.stop(request.session_hash) else "Nothing is running.")
 
 
 def news(shown: dict[Any, Any], changes: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -213,7 +223,12 @@ def ending(page: Page, ticket: Ticket, run: Run, problem: str) -> str:
 
 
 def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
-    """The run that the inputs describe.
+    """The run that the inputs describe; see `recipe_and_start`."""
+    return gpu.open_run(*recipe_and_start(page, data, folder))
+
+
+def recipe_and_start(page: Page, data: Mapping[Any, Any], folder: Path) -> tuple[Recipe, str]:
+    """The recipe that the inputs describe, and the folder of the model that its run starts from; see `Run`.
 
     Args:
         page: where the inputs are.
@@ -225,7 +240,7 @@ def open_run(page: Page, data: Mapping[Any, Any], folder: Path) -> Run:
     """
     values = page.controls.values(data)
     start = start_folder(data[page.state], values["model"], values["go_on"])
-    return gpu.open_run(recipe_of(values, page.settings, folder), copy_start(start, folder))
+    return recipe_of(values, page.settings, folder), copy_start(start, folder)
 
 
 def on_click(
@@ -234,31 +249,34 @@ def on_click(
     handler: Any,
     outputs: list[Any],
     runs: int = 1,
-    what: Callable[[dict], Recipe] | None = None,
+    what: Callable[[dict], Sequence[Recipe]] | None = None,
+    also: Collection[Any] = (),
 ) -> None:
     """Let a button start some runs: what cannot be run, or may not wait, is refused at once.
 
     Args:
         page: where the inputs are; handler: gets their values, in its turn; outputs: what it changes.
         button: the button.
-        runs: as many take their time.
-        what: the recipe that it runs, or a refusal; by default that of the inputs.
+        runs: how often it runs them.
+        what: the recipes that it runs, or a refusal; by default that of the inputs, `runs` times.
+        also: inputs beside those of the recipe.
     """
+    inputs = page.inputs | {*also}
 
-    def of_inputs(data: dict) -> Recipe:
+    def of_inputs(data: dict) -> list[Recipe]:
         values = page.controls.values(data)
         recipe = recipe_of(values, page.settings)
         start_folder(data[page.state], values["model"], values["go_on"])
-        return recipe
+        return [recipe] * runs
 
     @shows_errors(REFUSED)
     def check(request: gr.Request, data: dict) -> list[dict[str, Any]]:
-        page.ask(request, (what or of_inputs)(data), runs)
+        page.ask(request, (what or of_inputs)(data))
         return [gr.validate(True, "")] * len(data)
 
     button.click(
         handler,
-        page.inputs,
+        inputs,
         outputs,
         validator=check,
         trigger_mode="once",

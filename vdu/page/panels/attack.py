@@ -20,7 +20,7 @@ from vdu.page.errors import shows_errors
 from vdu.page.gpu import check_drawing
 from vdu.page.markup import png, render
 from vdu.page.panel import Page, Panel
-from vdu.page.run import REFUSED, ProgressBar, on_click, own_turn, status_html, waiting_html
+from vdu.page.run import ANSWERED, REFUSED, ProgressBar, on_click, own_turn, status_html, waiting_html
 from vdu.page.session import Session
 from vdu.page.turns import Ticket
 from vdu.page.view import RunView
@@ -29,7 +29,6 @@ from vdu.run import Run
 from vdu.sheet import sheet
 from vdu.worker import on_worker
 
-ANSWERED = 0.5  # seconds after which the page has the answer of the Stop button, which must not come last
 AS_THEY_WERE = "The method guides samples and leaves the weights as they were: without the guidance, nothing is forgotten."
 READY = "Forgetting can often be undone. Press the button to try, with the same seeds for the models before and after."
 
@@ -53,13 +52,13 @@ class IsItGone(Panel):
         ready = view.finished and view.pairs is not None and not guided(view)
         return {self.words: words_html(view), self.button: gr.update(interactive=ready), self.found: ""}
 
-    def recipe_of(self, data: dict) -> Recipe:
-        """The recipe of the run that is attacked.
+    def recipe_of(self, data: dict) -> list[Recipe]:
+        """The recipe of the run that is attacked, alone.
 
         Raises:
             UserError: see `attackable`.
         """
-        return attackable(data[self.page.state]).recipe
+        return [attackable(data[self.page.state]).recipe]
 
     @shows_errors(REFUSED)
     def start(self, request: gr.Request, data: dict) -> Iterator[dict[Any, Any]]:
