@@ -142,6 +142,22 @@ def test_the_model_decides_the_method_where_nothing_is_said():
     assert resolved(model="cifar10-ddpm", forget="cat", method="vdu-f").optimizer == "adam"
 
 
+@pytest.mark.parametrize(
+    ("kind", "changes", "times"),
+    [
+        (UNCONDITIONAL, {"forget": "3, 8 or 5"}, 3),
+        (UNCONDITIONAL, {"forget": "3 + 3"}, 1),
+        (UNCONDITIONAL, {"forget": "3, 8", "method": "dng"}, 1),
+        (UNCONDITIONAL, {"forget": "3, 8", "method": "vdu", "optimizer": "one-step"}, 1),
+        (PHOTOGRAPHS, {"forget": "cat, dog"}, 1),
+    ],
+)
+def test_several_drawings_at_once_take_as_many_steps_each_as_one(kind, changes, times):
+    one = resolve(Recipe.from_dict(changes | {"forget": "3"}), kind)
+    assert resolve(Recipe.from_dict(changes), kind).steps == times * one.steps
+    assert resolve(Recipe.from_dict(changes | {"steps": 7}), kind).steps == 7
+
+
 def test_gamma_0_of_a_method_cannot_be_solved_in_one_step():
     with pytest.raises(UserError, match="gamma 0"):
         resolve(Recipe(method="neggrad", optimizer="one-step"), UNCONDITIONAL)

@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from vdu.concepts.base import ConceptRequest
+from vdu.concepts.base import ConceptRequest, named_in
 from vdu.errors import UserError, quoted
 from vdu.methods import METHODS, Method
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
-from vdu.optimizers import OPTIMIZERS
+from vdu.optimizers import AT_ONCE, OPTIMIZERS
 from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
@@ -292,9 +292,13 @@ def defaults_of(kind: str, method: str) -> dict[str, Any]:
 def resolve(recipe: Recipe, kind: str) -> Recipe:
     """The recipe with every open field filled for a kind of model.
 
+    Several classes of drawings at once get as many steps each as one does; docs/method.md, section 15, has the figures.
+
     Raises:
         UserError: if the method cannot unlearn this kind of model, or the values contradict each other.
     """
     method = recipe.method if recipe.method is not OPEN else BY_KIND[kind]["method"]
     filled = {name: value for name, value in defaults_of(kind, method).items() if getattr(recipe, name) is OPEN}
+    if kind == UNCONDITIONAL and "steps" in filled and (recipe.optimizer or filled["optimizer"]) not in AT_ONCE:
+        filled["steps"] = min(int(FIELDS["steps"].high), filled["steps"] * len(named_in(recipe.forget)))
     return dataclasses.replace(recipe, method=method, **{name: value for name, value in filled.items() if name != "method"})

@@ -7,6 +7,7 @@ from dummies import dummy_ddpm, dummy_stable_diffusion
 
 from vdu.concepts.base import ConceptRequest
 from vdu.errors import UserError
+from vdu.models import UNCONDITIONAL
 from vdu.page.controls import Controls, recipe_of
 from vdu.page.panel import default_recipe
 from vdu.page.settings import Settings
@@ -52,3 +53,11 @@ def test_pictures_to_keep_are_refused_for_a_model_that_takes_prompts(values, tmp
     dummy_stable_diffusion(tmp_path / "sd")
     with pytest.raises(UserError, match="takes prompts; write prompts to keep"):
         recipe_of(values | {"model": str(tmp_path / "sd")}, SETTINGS)
+
+
+@pytest.mark.parametrize(("typed", "steps", "taken"), [("", 150, 150), ("3, 8", 150, 300), ("3, 8", 90, 90)])
+def test_several_classes_take_more_steps_unless_the_visitor_says_how_many(typed, steps, taken):
+    recipe = resolve(Recipe(model="mnist-ddpm", forget="3"), UNCONDITIONAL)
+    assert recipe.steps == 150
+    values = recipe.to_dict() | {"typed": typed, "pictures": None, "others": None, "steps": steps}
+    assert resolve(recipe_of(values, SETTINGS), UNCONDITIONAL).steps == taken

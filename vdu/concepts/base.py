@@ -18,6 +18,11 @@ ClassSets = tuple[tuple[int, ...], ...]  # alternatives; each is a tuple of clas
 Axes = dict[str, tuple[str, ...]]  # what images are judged by -> its classes
 
 
+def named_in(name: str) -> list[str]:
+    """The things that a request names, each once, in their order; commas, pluses or "or" separate them."""
+    return list(dict.fromkeys(part.strip() for part in SEPARATOR.split(name) if part.strip())) or [name]
+
+
 class PromptKind(StrEnum):
     """Why an image is sampled."""
 
@@ -122,12 +127,12 @@ class Concept(ABC):
         """
 
     def meanings(self, name: str) -> list[dict[str, str]]:
-        """The `meaning` of every thing in a name; commas, pluses or "or" separate several things.
+        """The `meaning` of every thing in a name, see `named_in`.
 
         Raises:
             UserError: if one of them means nothing to the model, or they lie on different axes.
         """
-        names = [part.strip() for part in SEPARATOR.split(name) if part.strip()] or [name]
+        names = named_in(name)
         found = [self.meaning(part) for part in names]
         distinct = [thing for place, thing in enumerate(found) if thing not in found[:place]]
         if len({tuple(thing) for thing in distinct}) > 1:

@@ -1,18 +1,20 @@
 """The left column: an input for each field of a recipe, and the recipe that they describe."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from vdu.catalog import CATALOG, Entry, entry_of
+from vdu.concepts.base import named_in
 from vdu.errors import UserError
 from vdu.page.session import Session
 from vdu.page.settings import Settings
 from vdu.page.uploads import Preview, check_count, save_uploads
 from vdu.page.view import example_of, examples
-from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, PROMPTED, Recipe, resolve, validate
+from vdu.recipe import BY_METHOD, DEPENDENT, FIELDS, OPEN, PROMPTED, Recipe, defaults_of, resolve, validate
 from vdu.task import kind_of
 
 ACCORDIONS = {"method": "Method settings", "sampling": "Sampling", "expert": "Expert"}  # "basic" has none
@@ -100,7 +102,11 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
         if not typed:
             raise UserError("Write what the model must forget in the field “Forget”.")
     settings.check_allowed(choices["model"], choices["judge"])
-    return Recipe.from_dict(choices)
+    recipe = Recipe.from_dict(choices)
+    several = len(named_in(recipe.forget)) > 1
+    if several and recipe.steps == defaults_of(kind_of(recipe.model), recipe.method)["steps"]:
+        return replace(recipe, steps=OPEN)  # several at once take more than the input's own default
+    return recipe
 
 
 class Controls:
