@@ -169,23 +169,26 @@ def trade_off(points: dict[str, list[tuple[float, float]]]) -> Figure:
         return figure
 
 
-def pareto(points: dict[str, tuple[float, float]], cost: str) -> Figure:
-    """Forget rate and cost of each method, one point per method; down and to the left is better.
+def pareto(panels: dict[str, tuple[str, dict[str, tuple[float, float]]]]) -> Figure:
+    """Forget rate and cost, one point per name; down and to the left is better.
 
     Args:
-        points: method -> (forget rate after in percent, cost).
-        cost: label of the cost.
+        panels: title of a panel, "" for none -> label of the cost, and name -> (forget rate after in percent, cost).
     """
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-        axes = figure.subplots()
-        for number, (name, (rate, height)) in enumerate(points.items()):
-            axes.scatter([rate], [height], s=60, color=f"C{number % 10}")
-            axes.annotate(name, (rate, height), xytext=(8, 4 + 10 * (number % 2)), textcoords="offset points", color=INK)
-        axes.set(xlabel="forget rate after, %", ylabel=cost)
-        axes.margins(0.2)
-        axes.set_xlim(left=0)
-        axes.set_ylim(bottom=0)
+        figure = Figure(figsize=(6.4, 4.2 * len(panels)), layout="constrained")
+        for axes, (title, (cost, points)) in zip(
+            figure.subplots(len(panels), squeeze=False)[:, 0], panels.items(), strict=True
+        ):
+            for number, (name, (rate, height)) in enumerate(points.items()):
+                axes.scatter([rate], [height], s=60, color=f"C{number % 10}")
+                place = {"xytext": (8, 4 + 10 * (number % 2)), "textcoords": "offset points"}
+                axes.annotate(escape_dollars(name), (rate, height), color=INK, **place)
+            axes.set_title(escape_dollars(title), loc="left", fontsize=12, fontweight="bold")
+            axes.set(xlabel="forget rate after, %", ylabel=cost)
+            axes.margins(0.2)
+            axes.set_xlim(left=0)
+            axes.set_ylim(bottom=0)
         return figure
 
 

@@ -8,14 +8,16 @@ import sys
 import pytest
 from conftest import QUICK
 
-from vdu.bench import compare as module
-from vdu.bench.compare import FILES, compare, costs
+from vdu.bench import cells
+from vdu.bench.cells import FILES, Here
+from vdu.bench.compare import compare
+from vdu.bench.tables import costs
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.recipe import Recipe
 
 RECIPE = Recipe.from_dict(QUICK)
-SILENT = (lambda event: None, lambda line: None)
+SILENT = (Here(lambda event: None), lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def test_every_file_has_a_row_per_method_of_the_same_seeds(folder):
 def test_it_goes_on_where_it_stopped_and_runs_nothing_twice(folder, monkeypatch):
     before = (folder / "results.jsonl").read_text()
     (folder / "results.jsonl.part").write_text(before[:100])  # killed while it wrote
-    monkeypatch.setattr(module, "unlearn", lambda run: pytest.fail("it ran again"))
+    monkeypatch.setattr(cells, "unlearn", lambda run: pytest.fail("it ran again"))
     for asked in (["neggrad", "vdu-f"], ["neggrad"]):
         compare(RECIPE, asked, folder, *SILENT)
         assert (folder / "results.jsonl").read_text() == before
@@ -84,12 +86,14 @@ def report(method, before, **after):
 def test_the_picture_shows_the_best_cost_that_all_methods_have():
     before = {"retain_fid": 2.0, "ira": 0.9}
     fine, broken = report("a", before, retain_fid=3.0, ira=0.8), report("b", before, retain_fid=None, ira=0.25)
-    assert costs([fine]) == ("u-FID after ÷ before", {"a": (10.0, 1.5)})
-    label, points = costs([fine, broken])
+    assert costs({"a": [fine]}) == ("u-FID after ÷ before", {"a": (10.0, 1.5)})
+    label, points = costs({"a": [fine], "b": [broken]})
     assert "IRA" in label
     assert points == {"a": (10.0, pytest.approx(20)), "b": (10.0, pytest.approx(75))}
     no_pictures = {"retain_fid": None}
-    label, points = costs([report("a", no_pictures, retain_fid=None), report("b", no_pictures, retain_fid=1.0)])
+    label, points = costs({
+        "a": [report("a", no_pictures, retain_fid=None)], "b": [report("b", no_pictures, retain_fid=1.0)]
+    })  # fmt: skip
     assert label.startswith("kept seeds")
     assert points == {"a": (10.0, 50.0), "b": (10.0, 50.0)}
 
