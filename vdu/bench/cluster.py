@@ -6,7 +6,7 @@ number of workers nor on what else they do. Ray is only imported when a cluster 
 
 import logging
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+import vdu
 from vdu.bench.cells import Cell, Outcome, Show, carry_out, refusal_of
 from vdu.errors import UserError, first_line
 from vdu.events import Clock
@@ -68,9 +69,9 @@ class Cluster:
         with connected(ray, self.address, self.cpus):
             needs = [needed(cell.recipe, threads, ray.nodes()) for cell in cells]
             facts = threads, str(Path.cwd()), versions()
-            task = ray.remote(work).options(max_retries=RETRIES)
+            task = ray.remote(task_of(str(Path(vdu.__file__).parents[1])))
             running = {
-                task.options(**need).remote(cell.recipe.to_dict(), cell.digest, *facts): cell
+                task.options(**need, max_retries=RETRIES).remote(cell.recipe.to_dict(), cell.digest, *facts): cell
                 for cell, need in zip(cells, needs, strict=True)
             }
             clock = Clock("cells", len(cells))
@@ -150,6 +151,27 @@ def outcome_of(ray: ModuleType, done: Any) -> Report | UserError:
 def versions() -> dict[str, str]:
     """Package -> version, for the packages in `COMPUTING`."""
     return {name: version for name, version in package_versions().items() if name in COMPUTING}
+
+
+def task_of(folder: str) -> Callable[..., Report | str]:
+    """`work` as a task. A function inside a function travels as code, so it runs on workers that do not know `vdu` yet.
+
+    Args:
+        folder: where `vdu` lies on this machine; workers that lack the folder must have it installed.
+    """
+
+    def task(*arguments: Any) -> Any:
+        import sys
+
+        if folder not in sys.path:
+            sys.path.insert(0, folder)
+        try:
+            from vdu.bench.cluster import work
+        except ImportError as error:
+            return f"A machine of the cluster lacks a package ({error}); install there what is installed here."
+        return work(*arguments)
+
+    return task
 
 
 def work(recipe: dict[str, Any], digest: str, threads: int, folder: str, expected: dict[str, str]) -> Report | str:
