@@ -6,6 +6,7 @@ number of workers nor on what else they do. Ray is only imported when a cluster 
 
 import logging
 import os
+import socket
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from vdu.report import Report
 from vdu.system import package_versions
 
 LOCAL = "local"  # the address that starts workers on this machine, and ends them afterwards
+PATIENCE = 5  # seconds to wait for a cluster to answer
 RETRIES = 3  # times that a cell is run again after its worker was killed
 COMPUTING = ("torch", "diffusers", "transformers", "vdu")  # packages whose versions figures depend on
 
@@ -97,8 +99,9 @@ def connected(ray: ModuleType, address: str, cpus: int | None = None) -> Iterato
     logging.getLogger("ray").setLevel(logging.ERROR)
     started = {"include_dashboard": False, "num_cpus": cpus} if address == LOCAL else {}
     try:
+        reach(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **started)
-    except (ConnectionError, ValueError, RuntimeError, TimeoutError, AssertionError) as error:
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # of which ConnectionError and TimeoutError are
         raise UserError(
             f"There is no Ray cluster at '{address}' that this machine belongs to ({first_line(error)}); start one with "
             f"`ray start --head` and give --cluster auto, or give --cluster {LOCAL}."
@@ -107,6 +110,20 @@ def connected(ray: ModuleType, address: str, cpus: int | None = None) -> Iterato
         yield
     finally:
         ray.shutdown()
+
+
+def reach(address: str) -> None:
+    """Look whether something answers at an address, for Ray itself would try for minutes.
+
+    Raises:
+        OSError: if nothing does.
+        ValueError: if it is no address.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon and address not in (LOCAL, "auto"):
+        raise ValueError("it is neither host:port nor auto")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=PATIENCE).close()
 
 
 def needed(recipe: Recipe, threads: int, machines: Sequence[dict[str, Any]]) -> dict[str, int]:

@@ -127,7 +127,8 @@ def write_csv(finished: Finished, path: Path) -> None:
     """Write a row per cell: its fields as far as they vary, and every metric after, with its interval, and before."""
     metrics = measured([report for _, report in finished])
     recipes = [planned.recipe.to_dict() for planned, _ in finished]
-    fields = [name for name in FIELDS if name in ALWAYS or len({repr(recipe[name]) for recipe in recipes}) > 1]
+    varied = [name for name in FIELDS if len({repr(recipe[name]) for recipe in recipes}) > 1]
+    fields = list(dict.fromkeys([*ALWAYS, *varied]))
     settings = any(planned.setting for planned, _ in finished)
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

@@ -135,11 +135,15 @@ def several(place: str, name: str, value: Any) -> list[Any]:
     """The values of a field: a list, or a single value.
 
     Raises:
-        UserError: if there is none, or one of them is no single value.
+        UserError: if there is none, or one of them is no single value or is there twice.
     """
     if value == []:
         raise UserError(f"{place}: '{name}' has no values; give at least one.")
-    return [typed(place, name, one) for one in (value if isinstance(value, list) else [value])]
+    values = [typed(place, name, one) for one in (value if isinstance(value, list) else [value])]
+    for one in values:
+        if values.count(one) > 1:
+            raise UserError(f"{place}: '{name}' has {quoted(one)} twice; list it once.")
+    return values
 
 
 def typed(place: str, name: str, value: Any) -> Any:
