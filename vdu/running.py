@@ -183,7 +183,7 @@ def run_compare(methods: str, out: Path, cluster: str | None, threads: int | Non
 @CLUSTER
 @THREADS
 def run_sweep(file: str, out: Path | None, check: bool, cluster: str | None, threads: int | None) -> None:
-    """Run methods, models, targets, settings and seeds, as a file combines them."""
+    """Run every combination of methods, targets, seeds … in a file."""
     if check:
         list_cells(file, "cpu" if cluster else "", print)
         return

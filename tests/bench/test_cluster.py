@@ -4,13 +4,14 @@ import json
 import secrets
 import sys
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from conftest import LIGHT
 
 from vdu.bench import cluster
 from vdu.bench.cells import Cell, Here
-from vdu.bench.cluster import Cluster, needed, versions, work
+from vdu.bench.cluster import Cluster, connected, needed, versions, work
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.recipe import Recipe, resolve
@@ -62,19 +63,35 @@ def test_a_worker_with_other_packages_or_weights_refuses_a_cell(tmp_path, monkey
     assert "no class 'cat'" in work(recipe | {"forget": "cat"}, "digest", 1, str(tmp_path), versions())
 
 
-@pytest.fixture
-def private(monkeypatch):
-    """A token of the test's own, so that Ray leaves none in the user's folder."""
-    monkeypatch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+@pytest.fixture(scope="module")
+def private():
+    """A token of the tests' own, which Ray reads once per process, so that it leaves none in the user's folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        yield
 
 
-@pytest.mark.parametrize("address", ["localhost:1", "localhost:port", "nowhere", "ray://localhost:1"])
-def test_no_cluster_at_the_address_is_one_sentence(address, private):
+@pytest.mark.parametrize("address", ["localhost:1", "localhost:port", "nowhere", "ray://localhost:1", "auto"])
+def test_no_cluster_at_the_address_is_one_sentence(address, private, tmp_path, monkeypatch):
+    monkeypatch.setattr(cluster, "ANNOUNCED", tmp_path / "left")
+    (tmp_path / "left").write_text("localhost:1")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
     with pytest.raises(UserError, match=rf"no Ray cluster at '{address}' .* or give --cluster local\."):
         list(Cluster(address, lambda event: None, 1).run([cell_of()]))
 
 
-def test_a_killed_worker_is_replaced_and_its_cell_run_again(private, tmp_path, monkeypatch):
+def test_a_cluster_that_wants_a_token_is_one_sentence():
+    def init(**settings):
+        raise RuntimeError("Failed to connect to GCS.\nRPC error: InvalidAuthToken: missing or incorrect")
+
+    with (
+        pytest.raises(UserError, match=r"wants a token: copy ~/.ray/auth_token"),
+        connected(SimpleNamespace(init=init), "local"),
+    ):
+        pass
+
+
+def test_a_killed_worker_is_replaced_and_its_cell_run_again(private, tmp_path, monkeypatch, capfd):
     def task_of(folder):
         def task(recipe, digest, threads, place, expected):
             import os
@@ -99,6 +116,7 @@ def test_a_killed_worker_is_replaced_and_its_cell_run_again(private, tmp_path, m
     assert {cell.name: outcomes[cell]["recipe"]["seed"] for cell in cells if cell.name != "2"} == {"0": 0, "1": 1, "3": 3}
     assert str(outcomes[cells[2]]) == "no such thing"
     assert len([*tmp_path.glob("1-*")]) == 2
+    assert capfd.readouterr().out == "", "only the path of the tables belongs there"
     assert [(progress.done, progress.total) for progress in shown] == [(done, 4) for done in range(5)]
 
 

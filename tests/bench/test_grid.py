@@ -1,5 +1,7 @@
 """The file of a sweep gives its cells, or one sentence that names the file and what is wrong."""
 
+from pathlib import Path
+
 import pytest
 
 from vdu.bench.grid import MOST_CELLS, Sweep, find, presets, read_sweep
@@ -40,6 +42,15 @@ def test_targets_keep_their_fields_together(tmp_path):
     text = "targets: [{model: mnist-ddpm, forget: [1, 2]}, {model: cifar10-ddpm, forget: frog}]"
     found = [(it.recipe.model, it.recipe.forget, it.recipe.method) for it in read_sweep(write(tmp_path, text)).planned]
     assert found == [("mnist-ddpm", "1", "vdu-f"), ("mnist-ddpm", "2", "vdu-f"), ("cifar10-ddpm", "frog", "vdu")]
+
+
+def test_the_example_in_the_documentation_is_a_sweep(tmp_path):
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text(encoding="utf-8")
+    sweep = read_sweep(write(tmp_path, page.partition("```yaml\n")[2].partition("```")[0]))
+    assert len(sweep.planned) == 18
+    assert {(it.setting, it.recipe.method) for it in sweep.planned} == {
+        ("default", "vdu-f"), ("default", "salun"), ("long", "vdu-f")
+    }  # fmt: skip
 
 
 BAD = {

@@ -7,8 +7,9 @@ number of workers nor on what else they do. Ray is only imported when a cluster 
 import logging
 import os
 import socket
+import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +26,7 @@ from vdu.report import Report
 from vdu.system import package_versions
 
 LOCAL = "local"  # the address that starts workers on this machine, and ends them afterwards
+ANNOUNCED = Path("/tmp/ray/ray_current_cluster")  # the address that `ray start` leaves, also when its processes were killed
 PATIENCE = 5  # seconds to wait for a cluster to answer
 RETRIES = 3  # times that a cell is run again after its worker was killed
 COMPUTING = ("torch", "diffusers", "transformers", "vdu")  # packages whose versions figures depend on
@@ -102,12 +104,18 @@ def connected(ray: ModuleType, address: str, cpus: int | None = None) -> Iterato
         reach(address)
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **started)
     except (OSError, ValueError, RuntimeError, AssertionError) as error:  # of which ConnectionError and TimeoutError are
+        if "InvalidAuthToken" in str(error):
+            raise UserError(
+                f"The Ray cluster at '{address}' wants a token: copy ~/.ray/auth_token from where it was started, and set "
+                "RAY_AUTH_MODE=token."
+            ) from error
         raise UserError(
             f"There is no Ray cluster at '{address}' that this machine belongs to ({first_line(error)}); start one with "
             f"`ray start --head` and give --cluster auto, or give --cluster {LOCAL}."
         ) from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # Ray prints there, from a thread of its own, that a worker was killed
+            yield
     finally:
         ray.shutdown()
 
@@ -119,11 +127,13 @@ def reach(address: str) -> None:
         OSError: if nothing does.
         ValueError: if it is no address.
     """
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or (ANNOUNCED.read_text().strip() if ANNOUNCED.is_file() else "auto")
     host, colon, port = address.rpartition(":")
-    if not colon and address not in (LOCAL, "auto"):
-        raise ValueError("it is neither host:port nor auto")
     if colon:
         socket.create_connection((host, int(port)), timeout=PATIENCE).close()
+    elif address not in (LOCAL, "auto"):
+        raise ValueError("it is neither host:port nor auto")
 
 
 def needed(recipe: Recipe, threads: int, machines: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -178,7 +188,7 @@ def task_of(folder: str) -> Callable[..., Report | str]:
     """
 
     def task(*arguments: Any) -> Any:
-        import sys
+        import sys  # the module's own does not travel with it
 
         if folder not in sys.path:
             sys.path.insert(0, folder)
