@@ -1,4 +1,4 @@
-"""The command line: `python -m vdu models | unlearn | attack | sample | evaluate | compare | animate | bench | pretrain`."""
+"""The command line: `python -m vdu COMMAND`, with the commands below."""
 
 import sys
 import traceback
@@ -11,7 +11,7 @@ from vdu import __version__
 from vdu.command import NOTHING_WRITTEN, Commands
 from vdu.errors import PictureWarning, UserError, first_line, foreseen, one_line
 
-RUNNING = ("unlearn", "attack", "sample", "evaluate", "compare", "animate")
+RUNNING = ("unlearn", "attack", "sample", "evaluate", "compare", "sweep", "animate")
 commands = click.version_option(__version__, message="%(version)s")(
     Commands(
         "vdu",

@@ -23,6 +23,7 @@ PHASES = {
     "after": "Measuring the unlearned model",
     "sample": "Drawing samples",
     "attack": "Trying to bring it back",
+    "cells": "Running cells",
 }
 
 

@@ -1,4 +1,4 @@
-"""The commands that draw from models: `vdu unlearn | attack | sample | evaluate | compare | animate`."""
+"""The commands that draw from models: `vdu unlearn | attack | sample | evaluate | compare | sweep | animate`."""
 
 import json
 import re
@@ -15,7 +15,11 @@ from vdu.arguments import number, recipe_of, recipe_options
 from vdu.attacking import choose, head_and_lines, open_folder, write_attacks
 from vdu.attacks import ATTACKS, ORIGINAL
 from vdu.attacks.base import IMAGES
+from vdu.bench.cells import Executor, Here
+from vdu.bench.cluster import LOCAL, Cluster, load_ray
 from vdu.bench.compare import compare
+from vdu.bench.grid import presets
+from vdu.bench.sweep import list_cells, sweep
 from vdu.bench.tables import load_charts, table
 from vdu.command import GOES_ON, PATH, Command, Several, Whole
 from vdu.errors import UserError
@@ -138,6 +142,22 @@ def run_evaluate(**values: Any) -> None:
     print(json.dumps({**facts, **task.measure(samples), **rates, **notes}, indent=1))
 
 
+CLUSTER = click.option(
+    "--cluster", metavar="ADDRESS", help=f"Spread runs over Ray: host:port, auto, or {LOCAL} for new workers here."
+)
+THREADS = click.option(
+    "--threads", type=Whole(1, 1024), help="CPU threads per run, on a cluster too; all of this machine's by default."
+)
+
+
+def executor_of(cluster: str | None, threads: int | None, ticker: Ticker) -> Executor:
+    """Where the runs of a command are done."""
+    if cluster is None:
+        return Here(ticker.show, threads)
+    load_ray()  # fails now if it is missing
+    return Cluster(cluster, ticker.show, threads)
+
+
 @click.command(
     "compare",
     cls=Command,
@@ -146,11 +166,31 @@ def run_evaluate(**values: Any) -> None:
 )
 @click.option("--methods", required=True, help=f"Some of {', '.join(METHODS)}, with commas between.")
 @click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
-def run_compare(methods: str, out: Path, **values: Any) -> None:
+@CLUSTER
+@THREADS
+def run_compare(methods: str, out: Path, cluster: str | None, threads: int | None, **values: Any) -> None:
     """Run several methods on one recipe, side by side."""
     names = [name.strip() for name in methods.split(",") if name.strip()]
     with Ticker() as ticker:
-        table = compare(with_pictures(recipe_of(values)), names, out, ticker.show, ticker.line)
+        table = compare(with_pictures(recipe_of(values)), names, out, executor_of(cluster, threads, ticker), ticker.line)
+    print(table)
+
+
+@click.command("sweep", cls=Command, stopped=GOES_ON)
+@click.argument("file", metavar="FILE", help=f"YAML file, or one of the presets {', '.join(presets())}.")
+@click.option("--out", type=PATH, help="Folder for the tables; an unfinished sweep in it is continued.")
+@click.option("--check", is_flag=True, help="Check the file and list its cells, without running them.")
+@CLUSTER
+@THREADS
+def run_sweep(file: str, out: Path | None, check: bool, cluster: str | None, threads: int | None) -> None:
+    """Run every combination of methods, targets, seeds … in a file."""
+    if check:
+        list_cells(file, "cpu" if cluster else "", print)
+        return
+    if out is None:
+        raise click.UsageError("Missing option '--out'.", click.get_current_context())
+    with Ticker() as ticker:
+        table = sweep(file, out, executor_of(cluster, threads, ticker), ticker.line)
     print(table)
 
 

@@ -7,12 +7,14 @@ another process takes a core. Threads with a batch each wait for nobody. What is
 import atexit
 import threading
 import weakref
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from queue import Empty, Full, Queue
 from typing import Any, TypeVar
 
 import torch
+from threadpoolctl import threadpool_limits
 
 Value = TypeVar("Value")
 Result = TypeVar("Result")
@@ -24,6 +26,24 @@ WAIT = 0.1  # seconds after which a thread looks whether it must end
 def worker_count(device: str) -> int:
     """How many threads work side by side on a device, "cpu" or "cuda"."""
     return torch.get_num_threads() if device == "cpu" else 1
+
+
+@contextmanager
+def threads_per_operation(count: int | None) -> Iterator[None]:
+    """Give every operation `count` threads inside a `with` block, those of NumPy and SciPy too; None changes nothing.
+
+    Sums are rounded in another order with another number of threads, so figures are the same only at the same number.
+    """
+    if count is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        with threadpool_limits(count, user_api="blas"):
+            yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def map_side_by_side(function: Callable[[Value], Result], values: Sequence[Value], count: int) -> list[Result]:

@@ -8,14 +8,15 @@ import sys
 import pytest
 from conftest import QUICK
 
-from vdu.bench import compare as module
-from vdu.bench.compare import FILES, compare
+from vdu.bench import cells
+from vdu.bench.cells import FILES, Here
+from vdu.bench.compare import compare
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.recipe import Recipe
 
 RECIPE = Recipe.from_dict(QUICK)
-SILENT = (lambda event: None, lambda line: None)
+SILENT = (Here(lambda event: None), lambda line: None)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def test_every_file_has_a_row_per_method_of_the_same_seeds(folder):
 def test_it_goes_on_where_it_stopped_and_runs_nothing_twice(folder, monkeypatch):
     before = (folder / "results.jsonl").read_text()
     (folder / "results.jsonl.part").write_text(before[:100])  # killed while it wrote
-    monkeypatch.setattr(module, "unlearn", lambda run: pytest.fail("it ran again"))
+    monkeypatch.setattr(cells, "unlearn", lambda run: pytest.fail("it ran again"))
     for asked in (["neggrad", "vdu-f"], ["neggrad"]):
         compare(RECIPE, asked, folder, *SILENT)
         assert (folder / "results.jsonl").read_text() == before

@@ -75,13 +75,13 @@ def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target
     return f"{rate:.2%} [{low:.2%}–{high:.2%}]"
 
 
-def mean_over_runs(values: list[float]) -> str:
+def mean_over_runs(values: list[float], form: str = "{:.2f}") -> str:
     """A mean over runs as text; with its normal 95 % interval if there are at least three runs."""
     mean = statistics.fmean(values)
     if len(values) < 3:
-        return f"{mean:.2f}"
+        return form.format(mean)
     half = Z95 * statistics.stdev(values) / len(values) ** 0.5
-    return f"{mean:.2f} [{mean - half:.2f}–{mean + half:.2f}]"
+    return f"{form.format(mean)} [{form.format(mean - half)}–{form.format(mean + half)}]"
 
 
 def span(seconds: list[float]) -> str:
