@@ -75,9 +75,9 @@ METHOD = Method(
     uses_retain_set=True,
     experimental=True,
     defaults={
-        UNCONDITIONAL: {"gamma": 0.9, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
+        UNCONDITIONAL: {"gamma": 0.9, "reach": 1.0, "optimizer": "adam", "step_size": 2e-4, "steps": 60},
         PHOTOGRAPHS: {"gamma": 0.9, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
-        SMALL: {"gamma": 0.9, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
+        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 60, "batch_size": 12},
         FULL_SIZE: {"gamma": 0.9, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
     },
 )
