@@ -60,9 +60,9 @@ METHOD = Method(
     uses_own_samples=True,
     experimental=True,
     defaults={
-        UNCONDITIONAL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 2e-4, "steps": 60},
+        UNCONDITIONAL: {"gamma": 0.65, "reach": 1.0, "optimizer": "adam", "step_size": 3e-4, "steps": 60},
         PHOTOGRAPHS: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
-        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
+        SMALL: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
         FULL_SIZE: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
     },
 )

@@ -38,7 +38,7 @@ METHOD = Method(
     defaults={
         UNCONDITIONAL: {"gamma": 1e-3, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
         PHOTOGRAPHS: {"gamma": 1e-3, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
-        SMALL: {"gamma": 1e-3, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
+        SMALL: {"gamma": 1e-5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
         FULL_SIZE: {"gamma": 1e-3, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
     },
 )

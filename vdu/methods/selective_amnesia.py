@@ -50,7 +50,7 @@ METHOD = Method(
     defaults={
         UNCONDITIONAL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
         PHOTOGRAPHS: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-4, "steps": 60},
-        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-3, "steps": 60, "batch_size": 12},
+        SMALL: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 3e-3, "steps": 60, "batch_size": 12},
         FULL_SIZE: {"gamma": 0.5, "reach": 1.0, "optimizer": "adam", "step_size": 1e-5, "steps": 200},
     },
 )
