@@ -20,8 +20,8 @@ def grid(gammas: Sequence[float], step_sizes: Sequence[float]) -> tuple[Changes,
     return tuple({"step_size": step_size, "gamma": gamma} for gamma, step_size in zip(gammas, step_sizes, strict=True))
 
 
-# Method -> kind of model -> its settings, in the order in which they are tried. The first were set beforehand; the later ones
-# go further where the scale ended at its maximum, and more gently where much was damaged.
+# Method -> kind of model -> its settings, in the order in which they are tried. The first, and the second with prompts, were
+# set beforehand; the others follow a look at the earlier ones: further where little was forgotten, gentler where much broke.
 TRIED: dict[str, dict[str, tuple[Changes, ...]]] = {
     "fine-tune": {UNCONDITIONAL: grid([0, 0, 0], [2e-4, 5e-4, 1e-3]), SMALL: grid([0, 0, 0], [1e-3, 3e-3, 1e-2])},
     "siss": {UNCONDITIONAL: grid([0.9, 0.9, 0.9], [1e-4, 3e-4, 2e-4]), SMALL: grid([0.9, 0.5, 0.5], [1e-3, 1e-3, 2e-3])},
