@@ -29,7 +29,8 @@ MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
 TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
     "browser": ("page/test_runs.py", "page/test_visit.py", "page/test_proxy.py"),
     "runs": ("test_unlearn.py", "test_text_to_image.py", "test_run.py", "test_experiments.py", "methods/test_salun.py",
-             "methods/test_erasediff.py", "page/test_gpu.py"),
+             "methods/test_erasediff.py", "methods/test_fine_tune.py", "methods/test_pbu.py", "methods/test_sfr_on.py",
+             "page/test_gpu.py"),
 }  # fmt: skip
 # What takes longest comes first, so that no process is left alone with it at the end.
 FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "bench/test_soak.py", "test_cli.py", "test_extending.py",

@@ -1,6 +1,7 @@
 """Commands that need no model to be declared: groups, options of several values, whole numbers with bounds."""
 
 import importlib
+import re
 import sys
 from collections.abc import Mapping
 from itertools import pairwise
@@ -13,6 +14,7 @@ import click
 GOES_ON = "what is finished is kept; the same command goes on from there"
 NOTHING_WRITTEN = "nothing was written"
 PATH = click.Path(path_type=Path)
+LONGEST_FLAGS = 76  # letters that a terminal of 80 shows in one line, indented
 
 
 class Whole(click.IntRange):
@@ -79,7 +81,7 @@ class Command(click.Command):
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (record := param.get_help_record(ctx)):
                 heading = getattr(param, "heading", "Options")
-                headings.setdefault(heading, []).append(record)
+                headings.setdefault(heading, []).append(short_record(*record))
         for heading, records in headings.items():
             with formatter.section(heading):
                 formatter.write_dl(records)
@@ -96,6 +98,13 @@ class Command(click.Command):
         except KeyboardInterrupt as stop:
             raise click.Abort(self.stopped) from stop
         return result
+
+
+def short_record(flags: str, help: str) -> tuple[str, str]:
+    """An option's flags and help; choices too long for a line are named in the help, which is wrapped."""
+    if len(flags) <= LONGEST_FLAGS or not (choices := re.search(r"\[(\S+\|\S+)\]", flags)):
+        return flags, help
+    return flags.replace(choices[0], "NAME"), f"{help}  [one of {', '.join(choices[1].split('|'))}]"
 
 
 class Commands(click.Group):

@@ -78,8 +78,18 @@ def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tenso
     squares = torch.linalg.vector_norm(flat, dim=1).square()
     closeness = (2 * signal.sqrt() * states.flatten(1) @ flat.T - signal * squares) / (2 * (1 - signal))
     clean = (torch.softmax(closeness, dim=1) @ flat).view_as(states)
+    return torch.logsumexp(closeness, dim=1) - math.log(len(images)), noise_between(states, alpha_bar, clean)
+
+
+def noise_between(states: Tensor, alpha_bar: Tensor, clean: Tensor) -> Tensor:
+    """The epsilon with which a clean image x_0 becomes x_t: (x_t - sqrt(alpha-bar) x_0) / sqrt(1 - alpha-bar).
+
+    Args:
+        states: x_t, (n, c, h, w); alpha_bar: alpha-bar_t of each, (n,).
+        clean: x_0, same shape as the states.
+    """
     signal = alpha_bar.view(-1, 1, 1, 1)
-    return torch.logsumexp(closeness, dim=1) - math.log(len(images)), (states - signal.sqrt() * clean) / (1 - signal).sqrt()
+    return (states - signal.sqrt() * clean) / (1 - signal).sqrt()
 
 
 def bayes_shift(states: Tensor, alpha_bar: Tensor, forget: Tensor, kept: Tensor, gamma: float) -> Tensor:

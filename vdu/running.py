@@ -26,7 +26,6 @@ from vdu.errors import UserError
 from vdu.events import Clock
 from vdu.export import write_run
 from vdu.forget_path import with_pictures
-from vdu.methods import METHODS
 from vdu.models import pick_device
 from vdu.recipe import FIELDS, resolve
 from vdu.run import Run
@@ -164,7 +163,7 @@ def executor_of(cluster: str | None, threads: int | None, ticker: Ticker) -> Exe
     params=recipe_options([name for name in FIELDS if name != "method"], ("model", "forget")),
     stopped=GOES_ON,
 )
-@click.option("--methods", required=True, help=f"Some of {', '.join(METHODS)}, with commas between.")
+@click.option("--methods", required=True, help="Names, such as vdu-f,salun; a wrong name gets the full list.")
 @click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
 @CLUSTER
 @THREADS

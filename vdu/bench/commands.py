@@ -8,6 +8,7 @@ import click
 from vdu.arguments import recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
 from vdu.bench.speed.cases import CASES
+from vdu.bench.tune import TRIED, tune
 from vdu.command import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole
 from vdu.errors import UserError
 from vdu.methods import METHODS
@@ -64,6 +65,17 @@ def run_pictures(model: str, forget: str, methods: list[str], counts: list[int],
     from vdu.bench.pictures import pictures
 
     pictures(model, forget, methods, counts, how["seeds"], how["samples"], how["out"], Ticker().line, how["plots"])
+
+
+@bench.command("tune", params=recipe_options(("model", "forget")), stopped=GOES_ON)
+@click.option("--methods", cls=Several, type=click.Choice([*TRIED]), default=[*TRIED], help="Methods to tune.")
+@click.option("--budget", type=Whole(1, 4), default=3, help="Settings tried per method, at most.")
+@click.option("--page", type=PATH, help="Page to write the table into, between the model's marks.")
+@samples(300)
+@out("tune.json")
+def run_tune(model: str, forget: str, methods: list[str], budget: int, page: Path | None, **how: Any) -> None:
+    """A few settings of neighbour methods, and the best of each."""
+    tune(methods, model, forget, budget, how["samples"], how["out"], Ticker().line, page)
 
 
 @bench.command("retrained", stopped=ROWS_KEPT)

@@ -33,9 +33,14 @@ def saliency_mask(batches: Iterator[Batch]) -> Generator[Progress, None, Mask]:
         for name, gradient in zip(parameters, gradients, strict=True):
             total[name] = total.get(name, 0) + gradient
         yield clock.progress(done)
-    sizes = torch.cat([value.abs().flatten() for value in total.values()])
-    threshold = sizes.kthvalue(max(1, round((1 - SALIENT) * len(sizes)))).values
-    return {name: (value.abs() > threshold).to(value.dtype) for name, value in total.items()}
+    return largest({name: value.abs() for name, value in total.items()}, SALIENT)
+
+
+def largest(values: Mapping[str, Tensor], share: float) -> Mask:
+    """Mask by parameter name: 1 for the share of weights with the largest values."""
+    every = torch.cat([value.flatten() for value in values.values()])
+    threshold = every.kthvalue(max(1, round((1 - share) * len(every)))).values
+    return {name: (value > threshold).to(value.dtype) for name, value in values.items()}
 
 
 def another_class(batch: Batch, state: Mask) -> Terms:
