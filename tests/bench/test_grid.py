@@ -8,7 +8,9 @@ from vdu.bench.grid import MOST_CELLS, Sweep, find, presets, read_sweep
 from vdu.bench.sweep_file import MOST_BYTES
 from vdu.catalog import CATALOG
 from vdu.cli import main
+from vdu.comparison import fitting
 from vdu.errors import UserError
+from vdu.models import UNCONDITIONAL
 
 BASE = "base: {model: mnist-ddpm, forget: 3}\n"
 
@@ -138,3 +140,9 @@ def test_a_preset_fits_the_catalogue(name):
     assert f": {len(sweep.planned)} cells" in " ".join(text.replace("#", "").split()), "its comment counts them"
     for model, forget in {(it.recipe.model, it.recipe.forget) for it in sweep.planned}:
         assert CATALOG[model].concept(forget).plan(1)
+
+
+def test_the_arena_leaves_no_method_out():
+    found = [it.recipe.method for it in read_sweep(find("arena")).planned]
+    assert {*found} == {*fitting(UNCONDITIONAL)}
+    assert len(found) == len({*found}) * 10 * 3
