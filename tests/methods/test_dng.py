@@ -11,6 +11,7 @@ from line import line_batch
 from vdu import losses
 from vdu.cli import main
 from vdu.errors import UserError
+from vdu.events import Finished, Measured, Preview, StepTaken
 from vdu.experiments import go_further
 from vdu.export import write_run, zip_model
 from vdu.methods import METHODS
@@ -87,7 +88,10 @@ def test_the_sampler_adds_the_guidance_and_its_strength_scales_with_the_way():
 
 
 def test_a_run_changes_no_weight_leaves_no_model_and_says_so(finished_run, tmp_path, monkeypatch, panels):
-    run, _ = finished_run(**DNG)
+    run, events = finished_run(**DNG)
+    kinds = [type(event) for event in events if isinstance(event, Preview | StepTaken | Measured | Finished)]
+    assert kinds == [Preview, Measured, StepTaken, Preview, Preview, Measured, Finished]
+    assert [look.step for look in run.previews] == [0, 1]  # the last one after the strength was scaled
     start = dict(open_model("mnist-ddpm", "cpu")[0].unet.named_parameters())
     assert all(torch.equal(value, start[name]) for name, value in run.model.unet.named_parameters())
     assert not torch.equal(run.before.images, run.after.images)
