@@ -91,6 +91,7 @@ def test_a_cluster_that_wants_a_token_is_one_sentence():
         pass
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_replaced_and_its_cell_run_again(private, tmp_path, monkeypatch, capfd):
     def task_of(folder):
         def task(recipe, digest, threads, place, expected):

@@ -9,7 +9,7 @@ from conftest import QUICK
 from diffusers import DDPMPipeline
 
 from vdu.assets import ASSETS
-from vdu.bench import retrain
+from vdu.bench import likelihood, retrain
 from vdu.bench.quality import Setting
 from vdu.catalog import CATALOG
 from vdu.cli import main
@@ -51,6 +51,7 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
     monkeypatch.setattr(retrain, "SETTINGS", {"quick": Setting("quick", quick)})
     monkeypatch.setattr(retrain, "UNLEARNED", ("quick",))
     monkeypatch.setattr(retrain, "EXPLAINED", 4)
+    monkeypatch.setattr(likelihood, "TIMES", 1)
     lines = []
     retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
     rows = {row["model"]: row for row in json.loads((tmp_path / "rows.json").read_text())}

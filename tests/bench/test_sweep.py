@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass, field
 
 import pytest
+import torch
 from conftest import QUICK
 
 from vdu.bench.cells import FILES, RESULTS, Here
@@ -163,7 +164,7 @@ def test_a_rate_over_runs_always_has_its_interval():
 
 def test_a_real_cell_is_the_run_of_its_recipe(path, tmp_path, finished_run, capsys):
     path.write_text(path.read_text().replace("[vdu-f, neggrad], forget: [3, 8], seed: [0, 1, 2]", "[vdu-f], forget: [3]"))
-    assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--threads", "1"]) == 0
+    assert main(["sweep", str(path), "--out", str(tmp_path / "out"), "--threads", str(torch.get_num_threads())]) == 0
     printed = capsys.readouterr()
     assert printed.out == f"{tmp_path / 'out' / 'results.md'}\n"
     assert "1/1 mnist-ddpm: The model drew a 3 in" in printed.err
