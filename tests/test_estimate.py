@@ -10,8 +10,8 @@ from vdu.recipe import Recipe, resolve
 from vdu.task import kind_of
 
 
-def recipe_of(model="mnist-ddpm", **changes):
-    return resolve(Recipe(model=model, forget="3", **changes), kind_of(model))
+def recipe_of(model="mnist-ddpm", forget="3", **changes):
+    return resolve(Recipe(model=model, forget=forget, **changes), kind_of(model))
 
 
 @pytest.mark.parametrize("model", CATALOG)
@@ -27,6 +27,8 @@ def test_what_is_drawn_and_trained_counts():
     assert evaluations(recipe_of(steps=200)) > evaluations(recipe_of(steps=100))
     with_guidance, without = (evaluations(recipe_of("tiny-sd", guidance=scale)) for scale in (3.0, 1.0))
     assert with_guidance > 1.4 * without
+    photographs = [evaluations(recipe_of("cifar10-ddpm", forget="cat", method=name, steps=1)) for name in ("dng", "neggrad")]
+    assert photographs[0] > 2 * photographs[1]  # the gradient of a classifier at every evaluation
 
 
 def test_it_learns_from_runs_that_were_done_and_knows_small_from_large():

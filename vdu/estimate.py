@@ -7,11 +7,14 @@ from functools import lru_cache
 from statistics import median
 
 from vdu.catalog import CATALOG
+from vdu.models import PHOTOGRAPHS
+from vdu.optimizers import GUIDANCE
 from vdu.recipe import Recipe, resolve
 from vdu.task import kind_of
 
 GRID, LOOKS = 48, 8  # images of a preview; drawings of as many images in the search for the scale
 PER_STEP = 8  # network evaluations that a step costs per image of its batch, its gradients included
+SHIFTED = 5  # evaluations that one of a guided photograph costs, with the gradient of its classifier
 FIXED = 2.0  # seconds to open the model, to measure and to write the files
 NEWEST = 0.4  # weight of the last run in what is known of runs like it
 
@@ -19,7 +22,8 @@ NEWEST = 0.4  # weight of the last run in what is known of runs like it
 def evaluations(recipe: Recipe) -> float:
     """Evaluations of the network by a whole run of a recipe without open fields, counted in images."""
     previews = recipe.steps / recipe.preview_every + LOOKS
-    drawn = recipe.replay + 2 * recipe.samples + GRID * previews
+    shifted = SHIFTED if recipe.optimizer == GUIDANCE and kind_of(recipe.model) == PHOTOGRAPHS else 1
+    drawn = recipe.replay + recipe.samples + shifted * (recipe.samples + GRID * previews)
     guided = 2 if recipe.guidance and recipe.guidance > 1 else 1
     return guided * drawn * recipe.sampler_steps + PER_STEP * recipe.steps * recipe.batch_size
 
