@@ -13,7 +13,8 @@ from vdu.concepts.base import Kinds, PromptSpec
 from vdu.data.forget_set import ForgetSet, RealSheets
 from vdu.events import Clock, Progress
 from vdu.intervals import wilson
-from vdu.models import Model
+from vdu.losses import per_image_error
+from vdu.models import Condition, Model
 from vdu.samples import Samples, judged
 from vdu.sampling import HowToSample, image_seeds, sample
 from vdu.task import Task
@@ -187,6 +188,19 @@ class Meter:
             except StopIteration as end:
                 return end.value
             yield self.add(before + done - self.done)
+
+
+def denoising_loss(model: Model, clean: Tensor, condition: Condition, random: torch.Generator) -> Tensor:
+    """Mean of ||epsilon - epsilon_theta(x_t, t)||² / d over clean states (n, c, h, w) (Ho et al. 2020): a scalar.
+
+    The timesteps lie evenly (Kingma et al. 2021), which makes steps of training less noisy.
+    """
+    places = torch.randperm(len(clean), generator=random) + torch.rand(1, generator=random)
+    t = (places * len(model.alpha_bar) / len(clean)).long().to(model.device)
+    noise = torch.randn(clean.shape, generator=random).to(model.device)
+    alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
+    noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+    return per_image_error(model.predict_noise(noisy, t, condition), noise).mean()
 
 
 def strip(model: str, title: str, images: Tensor, shown: Tensor) -> Strip:

@@ -22,6 +22,7 @@ from vdu.attacks.base import (
     Row,
     and_list,
     at_model,
+    denoising_loss,
     no_pictures,
     pictures_of_it,
     strip,
@@ -29,7 +30,6 @@ from vdu.attacks.base import (
 from vdu.concepts.base import TARGET
 from vdu.data.forget_set import ForgetSet
 from vdu.events import Progress
-from vdu.losses import per_image_error
 from vdu.methods.uce import common_ends
 from vdu.models import FULL_SIZE, Condition, Model
 from vdu.summary import steps_words
@@ -109,16 +109,11 @@ class Word:
 
 
 def learn(word: Word, lesson: ForgetSet, seed: int) -> Generator[None, None, None]:
-    """Train a word on pictures without end, a step at a time: Adam on E ||epsilon - epsilon_theta(x_t, t, word)||² / d."""
+    """Train a word on pictures without end, a step at a time: Adam on `denoising_loss`."""
     model, random = word.model, torch.Generator().manual_seed(seed)
     clean = model.encode(lesson.images)
     while True:
-        places = torch.randperm(len(clean), generator=random) + torch.rand(1, generator=random)
-        t = (places * len(model.alpha_bar) / len(clean)).long().to(model.device)
-        noise = torch.randn(clean.shape, generator=random).to(model.device)
-        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-        loss = per_image_error(model.predict_noise(noisy, t, word.conditions(lesson.captions)), noise).mean()
+        loss = denoising_loss(model, clean, word.conditions(lesson.captions), random)
         (word.vectors.grad,) = torch.autograd.grad(loss, [word.vectors])
         word.optimizer.step()
         yield

@@ -15,6 +15,7 @@ from vdu.attacks.base import (
     Meter,
     Result,
     Row,
+    denoising_loss,
     no_pictures,
     pictures_of_it,
     pictures_of_others,
@@ -23,7 +24,6 @@ from vdu.attacks.base import (
 from vdu.concepts.base import KEPT, TARGET
 from vdu.data.forget_set import ForgetSet
 from vdu.events import Progress
-from vdu.losses import per_image_error
 from vdu.models import FULL_SIZE, Model
 from vdu.summary import steps_words
 from vdu.task import kind_of
@@ -44,7 +44,7 @@ def misfit(attacked: Attacked) -> str:
 
 
 class Learner:
-    """A copy of a model in training: Adam on the loss E ||epsilon - epsilon_theta(x_t, t)||² / d (Ho et al. 2020).
+    """A copy of a model in training: Adam on `denoising_loss`.
 
     Args:
         model: the model, which is not changed.
@@ -62,14 +62,8 @@ class Learner:
         self.condition = learner.conditions(lesson.captions or [None] * len(lesson.images))
 
     def step(self) -> None:
-        """Take one step on all pictures, at timesteps that lie evenly (Kingma et al. 2021), which makes steps less noisy."""
-        model, clean = self.model, self.clean
-        places = torch.randperm(len(clean), generator=self.random) + torch.rand(1, generator=self.random)
-        t = (places * len(model.alpha_bar) / len(clean)).long().to(model.device)
-        noise = torch.randn(clean.shape, generator=self.random).to(model.device)
-        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
-        loss = per_image_error(model.predict_noise(noisy, t, self.condition), noise).mean()
+        """Take one step on all pictures."""
+        loss = denoising_loss(self.model, self.clean, self.condition, self.random)
         gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
         for parameter, gradient in zip(self.parameters, gradients, strict=True):
             parameter.grad = gradient
