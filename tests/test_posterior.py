@@ -26,6 +26,8 @@ from vdu.posterior import (
     fisher,
     from_checkpoints,
     isotropic,
+    packed,
+    unpacked,
     with_floor,
 )
 from vdu.sampling import run_to_end
@@ -68,6 +70,16 @@ def test_checkpoints_without_variance_are_refused(checkpoints):
 def test_variances_are_raised_to_the_floor_of_their_tensor():
     posterior = with_floor(Posterior({}, {"w": torch.tensor([0.0, 2.0])}))
     torch.testing.assert_close(posterior.variance["w"], torch.tensor([VARIANCE_FLOOR, 2.0]))
+
+
+def test_a_variance_in_a_byte_is_the_variance_within_nine_percent():
+    variance = torch.logspace(-18, 0, 200)
+    code = packed({"w": variance, "none": torch.zeros(2)})
+    assert code["w"].dtype == torch.uint8
+    found = unpacked(code | {"whole": variance})
+    assert ((found["w"] / variance - 1).abs() < 2**0.125 - 1 + 1e-4).all()
+    assert (found["none"] < 1e-19).all()
+    assert torch.equal(found["whole"], variance)
 
 
 def test_isotropic_is_centred_on_the_model():

@@ -99,6 +99,19 @@ def save_posterior(posterior: Posterior, folder: Path) -> None:
         save_file(tensors, folder / f"{part}.safetensors", metadata={"format": "pt"})
 
 
+def packed(variance: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Variances as uint8: four times their logarithm to base 2, from 2^-63.75 to 1; a value moves by at most 9 %."""
+    codes = {name: 255 + (4 * value.float().clamp(min=2.0**-63.75).log2()).round() for name, value in variance.items()}
+    return {name: code.clamp(0, 255).to(torch.uint8).contiguous() for name, code in codes.items()}
+
+
+def unpacked(variance: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inverse of `packed`; tensors of another type are returned as they are."""
+    return {
+        name: 2 ** ((value.float() - 255) / 4) if value.dtype == torch.uint8 else value for name, value in variance.items()
+    }
+
+
 def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
     """Mean and variance over training checkpoints, read from the model's `posterior/`; without a mean, the model is the mean.
 
@@ -110,7 +123,7 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
         raise UserError("This model comes without training checkpoints; choose the posterior fisher.")
     wanted = trained_parameters(model)
     mean = load_file(folder / "mean.safetensors") if (folder / "mean.safetensors").is_file() else wanted
-    variance = load_file(folder / "variance.safetensors")
+    variance = unpacked(load_file(folder / "variance.safetensors"))
     posterior = Posterior(
         *({name: part[name].float().clone() for name in wanted if name in part} for part in (mean, variance))
     )

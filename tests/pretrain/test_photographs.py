@@ -4,6 +4,7 @@ import io
 import json
 import tarfile
 from argparse import Namespace
+from dataclasses import replace
 from unittest import mock
 
 import numpy as np
@@ -12,12 +13,15 @@ import torch
 from diffusers import DDPMPipeline
 from PIL import Image
 
+from vdu.assets import ASSETS
 from vdu.errors import UserError
 from vdu.judges.classifier import Classifier
 from vdu.metrics import load_statistics
 from vdu.models import load_model
+from vdu.posterior import checkpoints
 from vdu.pretrain import photographs
 from vdu.pretrain.ddpm import TrainingConfig, steps_in
+from vdu.sampling import run_to_end
 
 
 def archive_of(path, per_class, colours=("red", "green", "blue")):
@@ -41,7 +45,14 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     monkeypatch.setattr(photographs, "MEASURED", 30)
     rounds = {name: TrainingConfig(unet={}, steps=12, batch_size=4, warmup=2, flip=True) for name in ("first", "second")}
     monkeypatch.setattr(photographs, "ROUNDS", rounds)
-    told = {"what": "cifar10", "work": tmp_path / "work", "out": tmp_path / "out", "steps": 10, "minutes": None}
+    told = {
+        "what": "cifar10",
+        "teacher": None,
+        "work": tmp_path / "work",
+        "out": tmp_path / "out",
+        "steps": 10,
+        "minutes": None,
+    }
     photographs.pretrain(Namespace(data=archive_of(tmp_path / "a.tar", 32), **told))
     out = tmp_path / "out"
     assert DDPMPipeline.from_pretrained(out, use_safetensors=True).unet.config.sample_size == 32
@@ -55,6 +66,35 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     assert "| " not in (out / "README.md").read_text()
     with pytest.raises(UserError, match="--data"):
         photographs.pretrain(Namespace(data=None, **told))
+
+    monkeypatch.setattr(photographs, "SHARPENED", replace(rounds["second"], snapshots=2))
+    again = told | {"work": tmp_path / "more", "out": tmp_path / "sharp", "teacher": out}
+    photographs.pretrain(Namespace(data=tmp_path / "a.tar", **again))
+    sharp = json.loads((tmp_path / "sharp" / "figures.json").read_text())
+    assert sharp["steps"] == {"first": 10, "second": 10, "sharpened": 10}
+    assert sharp["fid_unsharpened"] == figures["fid"]
+    assert (tmp_path / "sharp" / "classifier" / "model.safetensors").read_bytes() == (
+        out / "classifier" / "model.safetensors"
+    ).read_bytes()
+    before, after = (run_to_end(checkpoints(load_model(folder))) for folder in (out, tmp_path / "sharp"))
+    moved = [(after.mean[name] - value).abs().max() for name, value in before.mean.items()]
+    assert 0 < max(moved) < 0.1  # it went on from there
+    assert "10 steps of 4 pictures towards its own predictions" in (tmp_path / "sharp" / "README.md").read_text()
+    (out / "figures.json").unlink()
+    with pytest.raises(UserError, match=r"no figures\.json"):
+        photographs.pretrain(Namespace(data=tmp_path / "a.tar", **again))
+
+
+def test_a_model_is_guided_away_from_itself_with_noise_on_its_weights(monkeypatch):
+    model = load_model(ASSETS / "mnist-ddpm")
+    noisy, t = torch.randn((2, 1, 28, 28), generator=torch.Generator().manual_seed(0)), torch.tensor([20, 300])
+    with torch.no_grad():
+        plain = model.unet(noisy, t).sample
+    guided = photographs.sharpening(model)(noisy, t, noisy)
+    torch.testing.assert_close(guided[0], plain[0])  # below the interval
+    assert (guided[1] - plain[1]).abs().max() > 0.01
+    monkeypatch.setattr(photographs, "WEAKENED", 0.0)
+    torch.testing.assert_close(photographs.sharpening(model)(noisy, t, noisy), plain)
 
 
 def test_a_judge_starts_from_another_one_whose_pictures_were_smaller(tmp_path):

@@ -12,7 +12,7 @@ MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained")
 TAKEN_BY = {  # options of `pretrain` that mean something to some of what it makes
     "without": ("retrained",),
     "minutes": ("cifar10", "tiny-imagenet"),
-    "teacher": ("mnist",),
+    "teacher": ("mnist", "cifar10", "tiny-imagenet"),
 }
 
 
@@ -23,7 +23,7 @@ TAKEN_BY = {  # options of `pretrain` that mean something to some of what it mak
 @click.option("--data", help="Folder of (Fashion-)MNIST IDX files, fetched by default; archive of photographs.")
 @click.option("--steps", type=Whole(10, 10**7), help="Optimiser steps of each stage.")
 @click.option("--minutes", type=float, help="Train as many steps as fit in; for photographs.")
-@click.option("--teacher", help="Folder of a model to distil, in place of training a teacher first.")
+@click.option("--teacher", help="Folder of a model to distil; photographs: to train on, guided by itself.")
 @click.option("--out", help="Folder to write; that in assets/, or retrained/, by default.")
 def pretrain(what: str, **given: Any) -> None:
     """Make what assets/ holds, or retrain without a digit."""

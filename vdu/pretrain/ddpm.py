@@ -74,6 +74,7 @@ def train(
     init: Path | None = None,
     teacher: Teacher | None = None,
     minutes: float = 0,
+    start: UNet2DModel | None = None,
 ) -> None:
     """Train on uint8 `images` (n, c, h, w); see `fit` for `init` and for the files written to `work`.
 
@@ -81,9 +82,12 @@ def train(
 
     Args:
         minutes: if > 0, a new run takes at most as many steps as fit into this time, estimated from its first steps.
+        start: a network whose weights a new run starts from, in place of random ones.
     """
     unet, draw_timesteps = build(config).to(device), config.timesteps()
     forward = torch.compile(unet) if device == "cuda" else unet
+    if start:
+        unet.load_state_dict(start.state_dict())
     alpha_bar, images = DDPMScheduler().alphas_cumprod.to(device), images.to(device)
     weights = config.weights(alpha_bar)
 

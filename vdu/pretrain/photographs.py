@@ -5,22 +5,25 @@ python -m vdu pretrain cifar10 --data cifar10.tar.xz --minutes 3        (resumab
 The archive holds train/CLASS/*.jpg and test/CLASS/*.jpg; for tiny-imagenet, the last training pictures of every class are
 the test set instead. The judge is trained first and is useful without a model. The network is then trained in two rounds of
 --minutes each; the second round starts from the average weights of the first.
+
+python -m vdu pretrain cifar10 --data cifar10.tar.xz --teacher assets/cifar10-ddpm        (resumable; on a CPU)
+
+This keeps the judge of a model and trains its network on, towards its own predictions guided away from those of a weaker one:
+a copy with noise on its weights, in proportion to the posterior's standard deviation. Its errors are those of too little
+training, but larger.
 """
 
-import io
+import copy
 import json
-import tarfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -30,68 +33,37 @@ from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
 from vdu.judges.classifier import Classifier
 from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
-from vdu.models import autocast, from_uint8, load_model, pick_device
-from vdu.posterior import Posterior, from_checkpoints
+from vdu.models import Model, autocast, from_uint8, load_model, pick_device
+from vdu.posterior import Posterior, checkpoints, from_checkpoints, packed, unpacked
+from vdu.pretrain.archives import KINDS, Kind, Pictures, read_archive
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.loop import load_state
 from vdu.pretrain.processes import is_main
+from vdu.pretrain.teachers import Autoguidance
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
-
-@dataclass(frozen=True)
-class Kind:
-    """Settings for one set of photographs.
-
-    Attributes:
-        size: height and width of the pictures in pixels.
-        channels: channels of the network per level.
-        attention: how many of the last levels have attention.
-        held_out: training pictures per class that become the judge's test set; 0 if the archive has a test set.
-        epochs: training epochs of the judge.
-        judge_batch: batch size of the judge.
-        judge_starts: folder of a judge whose convolutions this judge starts from; None for random weights.
-    """
-
-    size: int
-    channels: tuple[int, ...]
-    attention: int
-    held_out: int
-    epochs: int
-    judge_batch: int = 512
-    judge_starts: Path | None = None
-
-    @property
-    def unet(self) -> dict:
-        """Arguments of `UNet2DModel`. Eight groups, as many small ones are slow in channels-last bfloat16 on a CPU."""
-        down = ["DownBlock2D"] * (len(self.channels) - self.attention) + ["AttnDownBlock2D"] * self.attention
-        return {
-            "sample_size": self.size,
-            "in_channels": 3,
-            "out_channels": 3,
-            "layers_per_block": 2,
-            "block_out_channels": self.channels,
-            "down_block_types": tuple(down),
-            "up_block_types": tuple(name.replace("Down", "Up") for name in reversed(down)),
-            "norm_num_groups": 8,
-            "attention_head_dim": 64,
-        }
-
-
-KINDS = {
-    "cifar10": Kind(32, (64, 128, 192), 2, 0, 48),
-    "tiny-imagenet": Kind(64, (32, 64, 128, 128), 2, 100, 30, 128, ASSETS / "cifar10-ddpm" / "classifier"),
-}
 JUDGE_WIDTH, JUDGE_RATE = 40, 0.3 / 512  # channels; learning rate per picture in a batch
 ROUNDS = {  # in this order; `--steps` shortens each of them
     name: TrainingConfig(unet={}, steps=200_000, batch_size=256, peak_rate=rate, t_shape=(1.3, 1.5), flip=True)
     for name, rate in (("first", 1e-3), ("second", 5e-4))  # at 9e-4 a second round on 64×64 pictures diverged
 }
+SHARPENED = TrainingConfig(
+    unet={},
+    steps=600,
+    batch_size=64,
+    peak_rate=2e-4,
+    floor_rate=5e-5,
+    warmup=20,
+    constant_from=0.7,
+    t_shape=(1.3, 1.5),
+    flip=True,
+)
+STRENGTH, INTERVAL = 2.0, (50, 150, 750, 950)  # of `Autoguidance`
+WEAKENED, WEAK_SEED = 20.0, 1  # of the noise on the weights of the weaker copy: standard deviations of the posterior; seed
 TEMPERATURES = tuple(0.3 + 0.05 * step for step in range(25))
 MEASURED, SEED = 1000, 0  # number of samples for the figures, and their seed
 DATASETS = {"cifar10": "uoft-cs/cifar10", "tiny-imagenet": "zh-plus/tiny-imagenet"}  # ids of the data on the hub
 REAL = 500  # real pictures per class whose features are saved, for the Fréchet distance between real pictures
-
-Pictures = tuple[list[str], Tensor, Tensor, Tensor, Tensor]
 
 
 def pretrain(arguments: SimpleNamespace) -> None:
@@ -105,53 +77,55 @@ def pretrain(arguments: SimpleNamespace) -> None:
         raise UserError("Name the archive of pictures to train on with --data.")
     pictures = read_archive(Path(arguments.data), kind)
     classes, images, labels, test_images, test_labels = pictures
-    folder, init, out = work / "classifier", None, Path(arguments.out or ASSETS / f"{arguments.what}-ddpm")
+    teacher = load_model(Path(arguments.teacher)) if arguments.teacher else None
+    folder, init = (teacher.folder if teacher else work) / "classifier", None
+    out = Path(arguments.out or ASSETS / f"{arguments.what}-ddpm")
+    earlier = figures_of(teacher.folder) if teacher else {}
+    rounds, guide = ({"sharpened": SHARPENED}, sharpening(teacher)) if teacher else (ROUNDS, None)
     if is_main():
         if not folder.is_dir():
             judge = train_judge(images, labels, classes, kind, device)
             calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
         if not (out / "unet").is_dir():  # else a run that is killed could leave a model with another model's judge
             write_judge(out, Classifier.load(folder), pictures)
-    for name, config in ROUNDS.items():
+    for name, config in rounds.items():
         config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
-        train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 500, init,
-              minutes=arguments.minutes or 0)  # fmt: skip
+        train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 100, init,
+              guide, arguments.minutes or 0, teacher.unet if teacher else None)  # fmt: skip
         init = work / name / "state.safetensors"
     if not is_main():
         return
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in sorted(init.parent.glob("snapshot-*.safetensors")))
-    steps = {name: load_state(work / name / "state.safetensors")[0] for name in ROUNDS}
+    steps = {name: load_state(work / name / "state.safetensors")[0] for name in rounds}
     write_model(posterior, kind, out)
     write_judge(out, Classifier.load(folder), pictures)
-    assemble(out, pictures, draw_samples(out, device), steps)
+    assemble(out, pictures, draw_samples(out, device), steps, earlier)
 
 
-def read_archive(path: Path, kind: Kind) -> Pictures:
-    """Classes; uint8 images (n, 3, size, size) and labels (n,) for training; the same for testing.
+def figures_of(folder: Path) -> dict[str, Any]:
+    """The figures in the folder of a model that is to be trained on.
 
     Raises:
-        UserError: if the archive cannot be read.
+        UserError: if it has no figures or no judge.
     """
-    found: dict[str, dict[str, list[np.ndarray]]] = {"train": {}, "test": {}}
-    try:
-        with tarfile.open(path) as archive:
-            for member in archive:
-                parts = Path(member.name).parts
-                if member.isfile() and len(parts) >= 3 and parts[-3] in found:
-                    picture = Image.open(io.BytesIO(archive.extractfile(member).read())).convert("RGB")
-                    found[parts[-3]].setdefault(parts[-2], []).append(np.asarray(picture.resize((kind.size, kind.size))))
-    except (OSError, tarfile.TarError) as error:
-        raise UserError(f"'{path}' could not be read as an archive of pictures: {error}") from error
-    classes = sorted(found["train"])
-    sets = []
-    for part in ("train", "test"):
-        pictures = [found[part].get(name, []) for name in classes]
-        if kind.held_out:
-            rows = slice(None, -kind.held_out) if part == "train" else slice(-kind.held_out, None)
-            pictures = [found["train"][name][rows] for name in classes]
-        images = torch.from_numpy(np.stack([picture for group in pictures for picture in group])).permute(0, 3, 1, 2)
-        sets += [images.contiguous(), torch.tensor([index for index, group in enumerate(pictures) for _ in group])]
-    return classes, *sets
+    if not (folder / "figures.json").is_file() or not (folder / "classifier").is_dir():
+        raise UserError(f"'{folder}' has no figures.json or no classifier; name a folder that `pretrain` made.")
+    return json.loads((folder / "figures.json").read_text())
+
+
+def sharpening(model: Model) -> Autoguidance:
+    """The teacher that a model is for itself, guided away from a copy with noise on its weights.
+
+    Raises:
+        UserError: if the model's folder has no posterior.
+    """
+    run_to_end(checkpoints(model))  # refuses a posterior that is missing, or of another network
+    variance, weak = unpacked(load_file(model.folder / "posterior" / "variance.safetensors")), copy.deepcopy(model.unet)
+    random = torch.Generator().manual_seed(WEAK_SEED)
+    with torch.no_grad():
+        for name, value in weak.named_parameters():
+            value += WEAKENED * variance[name].float().sqrt() * torch.randn(value.shape, generator=random)
+    return Autoguidance(model.unet, weak, STRENGTH, INTERVAL)
 
 
 def augment(images: Tensor, random: torch.Generator) -> Tensor:
@@ -217,8 +191,7 @@ def write_model(posterior: Posterior, kind: Kind, out: Path) -> None:
     unet.load_state_dict(posterior.mean)
     DDPMPipeline(unet=unet.half(), scheduler=DDPMScheduler(clip_sample=False)).save_pretrained(out, safe_serialization=True)
     (out / "posterior").mkdir(exist_ok=True)
-    variance = {name: value.bfloat16().contiguous() for name, value in posterior.variance.items()}
-    save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
+    save_file(packed(posterior.variance), out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
 
 
 def draw_samples(folder: Path, device: str) -> Tensor:
@@ -244,12 +217,13 @@ def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
     (out / "README.md").write_text(judge_card(figures, out.name, classes), encoding="utf-8")
 
 
-def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int]) -> None:
+def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int], earlier: dict[str, Any]) -> None:
     """Add the figures, the sample pictures and the card of a model to a folder that already has the judge.
 
     Args:
         samples: images from `draw_samples`, (n, 3, h, w).
         steps: training round -> its number of steps.
+        earlier: figures of the model that was trained on; empty for a new one.
     """
     classes, judge = pictures[0], Classifier.load(out / "classifier")
     probabilities, features = judge.judge(samples)
@@ -264,8 +238,9 @@ def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, in
     reference = Moments.of(judge.judge(pictures[3])[1])
     figures = {
         "parameters": sum(value.numel() for value in load_model(out).unet.parameters()),
-        "steps": steps,
+        "steps": {**earlier.get("steps", {}), **steps},
         "batch_size": ROUNDS["first"].batch_size,
+        **({"fid_unsharpened": earlier.get("fid_unsharpened", earlier["fid"])} if earlier else {}),
         "samples": len(samples),
         "over_half": over_half / len(samples),
         "over_half_ci95": wilson(over_half, len(samples)),
@@ -304,5 +279,6 @@ def card(figures: dict[str, Any], name: str, classes: list[str]) -> str:
         classes=classes,
         real=REAL,
         seed=SEED,
-        seen=sum(figures["steps"].values()) * figures["batch_size"] / 1e6,
+        seen=sum(figures["steps"][name] for name in ROUNDS) * figures["batch_size"] / 1e6,
+        sharpened=SHARPENED,
     )

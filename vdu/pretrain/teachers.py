@@ -21,7 +21,7 @@ class Autoguidance:
 
     Attributes:
         good: the model.
-        weak: an early version of the model, or a smaller one that was trained briefly.
+        weak: an early version of the model, a smaller one that was trained briefly, or one with noise on its weights.
         strength: strength of guidance in the middle of the interval, >= 1.
         interval: the strength rises between the first two of these timesteps and falls between the last two.
     """
