@@ -18,6 +18,7 @@ from vdu.summary import steps_words
 from vdu.worker import on_worker
 
 SAME_SEEDS = "Same seeds on both sides; images to forget come first. Red frame: the judge sees what must be forgotten."
+LOOKS = ["Smooth pixels", "Twice as large"]
 FASTEST = {"show_progress": "hidden", "trigger_mode": "always_last"}
 
 
@@ -55,6 +56,7 @@ class Snapshots(Panel):
             interactive=False,
             info="After a run: scales its change of the weights. 0 is the untouched model, 1 the result.",
         )
+        gr.CheckboxGroup(LOOKS, label="How the samples look", elem_id="looks", container=False)  # assets/page.css does the rest
         self.outputs = [self.before, self.title, self.after, self.step, self.distance]
         model, right = page.controls.fields["model"], [self.after, self.title]
         self.step.input(self.show_step, [page.state, model, self.step], right, **FASTEST, **AT_ONCE)
