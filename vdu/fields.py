@@ -9,7 +9,7 @@ from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, FIELDS, OPEN, Field, Group,
 HEAD = """# The fields of a recipe
 
 A recipe holds the settings of a run. Every field is an option of `vdu unlearn` (`--step-size` for `step_size`) and a key of
-the API and of report.json. Every field but `device` is an input of the web page. `keep`, `pictures` and `judge` may stay empty;
+the API and of report.json. Every field but `device` is an input of the page. `keep`, `pictures` and `judge` may stay empty;
 all other defaults that are missing below depend on the model and the method, see the last two tables.
 `python -m vdu.fields > docs/recipe.md` makes this page.
 """

@@ -205,13 +205,17 @@ def table_of(reports: list[Report]) -> tuple[list[tuple[str, str]], list[Cell], 
     if "ira" in before:
         kept, head, untouched = "ira", ("IRA", "other prompts drawn rightly; higher is better"), rate_cell(before, "ira")
     else:
-        kept, head, untouched = "retained_same_class", ("Same class", "of the seeds to keep; higher is better"), NOTHING
+        kept, head, untouched = (
+            "retained_same_class",
+            ("Same class", "seeds to keep that draw it still; higher is better"),
+            NOTHING,
+        )
     columns = [
         ("Forget rate", "samples that show it; lower is better"),
-        ("u-FID after ÷ before", "1: as before; lower is better"),
+        ("u-FID after ÷ before", "distance to real images, 1: as before; lower is better"),
         head,
-        ("Unlearning", "without measuring"),
-        ("Data seen", "by the method, while it unlearns"),
+        ("Unlearning", "time without measuring"),
+        ("Data seen", "by the method"),
     ]
     one = NOTHING | {"text": "1"} if before.get("retain_fid") else NOTHING
     cells = [

@@ -53,7 +53,7 @@ class Snapshots(Panel):
             label="How far",
             elem_id="distance",
             interactive=False,
-            info="After a run: scales its change of the weights. 0 is the untouched model, 1 the result.",
+            info="After a run: how much of its change is applied. 0 is the untouched model, 1 the result.",
         )
         self.outputs = [self.before, self.title, self.after, self.step, self.distance]
         model, right = page.controls.fields["model"], [self.after, self.title]
