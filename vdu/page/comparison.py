@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def missing(self) -> list[str]:
-        """The methods without a row, in the order in which they are run: not that of the letters, which it would give away."""
+        """The methods without a row, in the order in which they are run; that of the letters would give their names away."""
         return [method for method in METHODS if method in self.methods and method not in self.rows]
 
     @property
@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def shown(self) -> dict[str, Finished]:
-        """The rows to show. Hidden ones come all at once: the one that is there first would be that of the visitor's run."""
+        """The rows to show. Rows with hidden names come all at once, or the first would be known as the visitor's own run."""
         return {} if self.hides and self.under_way else {name: self.rows[name] for name in self.methods if name in self.rows}
 
     def label(self, method: str) -> str:

@@ -90,7 +90,7 @@ class Session:
 
 
 class Sessions:
-    """The last run of every visitor who is here, the one used for longest unused first.
+    """The last run of every visitor who is here, the least recently used first.
 
     Args:
         settings: the bounds of memory and disk.

@@ -247,7 +247,7 @@ class Bar(ProgressBar):
         self.mine, *self.later = (usual if seconds is None else seconds for seconds in expected.values())
 
     def html(self, event: Progress) -> str:
-        """See `ProgressBar.html`. While names are hidden, phases are not told either: some methods have their own."""
+        """See `ProgressBar.html`. While names are hidden, phases are hidden too: some belong to one method alone."""
         passed = time.monotonic() - self.started
         mine = event.seconds_left if self.mine is None else max(self.mine - passed, event.seconds_left or 0.0)
         whole = None if mine is None or None in self.later else mine + sum(self.later)
