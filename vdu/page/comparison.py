@@ -148,7 +148,7 @@ def content(path: str, changed: int, size: int) -> str:
 
 
 def compared_html(comparison: Comparison) -> str:
-    """Pictures of all rows; table, plot and downloads, where names are not hidden; "" while there is nothing to show."""
+    """Pictures of all rows and, unless names are hidden, table, plot and downloads; "" while there is nothing to show."""
     rows = comparison.shown
     if not rows:
         return ""

@@ -35,7 +35,7 @@ class Session:
 
     @property
     def model_folder(self) -> Path | None:
-        """The model that the run wrote; if none, the model it continued from; None if that was the untouched model."""
+        """The model that the run wrote or else the one that it continued from; None if that was the untouched model."""
         return next((path for path in (self.folder / "run" / "unlearned", self.folder / START) if path.is_dir()), None)
 
     def refresh(self, measured: bool = False) -> RunView:

@@ -43,9 +43,11 @@ class Seen:
     """What was seen of the process.
 
     Attributes:
-        memory: (finished runs, bytes); before, after: (open files, threads) of the idle process; stored: bytes on disk,
-            before the first visitor and at the end; ownerless: seconds until the next visitor's run began; unfinished:
-            cycles that went wrong.
+        memory: (finished runs, bytes).
+        before, after: (open files, threads) of the idle process.
+        stored: bytes on disk, before the first visitor and at the end.
+        ownerless: seconds until the next visitor's run began.
+        unfinished: cycles that went wrong.
     """
 
     memory: list[tuple[int, int]] = field(default_factory=list)
