@@ -33,7 +33,7 @@ def read_flags() -> argparse.Namespace:
     parser.add_argument("--host", help="address to listen on; 0.0.0.0 admits other machines (default: this machine only)")
     parser.add_argument("--port", type=int, help="port to listen on (default: 7860, or the next free port)")
     shared = ", ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in SHARED.items())
-    parser.add_argument("--shared", action="store_true", help=f"for a server that strangers use: {shared}")
+    parser.add_argument("--shared", action="store_true", help=f"for a server that strangers use; sets {shared}")
     bounds = (
         ("run_minutes", float, "minutes that a run may take; 0 for no bound"),
         ("runs_per_hour", int, "runs that a visitor may have per hour; 0 for no bound"),
@@ -41,7 +41,7 @@ def read_flags() -> argparse.Namespace:
         ("waiting_per_visitor", int, "runs of one visitor that may wait"),
         ("visitors_per_address", int, "runs from one network address that may wait"),
         ("memory_gb", float, "GiB of memory for finished runs; the oldest are forgotten first"),
-        ("disk_gb", float, "GiB of disk for runs, and for uploads; the oldest are deleted first"),
+        ("disk_gb", float, "GiB of disk for runs, and as much for uploads; the oldest are deleted first"),
     )
     for name, kind, words in bounds:
         default = getattr(DEFAULT, name)

@@ -10,7 +10,7 @@ from vdu.recipe import DEFAULTS, FIELDS, OPEN, Group, Recipe
 
 
 def number(text: str) -> int | float | str:
-    """A number; what is none stays a text, so that the recipe refuses it in its own sentence, with the bounds."""
+    """A number; any other text stays a text, which the recipe then refuses in a sentence that names the bounds."""
     for kind in (int, float):
         with suppress(ValueError):
             return kind(text)
@@ -28,7 +28,7 @@ class FieldOption(click.Option):
     def __init__(self, name: str, required: bool = False) -> None:
         self.field = FIELDS[name]
         self.heading = self.field.group.capitalize()
-        # To click a default of None is one too, with which nothing is missing.
+        # To click, None is a default like any other: with it, a required option would never be missing.
         default = {} if required or DEFAULTS[name] in (OPEN, "") else {"default": DEFAULTS[name]}
         super().__init__(
             ["--" + name.replace("_", "-")],
@@ -52,5 +52,5 @@ def recipe_options(names: Iterable[str], required: Collection[str] = ()) -> list
 
 
 def recipe_of(values: Mapping[str, Any]) -> Recipe:
-    """The recipe that a command's values are part of; what suits the model elsewhere."""
+    """The recipe with the fields among a command's values; fields that are absent or None stay open."""
     return Recipe.from_dict({name: value for name, value in values.items() if name in FIELDS and value is not None})

@@ -52,7 +52,7 @@ def open_folder(folder: Path, gold: str, seed: int, images: int) -> Attacked:
         ):
             what = gold if name == RETRAINED else folder
             raise UserError(
-                f"'{what}' and {recipe['model']} do not draw the same kind of images; give a model retrained like it."
+                f"'{what}' and {recipe['model']} do not draw the same kind of images; give a model of the same kind."
             )
     return Attacked(task, models, seed, images, folder / "unlearned")
 

@@ -47,7 +47,7 @@ def show_warning(message: Warning | str, category: type[Warning], filename: str,
 
 
 def run_command(argv: list[str] | None) -> int:
-    """Run a command, with errors of the user's as one line on stderr; returns the exit status."""
+    """Run a command, with a user's error as one line on stderr; returns the exit status."""
     try:
         return commands.main(argv, "python -m vdu", standalone_mode=False) or 0
     except click.UsageError as error:

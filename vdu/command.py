@@ -1,4 +1,4 @@
-"""Commands that need no model to be declared: groups, options of several values, whole numbers with bounds."""
+"""Parts of commands that import no model: groups, options with several values, whole numbers with bounds."""
 
 import importlib
 import re

@@ -8,9 +8,12 @@ from vdu.recipe import BY_KIND, BY_METHOD, DEFAULTS, FIELDS, OPEN, Field, Group,
 
 HEAD = """# The fields of a recipe
 
-Every field is an option of `vdu unlearn` (`--step-size` for `step_size`), a key of the API and of report.json, and an
-input of the web page. `python -m vdu.fields > docs/recipe.md` makes this list.
+A recipe holds the settings of a run. Every field is an option of `vdu unlearn` (`--step-size` for `step_size`) and a key of
+the API and of report.json. Every field but `device` is an input of the page. `keep`, `pictures` and `judge` may stay empty;
+all other defaults that are missing below depend on the model and the method, see the last two tables.
+`python -m vdu.fields > docs/recipe.md` makes this page.
 """
+KINDS_SAID = "Elsewhere, a DDPM with one channel is called a model of drawings, and one in colour a model of photographs."
 KIND_WORDS = {
     "unconditional": "DDPM, one channel",
     "photographs": "DDPM, in colour",
@@ -44,7 +47,14 @@ def reference() -> str:
         chosen = {name: field for name, field in FIELDS.items() if field.group == group}
         lines += [row(f"`{name}`", field.help, values(field), default(name)) for name, field in chosen.items()]
         lines.append("")
-    lines += ["## Defaults by kind of model", "", row("field", *(KIND_WORDS[kind] for kind in KINDS)), row(*["---"] * 5)]
+    lines += [
+        "## Defaults by kind of model",
+        "",
+        KINDS_SAID,
+        "",
+        row("field", *(KIND_WORDS[kind] for kind in KINDS)),
+        row(*["---"] * 5),
+    ]
     lines += [
         row(f"`{name}`", *(BY_KIND[kind][name] for kind in KINDS))
         for name in FIELDS

@@ -14,7 +14,7 @@ FIGURES = {
     "judge_garment": "the judge is right on {:.1%} of real garments",
     "judge_colour": "on {:.1%} of colours",
     "confident": "{:.1%} of samples are clearly of a class",
-    "classifier_real_over_half": "one class seems to it more likely than all others in {:.1%} of these",
+    "classifier_real_over_half": "it is more than half sure of a class in {:.1%} of these",
     "over_half": "and in {:.1%} of samples",
     "garment": "garments come out right in {:.1%} of samples",
     "colour": "colours in {:.1%}",
@@ -35,7 +35,7 @@ def measured(entry: Entry) -> str:
 
 
 @click.command("models", cls=Command)
-@click.option("--json", "for_tools", is_flag=True, help="For tools.")
+@click.option("--json", "for_tools", is_flag=True, help="Print JSON, for other programs.")
 def run_models(for_tools: bool) -> None:
     """List the models, and what was measured on them."""
     rows = [

@@ -17,10 +17,10 @@ from vdu.models import Model
 from vdu.threads import map_side_by_side, worker_count
 
 LESSONS, LESSON = 2048, 64  # noised images to learn from, half of them of the concept; images per batch
-FIRST, LAST = 20, 980  # timesteps of the lessons, per 1,000 of the schedule: at both ends nothing is left to learn
+FIRST, LAST = 20, 980  # timesteps of the images to learn from, per 1,000 of the schedule: beyond them nothing can be learned
 PLACES = 3  # timesteps with a regression of their own, evenly from 0 to T; between two of them it is interpolated
 STRENGTH = 1e-3  # inverse strength of the penalty on the squared weights
-LONGEST = 0.5  # of a shift, in norms of the predicted noise
+LONGEST = 0.5  # length of a shift at most, in norms of the predicted noise
 
 
 @dataclass(frozen=True)

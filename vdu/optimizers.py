@@ -59,7 +59,7 @@ NEEDS_POSTERIOR = ("natural", "one-step")
 OPTIMIZERS = {  # name -> description
     "natural": "natural gradient, sigma*² times the gradient; step size in posterior standard deviations",
     "adam": "Adam; the step size is its learning rate",
-    "one-step": "linearised loss, solved with one averaged gradient; no step size",
+    "one-step": "linearised loss, solved with the average gradient of all steps; no step size",
     CLOSED_FORM: "the method's own exact solution, such as uce's; no step size",
     GUIDANCE: "none: the weights stay, and samples are guided, as by dng; no step size",
 }

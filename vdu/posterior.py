@@ -308,8 +308,8 @@ def shapes(parts: dict[str, Tensor]) -> dict[str, torch.Size]:
 POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimation], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
     "fisher": (fisher, "inverse diagonal Fisher information on the model's own samples; needs no data"),
-    "layers": (layers, "one variance per tensor, its inverse mean Fisher information; quick, needs no data"),
-    "kronecker": (kronecker, "Fisher information as a Kronecker product per layer; seconds, needs no data"),
+    "layers": (layers, "one variance per tensor, the inverse of its mean Fisher information; quick, needs no data"),
+    "kronecker": (kronecker, "Fisher information as a Kronecker product per layer; takes seconds, needs no data"),
     "swag": (swag, "variance over a short SGD run on the model's own samples; needs no data"),
     "isotropic": (isotropic, "one variance for all parameters (plain L2), as a control"),
 }

@@ -13,7 +13,7 @@ from vdu.optimizers import AT_ONCE, OPTIMIZERS
 from vdu.posterior import POSTERIORS
 from vdu.sampling import ALGORITHMS, HowToSample
 
-OPEN: Any = None  # value of a field left to the defaults of method and kind of model, see `resolve`
+OPEN: Any = None  # value of a field that takes the default of the method and the kind of model, see `resolve`
 LONGEST = 2000  # letters of a text at most
 # Removed field -> the value that is now fixed: an older recipe with this value can still be read.
 RETIRED = {"weighting": "simple", "patience": 2}
@@ -31,7 +31,7 @@ class Field:
         group: the part of the page that shows it.
         type: str, int or float.
         low, high: inclusive bounds of a number.
-        options: allowed value -> its description, where the values are fixed; else empty.
+        options: allowed value -> its description; empty if the values are not fixed.
         optional: whether a text may be empty.
     """
 
@@ -76,7 +76,7 @@ class Recipe:
     model: str = text("Model", "Catalog name, or folder or hub id of a diffusers model.", default="mnist-ddpm")
     forget: str = text("Forget", "A class of the model, or a prompt with the words to forget in [brackets].", default="3")
     keep: str = text(
-        "Keep", "Prompts to keep, separated by line breaks or ;. Unconditional model: a picture folder.", "basic", "", True
+        "Keep", "Prompts to keep, divided by line breaks or “;”. Model without prompts: a picture folder.", "basic", "", True
     )
     pictures: str = text(
         "Pictures", "Pictures of what to forget: folder, zip or hub data set. tiny-sd uses only its own.", "basic", "", True
@@ -103,7 +103,7 @@ class Recipe:
     )
     optimizer: str = choice("Optimizer", "How the weights are updated.", "expert", OPTIMIZERS)
     posterior: str = choice(
-        "Posterior", "How mu* and sigma*² are estimated; used only if the method or the optimizer needs them.", "expert",
+        "Posterior", "Estimate of the weights' mean mu* and variance sigma*², if method or optimizer needs it.", "expert",
         {name: words for name, (_, words) in POSTERIORS.items()},
     )  # fmt: skip
     parameters: str = choice(
@@ -191,14 +191,14 @@ class Recipe:
 
 FIELDS: dict[str, Field] = {field.name: field.metadata["field"] for field in dataclasses.fields(Recipe)}
 DEFAULTS: dict[str, Any] = {field.name: field.default for field in dataclasses.fields(Recipe)}
-DEPENDENT = tuple(name for name, default in DEFAULTS.items() if default is OPEN)  # left to model and method
+DEPENDENT = tuple(name for name, default in DEFAULTS.items() if default is OPEN)  # defaults depend on model and method
 
 
 def validate(field: Field, value: Any) -> Any:
     """A value converted to the type of its field, text without surrounding space.
 
     Raises:
-        UserError: if the value is no such value; the sentence names the bounds or options.
+        UserError: if the field does not take the value; the sentence names the bounds or options.
     """
     label = field.label[0].upper() + field.label[1:]
     if field.type is str:
@@ -254,7 +254,7 @@ def check_defaults(methods: Mapping[str, Method]) -> None:
     """Check the defaults that methods declare.
 
     Raises:
-        ValueError: if a default is not one of a field, or a field in `NEEDED` has none; the sentence names the file.
+        ValueError: if a default is of no field, or a field in `NEEDED` has no default; the sentence names the file.
     """
     for name, method in methods.items():
         for kind, defaults in method.defaults.items():

@@ -51,9 +51,9 @@ def new_folder(folder: Path) -> Path:
 
 
 @click.command("unlearn", cls=Command, params=recipe_options(FIELDS, required=("model", "forget")))
-@click.option("--out", type=PATH, help="Folder to leave the run in; a new one under runs/ by default.")
+@click.option("--out", type=PATH, help="Folder for the run; by default a new one under runs/.")
 def run_unlearn(out: Path | None, **values: Any) -> None:
-    """Make a model forget, and measure it. What is left out is decided by the model and the method."""
+    """Make a model forget, and measure it. Options left out take the defaults of the model and the method."""
     recipe = with_pictures(recipe_of(values))
     recipe = resolve(recipe, kind_of(recipe.model))
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{recipe.model[-60:]}-{recipe.forget[:60]}-{recipe.method}-seed{recipe.seed}")
@@ -68,11 +68,11 @@ def run_unlearn(out: Path | None, **values: Any) -> None:
 
 
 @click.command("attack", cls=Command)
-@click.option("--run", type=PATH, required=True, help="Folder that `unlearn` left.")
-@click.option("--kind", cls=Several, type=click.Choice([*ATTACKS]), help="Which attacks; all that apply by default.")
-@click.option("--gold", help="Folder of a model retrained without it, to compare with.")
+@click.option("--run", type=PATH, required=True, help="Folder that `unlearn --out` wrote.")
+@click.option("--kind", cls=Several, type=click.Choice([*ATTACKS]), help="Attacks to carry out; by default all that apply.")
+@click.option("--gold", help="Model to compare with that never saw the concept: a folder.")
 @click.option("--images", type=Whole(8, 20000), default=IMAGES, help="Images drawn for each rate.")
-@click.option("--seed", type=Whole(0, FIELDS["seed"].high), default=0, help="Of samples, training and noise.")
+@click.option("--seed", type=Whole(0, FIELDS["seed"].high), default=0, help="Seed of samples, training and noise.")
 @click.option("--out", type=PATH, help="Folder to write, new or empty; without it the figures are printed.")
 def run_attack(run: Path, kind: list[str], gold: str | None, images: int, seed: int, out: Path | None) -> None:
     """Try to bring back what a run forgot: is it really gone?"""
@@ -96,10 +96,10 @@ def run_attack(run: Path, kind: list[str], gold: str | None, images: int, seed: 
 
 
 @click.command("sample", cls=Command, params=recipe_options(("model", *DRAWING), required=("model",)))
-@click.option("--n", type=Whole(1, 20000), default=64, help="How many images.")
-@click.option("--prompt", help="For models that take prompts; varied prompts in turn by default.")
+@click.option("--n", type=Whole(1, 20000), default=64, help="Number of images.")
+@click.option("--prompt", help="Prompt, for a model that takes prompts; by default varied prompts in turn.")
 @click.option("--out", type=PATH, default="sheet.png", help="PNG to write.")
-@click.option("--npz", type=PATH, help="Also write images uint8 (n, height, width, channels).")
+@click.option("--npz", type=PATH, help="Also write the images here, as uint8 (n, height, width, channels).")
 def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values: Any) -> None:
     """Draw a sheet of images."""
     recipe = recipe_of(values)
@@ -123,9 +123,9 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
 
 
 @click.command("evaluate", cls=Command, params=recipe_options(JUDGED, required=("model", "forget")))
-@click.option("--samples", type=number, default=1000, help=FIELDS["samples"].help)
+@click.option("--samples", type=number, default=1000, help="Images drawn to measure the model.")
 def run_evaluate(**values: Any) -> None:
-    """Measure any model folder; prints the figures as JSON."""
+    """Measure any model; prints the figures as JSON."""
     task = open_task(with_pictures(recipe_of(values)))
     recipe, concept, judge = task.recipe, task.concept, task.judge
     specs = concept.plan(recipe.samples, concept.prompt_kinds)
@@ -150,7 +150,7 @@ THREADS = click.option(
 
 
 def executor_of(cluster: str | None, threads: int | None, ticker: Ticker) -> Executor:
-    """Where the runs of a command are done."""
+    """What carries out the runs of a command: this process, or a cluster."""
     if cluster is None:
         return Here(ticker.show, threads)
     load_ray()  # fails now if it is missing
@@ -163,7 +163,7 @@ def executor_of(cluster: str | None, threads: int | None, ticker: Ticker) -> Exe
     params=recipe_options([name for name in FIELDS if name != "method"], ("model", "forget")),
     stopped=GOES_ON,
 )
-@click.option("--methods", required=True, help="Names, such as vdu-f,salun; a wrong name gets the full list.")
+@click.option("--methods", required=True, help="Methods to compare, such as vdu-f,salun; a wrong name gets the full list.")
 @click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
 @CLUSTER
 @THREADS
@@ -194,8 +194,8 @@ def run_sweep(file: str, out: Path | None, check: bool, cluster: str | None, thr
 
 
 @click.command("animate", cls=Command)
-@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="Folders that `unlearn` left.")
-@click.option("--out", required=True, type=PATH, help="Picture to write, .webp or .gif.")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...", help="Folders that `unlearn --out` wrote.")
+@click.option("--out", required=True, type=PATH, help="Animation to write, .webp or .gif.")
 def run_animate(runs: tuple[Path, ...], out: Path) -> None:
-    """Make a moving picture of finished runs, side by side."""
+    """Make an animation of finished runs, side by side."""
     print(animate([*runs], out))

@@ -21,7 +21,7 @@ ALGORITHMS = {"ode": "dpmsolver++", "sde": "sde-dpmsolver++"}  # sampler -> its 
 # Most images per forward pass, and most numbers in their states: such a pass of a small model takes an eighth of a second on
 # one core, and full-size models of 512×512 pixels draw four images at a time. A GPU takes twice as many.
 BATCH, BATCH_NUMBERS = 64, 65_536
-BLANK, ENOUGH = 2, 16  # levels of 255 by which the pixels of a blank image may differ; images that tell a broken model
+BLANK, ENOUGH = 2, 16  # levels of 255 by which a blank image's pixels may differ; images from which a broken model is told
 CROWDING = 0.3  # how much denser timesteps lie around T / 2, in [0, 1); 0 spaces them evenly
 
 
@@ -51,8 +51,8 @@ class Role(StrEnum):
 
 
 # A generator of the CPU takes its seed modulo 2**32, so seeds are disjoint only if they are so modulo 2**32.
-STATES, STRIDE, BLOCK = 2**32, 1_000_003, 2**15  # the seeds there are; between the blocks of two runs; in a block
-OFFSETS = {Role.MEASURE: 0, Role.STEER: STATES // 2}  # of the block of a run
+STATES, STRIDE, BLOCK = 2**32, 1_000_003, 2**15  # number of seeds, distance between the blocks of two runs, seeds in a block
+OFFSETS = {Role.MEASURE: 0, Role.STEER: STATES // 2}  # of a role's seeds from the first seed of the run
 FIXED = {Role.ESTIMATE: 77 * STRIDE, Role.JUDGE: STATES // 4}  # first seed of a block that all runs have in common
 
 

@@ -3,7 +3,7 @@
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-SCALE, COLUMNS, GAP = 3, 8, 3  # of a sheet: pixels a model pixel, images a row, pixels between images
+SCALE, COLUMNS, GAP = 3, 8, 3  # of a sheet: pixels per pixel of the model, images per row, pixels between images
 LARGEST = 256  # pixels of an image on a sheet at most; larger ones are reduced
 FRAME, PAPER = (232, 74, 63), (24, 26, 32)
 

@@ -20,11 +20,11 @@ STOCK: dict[str, tuple[str, int]] = {  # sampler -> class in diffusers, steps
     "Euler": ("EulerDiscreteScheduler", 30), "DPM++ 2M": ("DPMSolverMultistepScheduler", 20),
     "UniPC": ("UniPCMultistepScheduler", 20),
 }  # fmt: skip
-BATCH, PROMPTED_BATCH = 32, 8  # images at once; with prompts fewer, as nothing is heard of a batch before its end
+BATCH, PROMPTED_BATCH = 32, 8  # images at once; with prompts fewer, since a batch tells no progress before its end
 
 
 def plain_pipeline(folder: Path, variant: str = "", device: str = "cpu") -> Any:
-    """The pipeline of diffusers of a folder, in float32.
+    """The diffusers pipeline in a folder, in float32.
 
     Args:
         folder: with model_index.json; variant: of the files of its weights, "" for none.
@@ -47,7 +47,7 @@ def plain_pipeline(folder: Path, variant: str = "", device: str = "cpu") -> Any:
 
 
 def with_sampler(pipeline: Any, sampler: str) -> Any:
-    """A pipeline with the same networks; what has a state while it draws is its own, so that it can draw in a thread."""
+    """A pipeline that shares the networks, and has its own copy of whatever changes while it draws, to draw in a thread."""
     import diffusers
 
     other = copy.copy(pipeline)

@@ -61,7 +61,8 @@ def map_side_by_side(function: Callable[[Value], Result], values: Sequence[Value
 def side_by_side(generators: Sequence[Generator[Yielded, None, Value]], count: int) -> Generator[Yielded, None, list[Value]]:
     """Run generators, `count` at a time, and yield what they yield as it comes; returns their values in order.
 
-    None runs ahead of who reads by more than a step. If it is closed, or a generator fails, the others end after their step.
+    No generator runs ahead of the reader by more than a step. If this one is closed, or one fails, the others end after
+    their step.
     """
     if count < 2 or len(generators) < 2:
         values = []

@@ -1,8 +1,8 @@
-"""What the shipped models draw untouched, shipped with them: no first run has to wait for images that never differ.
+"""Images that the shipped models draw before any change ship with them, so that a first run need not draw them.
 
-They are the images of one seed, those that are measured and those that steer a run. A model that takes prompts has them for
-one thing to forget alone, since the others have other prompts. `python -m vdu.untouched MODEL` draws them, once where
-bfloat16 is native and once where it is not: to the last bit, both differ, and now and then in the class that is drawn.
+They are the measured images and the images that steer a run, of the default seed. For a model that takes prompts, they are
+for one thing to forget, since every other one has other prompts. `python -m vdu.untouched MODEL` draws them: once on a
+processor with native bfloat16 and once on one without, since the images, and now and then their class, differ.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ from vdu.models.digest import digest_of
 from vdu.sampling import HowToSample, Role, image_seeds, run_to_end, sample
 
 FOLDER, LIST = "untouched", "untouched.json"
-SEED, MEASURED = 0, 1000  # the recipe's default; the most images that are measured and shipped
+SEED, MEASURED = 0, 1000  # the default seed of a recipe; how many measured images ship
 
 
 def shipped_images(model: Model, seeds: Sequence[int], how: HowToSample, prompts: Sequence[str | None]) -> Tensor | None:
     """The images of some seeds, uint8 (n, c, h, w), if they ship with the model; else None.
 
-    They ship for the first n seeds of a role, for one processor or another, and for no GPU.
+    They ship for the first seeds of a role, for processors with and without native bfloat16, and not for GPUs.
     """
     if model.device != "cpu" or model.folder is None or model.folder.parent != ASSETS.resolve():
         return None

@@ -88,7 +88,7 @@ def test_one_dark_picture_among_bright_ones_stays_dark(tmp_path):
 def test_numbers_of_32_bits_without_a_known_white_are_left_out(numbers, tmp_path):
     (tmp_path / "a.tif").write_bytes(saved(numbers, "TIFF"))
     assert run_to_end(read_each([tmp_path / "a.tif"], SHAPE))[0] == {}
-    with pytest.raises(UserError, match="without a known white; save it with 8 or 16 bits"):
+    with pytest.raises(UserError, match="nothing says which is white; save it with 8 or 16 bits"):
         run_to_end(read_pictures(tmp_path, SHAPE))
 
 

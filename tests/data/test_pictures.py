@@ -86,7 +86,7 @@ def test_broken_and_huge_files_are_left_out_by_name(tmp_path, monkeypatch):
         "'words.txt' is not used": "no captions",
         "'broken.png' and 'phone.heic' are left out": "broken",
         "'empty.png' is left out": "empty",
-        "'floats.tif' is left out": "32 bits",
+        "'floats.tif' is left out": "32-bit",
         "'huge.png' is left out": "pixels",
     }
     assert len(said) == len(reasons)

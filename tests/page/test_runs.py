@@ -59,7 +59,7 @@ def compare_methods(page: Page) -> None:
     methods, rows = page.locator("#compared-methods"), page.locator("#compared tbody.methods tr")
     for label in methods.locator("label").all():
         label.locator("input").set_checked(label.inner_text().strip() in ("vdu-f", "neggrad"))
-    expect(page.locator("#compared-time")).to_contain_text("Already there: vdu-f.")
+    expect(page.locator("#compared-time")).to_contain_text("Finished already: vdu-f.")
     page.locator("#compare").click()
     expect(page.locator("#compared-line")).to_contain_text("Done")
     expect(rows).to_have_count(2)

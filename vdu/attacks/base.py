@@ -61,7 +61,7 @@ class Attacked:
         return f"“{self.task.concept.display_name}”"
 
     def specs(self, kinds: Kinds, count: int) -> list[PromptSpec]:
-        """What `count` images are asked for, of some kinds in turn; without prompts, for nothing."""
+        """`count` specs whose prompts are of some kinds in turn; without prompts, specs that ask for nothing."""
         return self.task.concept.plan(count, kinds)
 
     def samples(self, images: Tensor, specs: Sequence[PromptSpec]) -> Samples:

@@ -1,7 +1,7 @@
 """Cells: runs to do one after another, here or on a cluster, each with a report that is kept as soon as it is finished.
 
-A folder keeps the reports in results.jsonl, one per line. What has a report there is not run again, so whatever is stopped
-goes on where it stopped.
+A folder keeps the reports in results.jsonl, one per line. A cell that has a report there is not run again, so a
+command that was stopped goes on where it stopped.
 """
 
 import json
@@ -62,7 +62,7 @@ class Executor(Protocol):
     """Something that runs cells, in any order.
 
     Attributes:
-        device: where models are opened to look whether a cell can be run; "" for the device of its recipe.
+        device: where models are opened to check whether a cell can be run; "" for the device of its recipe.
     """
 
     device: str
@@ -122,7 +122,9 @@ def carry_out(recipe: Recipe, digest: str, threads: int | None = None, show: Sho
     with threads_per_operation(threads):
         run = Run(recipe)
         if run.model.digest != digest:
-            raise UserError(f"'{recipe.model}' has other weights where it was to be run; copy the same files there.")
+            raise UserError(
+                f"'{recipe.model}' has other weights on the machine that was to run it; copy the same files there."
+            )
         for event in unlearn(run):
             show(event)
         return report_of(run)

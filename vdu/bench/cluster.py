@@ -33,7 +33,7 @@ COMPUTING = ("torch", "diffusers", "transformers", "vdu")  # packages whose vers
 
 
 def load_ray() -> ModuleType:
-    """Import Ray without what it reports to its makers; call this before any long computation.
+    """Import Ray with its usage reports off; call this before any long computation.
 
     Raises:
         UserError: if Ray is not installed.
@@ -161,7 +161,7 @@ def needed(recipe: Recipe, threads: int, machines: Sequence[dict[str, Any]]) -> 
 
 
 def outcome_of(ray: ModuleType, done: Any) -> Report | UserError:
-    """What a finished task has left.
+    """The result of a finished task.
 
     Raises:
         RayTaskError: for a defect in the task.

@@ -20,7 +20,9 @@ from vdu.ticker import Ticker
 ALL = "ablation"  # stands for all settings of the ablation
 ROWS_KEPT = "--out keeps the rows that were finished"
 SEED = Whole(0, FIELDS["seed"].high)
-SEEDS = click.option("--seeds", cls=Several, type=SEED, default=[0, 1, 2], help="Of the runs; each has its own samples.")
+SEEDS = click.option(
+    "--seeds", cls=Several, type=SEED, default=[0, 1, 2], help="Seeds of the runs; each seed has its own samples."
+)
 PLOTS = click.option("--plots", type=PATH, help="PNG to draw.")
 
 
@@ -34,13 +36,13 @@ def out(name: str, help: str = "JSON to write, row by row.") -> Any:
     return click.option("--out", type=PATH, default=name, help=help)
 
 
-bench = Commands("bench", help="Measure what the documentation claims.")
+bench = Commands("bench", help="Repeat the experiments in the documentation.")
 
 
 @bench.command("quality", params=recipe_options(("model",)), stopped=GOES_ON)
 @click.option("--settings", cls=Several, type=click.Choice([*SETTINGS, ALL]), default=[*COMPARED], metavar="SETTING",
-              help=f"Which settings to compare; {ALL} stands for those of the paper's loss.")  # fmt: skip
-@click.option("--forget", cls=Several, metavar="WHAT", help="Classes or words; all of the model's by default.")
+              help=f"Settings to compare; {ALL} stands for all settings that take the paper's loss apart.")  # fmt: skip
+@click.option("--forget", cls=Several, metavar="WHAT", help="Classes or words to forget; by default all of the model's.")
 @SEEDS
 @samples(2000)
 @click.option("--plots", type=PATH, help="PNG to draw: what forgetting costs in each setting.")
@@ -55,13 +57,13 @@ def run_quality(settings: list[str], model: str, forget: list[str], plots: Path 
 
 @bench.command("pictures", params=recipe_options(("model", "forget")), stopped=GOES_ON)
 @click.option("--methods", cls=Several, type=click.Choice([*METHODS]), default=["vdu-f", "vdu"], help="Methods to compare.")
-@click.option("--counts", cls=Several, type=Whole(1, 500), default=[1, 4, 16, 64, 256], help="How many pictures.")
+@click.option("--counts", cls=Several, type=Whole(1, 500), default=[1, 4, 16, 64, 256], help="Numbers of real pictures.")
 @SEEDS
 @samples(1000)
 @PLOTS
 @out("pictures.json")
 def run_pictures(model: str, forget: str, methods: list[str], counts: list[int], **how: Any) -> None:
-    """Forgetting against the number of real pictures of the class."""
+    """Forget rate against the number of real pictures of the class."""
     from vdu.bench.pictures import pictures
 
     pictures(model, forget, methods, counts, how["seeds"], how["samples"], how["out"], Ticker().line, how["plots"])
@@ -74,24 +76,24 @@ def run_pictures(model: str, forget: str, methods: list[str], counts: list[int],
 @samples(300)
 @out("tune.json")
 def run_tune(model: str, forget: str, methods: list[str], budget: int, page: Path | None, **how: Any) -> None:
-    """A few settings of neighbour methods, and the best of each."""
+    """A few settings of other papers' methods, and the best of each."""
     tune(methods, model, forget, budget, how["samples"], how["out"], Ticker().line, page)
 
 
 @bench.command("retrained", stopped=ROWS_KEPT)
-@click.option("--models", type=PATH, default="retrained", help="Folder that `pretrain retrained` left.")
+@click.option("--models", type=PATH, default="retrained", help="Folder that `pretrain retrained` wrote.")
 @SEEDS
 @samples(2000)
 @out("retrained.json")
 def run_retrained(models: Path, seeds: list[int], samples: int, out: Path) -> None:
-    """How near unlearning comes to retraining without the class."""
+    """How close unlearning comes to retraining without the class."""
     from vdu.bench.retrain import retrained
 
     retrained(models, seeds, samples, out, Ticker().line)
 
 
 @bench.command("continual", params=recipe_options(("model", "method", "steps", "max_damage", "seed")), stopped=ROWS_KEPT)
-@click.option("--forget", cls=Several, metavar="WHAT", default=["3", "8", "5"], help="In this order.")
+@click.option("--forget", cls=Several, metavar="WHAT", default=["3", "8", "5"], help="What to forget, in this order.")
 @samples(1000)
 @out("continual.json")
 def run_continual(forget: list[str], out: Path, **values: Any) -> None:
@@ -113,13 +115,13 @@ def run_timesteps(model: str, images: int, plots: Path | None, out: Path) -> Non
 
 
 @bench.command("memory", stopped=ROWS_KEPT)
-@click.option("--model", help="A folder of one; the architecture of SD v1 with random weights by default.")
+@click.option("--model", help="Folder of a Stable Diffusion; by default one of version 1 with random weights.")
 @click.option("--batch-size", cls=Several, type=Whole(1, 64), default=[1, 4], help="Forget images per step.")
 @click.option("--steps", type=Whole(2, 1000), default=6, help="Steps to take; the first is not timed.")
 @click.option("--work", type=PATH, default="random-sd", help="Folder for the random weights, 4 GB.")
 @out("memory.json", "JSON to write.")
 def run_memory(model: str | None, batch_size: list[int], steps: int, work: Path, out: Path) -> None:
-    """Time and memory of steps on a Stable Diffusion of full size."""
+    """Time and memory of a step on a Stable Diffusion of full size."""
     from vdu.bench.memory import memory
 
     memory(model, batch_size, steps, work, out, print)
@@ -128,11 +130,11 @@ def run_memory(model: str | None, batch_size: list[int], steps: int, work: Path,
 @bench.command("folders", stopped="nothing was written")
 @out("docs/compatibility.md", "Markdown to write.")
 def run_folders(out: Path) -> None:
-    """What people's folders draw, against plain diffusers."""
+    """Whether folders of many forms are drawn as by plain diffusers."""
     from vdu.bench.folders import folders
 
     if not folders(out, Ticker().line):
-        raise UserError(f"Some folders are neither drawn as by diffusers nor refused for their reason; see {out}.")
+        raise UserError(f"Some folders are neither drawn as diffusers draws them nor refused for the right reason; see {out}.")
 
 
 @bench.command("samplers", params=recipe_options(("model",)), stopped=ROWS_KEPT)
@@ -147,7 +149,9 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
 
 
 @bench.command("soak", stopped=NOTHING_WRITTEN)
-@click.option("--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Of thirty visitors; below 1, of two.")
+@click.option(
+    "--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Minutes with thirty visitors; below 1, with two."
+)
 @click.option("--out", type=PATH, help="Page to write the table into, between its marks.")
 def run_soak(minutes: float, out: Path | None) -> int:
     """Thirty visitors of the page at once, and a hostile one."""
@@ -157,11 +161,11 @@ def run_soak(minutes: float, out: Path | None) -> int:
 
 
 @bench.command("speed", stopped=NOTHING_WRITTEN)
-@click.option("--against", required=True, metavar="REVISION", help="Of git: the older build.")
+@click.option("--against", required=True, metavar="REVISION", help="Git revision of the older build.")
 @click.option("--cases", cls=Several, type=click.Choice([*CASES]), default=["digit", "word"], help="Whole runs to time.")
 @samples(1000)
 @click.option("--repeats", type=Whole(1, 20), default=2, help="Runs and starts of each build; every run has its own seed.")
-@click.option("--seed", type=Whole(0, FIELDS["seed"].high - 20), default=0, help="Of the first run.")
+@click.option("--seed", type=Whole(0, FIELDS["seed"].high - 20), default=0, help="Seed of the first run.")
 @click.option("--busy/--no-busy", default=False, help="Also time the runs beside a process that never waits.")
 @click.option("--out", type=PATH, help="Page to write the tables into, between its marks.")
 def run_speed(against: str, cases: list[str], samples: int, **how: Any) -> None:

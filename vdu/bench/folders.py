@@ -1,6 +1,6 @@
 """`python -m vdu bench folders`: what people's folders draw here and in plain diffusers, pixel by pixel.
 
-Every cell of the table is a tiny model of random weights in a form that people have, see `bench.random_models`. Both sides
+Every cell of the table is a tiny model of random weights in one of the forms of `bench.random_models`. Both sides
 draw it by DPM-Solver++ with the same noise and timesteps in float32. "Same" is at most one level of 255 apart; else the folder
 must have been refused, for a reason that the cell has.
 """
@@ -190,7 +190,7 @@ def pairwise(seed: int = 0) -> list[Cell]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a cell: "same", "refused" or a word for what must not be; the sentence; largest difference in levels."""
+    """What came of a cell: "same", "refused" or the name of a fault, its sentence, and the largest difference in levels."""
 
     word: str
     said: str = ""

@@ -248,7 +248,7 @@ def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
     """A Markdown table with one line per group of runs, for models that take prompts."""
     head = [title, "runs × n", "forget rate [95 %]", "worst run", "in other words [95 %]", "left open", "no prompt",
             "IRA before → after, worst ratio", "CRA before → after, worst ratio", "u-FID after ÷ before", "unlearning",
-            "meet the bar, time apart"]  # fmt: skip
+            "meet the bar, time not counted"]  # fmt: skip
     lines = []
     for name, rows in tables.items():
 

@@ -24,7 +24,7 @@ DIM_COLOURS = (
     "The colours of 16 bits in these pictures use less than a quarter of their range, and no file says what is white; save "
     "the pictures with 8 bits per colour."
 )
-NO_WHITE = "its numbers have 32 bits, or a sign, without a known white; save it with 8 or 16 bits"
+NO_WHITE = "its pixels are 32-bit or signed numbers, and nothing says which is white; save it with 8 or 16 bits"
 BITS, PHOTOMETRIC, WHITES = 258, 262, (281, 341)  # tags of a TIFF; the last are MaxSampleValue and SMaxSampleValue
 
 

@@ -23,7 +23,7 @@ from vdu.page.view import examples
 from vdu.recipe import FIELDS, validate
 from vdu.workspace import downloads
 
-SPARE_THREADS = 40  # beside one per run that waits
+SPARE_THREADS = 40  # besides one per run that waits
 
 __all__ = ["Settings", "build", "launch_options"]
 

@@ -28,8 +28,8 @@ def make_api(page: Page) -> Callable[..., Iterator[dict]]:
         """Make a model forget a class and return the report.
 
         Args:
-            model: a name from the catalog.
-            forget: the class to forget.
+            model: a model that the page offers.
+            forget: what to forget: a class or, for a model from the hub that takes prompts, a prompt.
             recipe: other fields of the recipe by name, such as {"gamma": 0.9, "samples": 1000}.
 
         Returns:

@@ -95,7 +95,7 @@ class Comparison:
 
     @property
     def missing(self) -> list[str]:
-        """The methods without a row, in the order in which they are run: not that of the letters, which it would give away."""
+        """The methods without a row, in the order in which they are run; that of the letters would give their names away."""
         return [method for method in METHODS if method in self.methods and method not in self.rows]
 
     @property
@@ -105,7 +105,7 @@ class Comparison:
 
     @property
     def shown(self) -> dict[str, Finished]:
-        """The rows to show. Hidden ones come all at once: the one that is there first would be that of the visitor's run."""
+        """The rows to show. Rows with hidden names come all at once, or the first would be known as the visitor's own run."""
         return {} if self.hides and self.under_way else {name: self.rows[name] for name in self.methods if name in self.rows}
 
     def label(self, method: str) -> str:
@@ -148,7 +148,7 @@ def content(path: str, changed: int, size: int) -> str:
 
 
 def compared_html(comparison: Comparison) -> str:
-    """Pictures of all rows; table, plot and downloads, where names are not hidden; "" while there is nothing to show."""
+    """Pictures of all rows and, unless names are hidden, table, plot and downloads; "" while there is nothing to show."""
     rows = comparison.shown
     if not rows:
         return ""
@@ -205,13 +205,17 @@ def table_of(reports: list[Report]) -> tuple[list[tuple[str, str]], list[Cell], 
     if "ira" in before:
         kept, head, untouched = "ira", ("IRA", "other prompts drawn rightly; higher is better"), rate_cell(before, "ira")
     else:
-        kept, head, untouched = "retained_same_class", ("Same class", "of the seeds to keep; higher is better"), NOTHING
+        kept, head, untouched = (
+            "retained_same_class",
+            ("Same class", "seeds to keep that draw it still; higher is better"),
+            NOTHING,
+        )
     columns = [
         ("Forget rate", "samples that show it; lower is better"),
-        ("u-FID after ÷ before", "1: as before; lower is better"),
+        ("u-FID after ÷ before", "distance to real images, 1: as before; lower is better"),
         head,
-        ("Unlearning", "without measuring"),
-        ("Data seen", "by the method, while it unlearns"),
+        ("Unlearning", "time without measuring"),
+        ("Data seen", "by the method"),
     ]
     one = NOTHING | {"text": "1"} if before.get("retain_fid") else NOTHING
     cells = [

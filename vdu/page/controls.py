@@ -171,7 +171,7 @@ class Controls:
                     value="",
                     visible=False,
                     label="Judge",
-                    info="The classifier that decides whether an image shows it.",
+                    info="The classifier that decides whether an image shows what to forget.",
                 )
             self.seen = {}
             for name, label in (

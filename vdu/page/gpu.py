@@ -34,7 +34,7 @@ from vdu.run import TIMED_OUT, Run
 from vdu.task import kind_of
 from vdu.unlearn import unlearn
 
-Seconds = Callable[[Recipe], float]  # how long a run of a recipe takes on the GPU, in seconds
+Seconds = Callable[[Recipe], float]  # recipe -> how long its run takes on the GPU, in seconds
 
 # A visitor without an account has two minutes per day, and ZeroGPU refuses to lend more than a visitor may ever have.
 MOST_SECONDS = 120

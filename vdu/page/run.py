@@ -167,7 +167,7 @@ def own_turn(page: Page, request: gr.Request) -> Iterator[Ticket]:
     """The ticket that a visitor was given when they pressed the button; at the end it is given back, and a line is logged.
 
     Raises:
-        UserError: if they were given none, as by a call around the button.
+        UserError: if there is no such ticket, as after a call that went past the button.
     """
     if (ticket := page.turns.take(request.session_hash)) is None:
         raise UserError("This run has lost its place in the queue; press the button again.")

@@ -35,7 +35,7 @@ class Session:
 
     @property
     def model_folder(self) -> Path | None:
-        """The model that the run wrote; if none, the model it continued from; None if that was the untouched model."""
+        """The model that the run wrote or else the one that it continued from; None if that was the untouched model."""
         return next((path for path in (self.folder / "run" / "unlearned", self.folder / START) if path.is_dir()), None)
 
     def refresh(self, measured: bool = False) -> RunView:
@@ -90,7 +90,7 @@ class Session:
 
 
 class Sessions:
-    """The last run of every visitor who is here, the one used for longest unused first.
+    """The last run of every visitor who is here, the least recently used first.
 
     Args:
         settings: the bounds of memory and disk.

@@ -1,4 +1,4 @@
-"""What a server does beside answering: free what nobody needs any more, and say whether it works."""
+"""What a server does besides answering: free what nobody needs any more, and say whether it works."""
 
 import gc
 import logging

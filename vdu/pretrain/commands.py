@@ -9,7 +9,7 @@ from vdu.command import GOES_ON, Command, Several, Whole
 from vdu.errors import UserError
 
 MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained")
-TAKEN_BY = {  # options of `pretrain` that mean something to some of what it makes
+TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every WHAT
     "without": ("retrained",),
     "minutes": ("cifar10", "tiny-imagenet"),
     "teacher": ("mnist", "cifar10", "tiny-imagenet"),
@@ -17,16 +17,18 @@ TAKEN_BY = {  # options of `pretrain` that mean something to some of what it mak
 
 
 @click.command("pretrain", cls=Command, stopped=GOES_ON)
-@click.argument("what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}; the last is MNIST without a digit.")
-@click.option("--without", cls=Several, metavar="DIGIT", help="What retrained models never see; 3 9 by default.")
-@click.option("--work", help="Folder for checkpoints, from which a killed run goes on; pretrain-… by default.")
-@click.option("--data", help="Folder of (Fashion-)MNIST IDX files, fetched by default; archive of photographs.")
+@click.argument(
+    "what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}; retrained is MNIST without a digit."
+)
+@click.option("--without", cls=Several, metavar="DIGIT", help="Digits that retrained models never see; by default 3 9.")
+@click.option("--work", help="Folder for checkpoints, from which a killed run goes on; by default pretrain-WHAT.")
+@click.option("--data", help="Archive of photographs; or folder of (Fashion-)MNIST IDX files, fetched by default.")
 @click.option("--steps", type=Whole(10, 10**7), help="Optimiser steps of each stage.")
-@click.option("--minutes", type=float, help="Train as many steps as fit in; for photographs.")
+@click.option("--minutes", type=float, help="Train for as many steps as fit into this time; for photographs.")
 @click.option("--teacher", help="Folder of a model to distil; photographs: to train on, guided by itself.")
-@click.option("--out", help="Folder to write; that in assets/, or retrained/, by default.")
+@click.option("--out", help="Folder to write; by default the one in assets/, or retrained/.")
 def pretrain(what: str, **given: Any) -> None:
-    """Make what assets/ holds, or retrain without a digit."""
+    """Train the shipped models again, or a model without a digit."""
     from vdu.pretrain import mnist, photographs, processes, retrained, tiny_sd
 
     makers = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}

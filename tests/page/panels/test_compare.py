@@ -121,7 +121,7 @@ def test_a_setting_that_was_changed_holds_for_all_and_the_others_are_each_method
 
 def test_the_time_is_told_per_method_and_in_all(panel):
     assert time_html({"a": 20.0, "b": 30.0, "c": None}, []).count("\u00a0s") == 3
-    assert "Already there: a." in time_html({}, {"a": 1})
+    assert "Finished already: a." in time_html({}, {"a": 1})
     told = panel.tell_time(inputs(panel))
     assert all(name in told for name in TWO)
 

@@ -22,6 +22,13 @@ def test_the_headline_says_what_is_the_visitors_own():
     assert "Forgetting 3 …<" in headline_html(dataclasses.replace(running, previews=[]))
 
 
+def test_it_says_what_was_scaled():
+    example = example_of("mnist-ddpm")
+    for optimizer, changed in (("adam", "the change of the weights"), ("guidance", "the guidance")):
+        report = example.report | {"scale": 1.25, "recipe": example.report["recipe"] | {"optimizer": optimizer}}
+        assert f"Then {changed} was scaled by 1.25." in headline_html(dataclasses.replace(example, report=report))
+
+
 def test_it_is_all_that_the_panel_changes(panels):
     (update,) = panels["Headline"].render(RunView("<3>")).values()
     assert "Forgetting &lt;3&gt; …" in update

@@ -26,14 +26,14 @@ from vdu.bench.tables import check_place, table, write_between
 
 WHOLE = 1.0  # minutes from which all phases are run, by 30 visitors; below, a few visitors in the first two
 VISITORS, FEW = 30, 2
-CYCLES, CYCLES_PER_MINUTE, CYCLE = 200, 20, 15.0  # of start and stop; seconds for one, on average, at most
+CYCLES, CYCLES_PER_MINUTE, CYCLE = 200, 20, 15.0  # of start and stop; seconds that one may take on average
 WARM = 50  # runs after which memory must not grow
-MOST_LINES = 30  # of one kind on the terminal; the table shows the first alone
-SPARE = 2**20  # bytes of files that may be left after the visitors
-GROWTH = 0.1  # share of the memory by which it may
-OWNERLESS = 35.0  # seconds in which a run without an owner has ended
-GRACE = 300.0  # seconds after the end in which visitors finish what they began
-QUIET = 420.0  # seconds after the last visitor in which files must be deleted; uploads that nobody uses stay for 300
+MOST_LINES = 30  # about one row, printed on the terminal; the table shows only the first
+SPARE = 2**20  # bytes that the files on disk may have grown by after the visitors
+GROWTH = 0.1  # share by which the memory may grow after that
+OWNERLESS = 35.0  # seconds within which a run without an owner must have ended
+GRACE = 300.0  # seconds that visitors have at the end to finish what they began
+QUIET = 420.0  # seconds after the last visitor within which files must be deleted; unused uploads stay for 300
 MARKS = "<!-- soak: the table below is made by `python -m vdu bench soak` -->", "<!-- /soak -->"
 NAMED = {"model": "mnist-ddpm", "forget": "3", "seed": 5}
 
@@ -43,9 +43,11 @@ class Seen:
     """What was seen of the process.
 
     Attributes:
-        memory: (finished runs, bytes); before, after: (open files, threads) of the idle process; stored: bytes on disk,
-            before the first visitor and at the end; ownerless: seconds until the next visitor's run began; unfinished:
-            cycles that went wrong.
+        memory: (finished runs, bytes).
+        before, after: (open files, threads) of the idle process.
+        stored: bytes on disk, before the first visitor and at the end.
+        ownerless: seconds until the next visitor's run began.
+        unfinished: cycles that went wrong.
     """
 
     memory: list[tuple[int, int]] = field(default_factory=list)

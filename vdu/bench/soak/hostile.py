@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     import httpx
 
 BURST = 20  # calls at once
-LARGE, SEVERAL = 4000, 25  # pixels per side of a one-coloured picture; how many in a zip of some 40 KiB
+LARGE, SEVERAL = 4000, 25  # pixels per side of a one-coloured picture; pictures in a zip of some 40 KiB
 MEGABYTE = 2**20
 CHANCE = re.compile(r"[0-9a-f]{32,}|tmp\w{8}")  # random names, which nobody guesses
-ECHO = 2000  # letters of an answer to a megabyte at most
+ECHO = 2000  # letters that an answer to a megabyte may have
 TAG = "<img src=x onerror=alert(1)>"
 PROBES = ("/monitoring", "/monitoring/summary", f"{API}/monitoring", f"{API}/monitoring/summary")
 FILES = ("/etc/passwd", "/proc/self/environ", "app.py", "vdu/cli.py", "../../etc/passwd", "%2e%2e/%2e%2e/etc/passwd")

@@ -41,8 +41,8 @@ from vdu.workspace import new_folder
 FASTEST = 2  # methods ticked beside the first
 TIMED = ("samples", "steps", "sampler_steps", "replay")  # fields whose change is a change of the time
 WORDS = (
-    "Runs each method below on the recipe of this page, with the same seeds and samples. What you have changed in it "
-    "holds for all of them; the rest is each method's own. A run of this recipe that you have finished is not repeated."
+    "Runs every method that you tick, from the same seeds. The settings that you have changed on the left hold for all of "
+    "them; every other setting has the method's own default. A run that you have already finished is not repeated."
 )
 TOO_FEW = "Tick at least two methods: a comparison needs something to compare with."
 # A click on a head sorts the table in the browser; a click on a row of pictures reaches the server as its letter.
@@ -81,7 +81,7 @@ class Compare(Panel):
         recipes = {method: recipe_for(changed_fields(default, kind), method, kind) for method in usual(kind)}
         self.time = gr.HTML(time_html(self.seconds(recipes), {}), elem_id="compared-time")
         with gr.Row():
-            info = "Judge by the pictures alone; then reveal."
+            info = "Choose the best pictures first; then see which method drew them."
             self.blind = gr.Checkbox(False, label="Hide names", info=info, elem_id="compared-blind", min_width=180)
             self.button = gr.Button("Compare", min_width=120, elem_id="compare")
             self.stop = gr.Button("Stop", variant="stop", visible=False, min_width=80, elem_id="compare-stop")
@@ -247,7 +247,7 @@ class Bar(ProgressBar):
         self.mine, *self.later = (usual if seconds is None else seconds for seconds in expected.values())
 
     def html(self, event: Progress) -> str:
-        """See `ProgressBar.html`. While names are hidden, phases are not told either: some methods have their own."""
+        """See `ProgressBar.html`. While names are hidden, phases are hidden too: some belong to one method alone."""
         passed = time.monotonic() - self.started
         mine = event.seconds_left if self.mine is None else max(self.mine - passed, event.seconds_left or 0.0)
         whole = None if mine is None or None in self.later else mine + sum(self.later)
@@ -277,11 +277,11 @@ def seconds_words(seconds: float) -> str:
 
 
 def time_html(expected: Mapping[str, float | None], there: Iterable[str]) -> str:
-    """How long each method takes and all of them, as far as that is known, and which are there already."""
+    """How long each method takes, and all of them, as far as that is known; and which methods have finished already."""
     known = {method: seconds for method, seconds in expected.items() if seconds is not None}
     each = [f"{method} {seconds_words(seconds)}" for method, seconds in known.items()]
     words = f"About {seconds_words(sum(known.values()))} in all: {', '.join(each)}." if known else ""
-    done = f" Already there: {', '.join(there)}." if there else ""
+    done = f" Finished already: {', '.join(there)}." if there else ""
     return render("small", words=words + done)
 
 

@@ -56,7 +56,7 @@ def notes(report: Report) -> list[str]:
     before, after = report["before"], report["after"]
     lines = [f"n = {report['samples']:,} samples before and after, from the same seeds."]
     if before["retain_fid_floor"] is not None:
-        lines.append(f"Real images against real images at this n: u-FID {before['retain_fid_floor']:.3f}.")
+        lines.append(f"u-FID of as many real images: {before['retain_fid_floor']:.3f}; no model does better on average.")
     if after and "least_retained_class" in after:
         lines.append(f"The class that lost most of its share: {after['least_retained_class']}.")
     if report.get("images_seen"):

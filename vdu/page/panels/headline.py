@@ -1,4 +1,4 @@
-"""The result of the run in two sentences, and its progress."""
+"""The result of the run in a few sentences, and its progress."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from vdu.page.markup import render
 from vdu.page.panel import Page, Panel
 from vdu.page.view import RunView
 from vdu.run import STOPPED
-from vdu.summary import headline, steps_words
+from vdu.summary import GUIDED, headline, steps_words
 
 MADE_AHEAD = "This is a stored example. Press Unlearn to make a run of your own."
 
@@ -35,11 +35,12 @@ def headline_html(view: RunView) -> str:
     if not view.finished:
         return render("headline", words=working_words(view), small="")
     report = view.report
+    changed = "the guidance" if report["recipe"]["optimizer"] == GUIDED else "the change of the weights"
     small = [
         MADE_AHEAD if view.example else "",
         f"{METHODS[report['method']].title}. It stopped after {steps_words(report['steps_taken'])} because "
         f"{report['stopped_because'].replace(STOPPED, 'the user stopped it')}.",
-        f"Then its change of the weights was scaled by {report['scale']:g}." if report["scale"] != 1 else "",
+        f"Then {changed} was scaled by {report['scale']:g}." if report["scale"] != 1 else "",
     ]
     return render("headline", words=headline(report), small=" ".join(filter(None, small)))
 

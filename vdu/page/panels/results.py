@@ -31,7 +31,7 @@ class Results(Panel):
 def shares_html(report: Report | None) -> str:
     """The bar chart of class shares; a placeholder before the first measurement."""
     if not report or not report["before"]:
-        return render("placeholder", words="The figures appear once the samples are drawn.")
+        return render("placeholder", words="The bars appear once the untouched model is measured.")
     return charts.class_shares(report["before"], report["after"], report["forget"])
 
 

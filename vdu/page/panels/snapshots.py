@@ -54,7 +54,7 @@ class Snapshots(Panel):
             label="How far",
             elem_id="distance",
             interactive=False,
-            info="After a run: scales its change of the weights. 0 is the untouched model, 1 the result.",
+            info="After a run: how much of its change is applied. 0 is the untouched model, 1 the result.",
         )
         gr.CheckboxGroup(LOOKS, label="How the samples look", elem_id="looks", container=False)  # assets/page.css does the rest
         self.outputs = [self.before, self.title, self.after, self.step, self.distance]
