@@ -56,7 +56,7 @@ class Snapshots(Panel):
             interactive=False,
             info="After a run: how much of its change is applied. 0 is the untouched model, 1 the result.",
         )
-        gr.CheckboxGroup(LOOKS, label="How the samples look", elem_id="looks", container=False)  # assets/page.css does the rest
+        gr.CheckboxGroup(LOOKS, label="How samples look", elem_id="looks", container=False)  # assets/page.css does the rest
         self.outputs = [self.before, self.title, self.after, self.step, self.distance]
         model, right = page.controls.fields["model"], [self.after, self.title]
         self.step.input(self.show_step, [page.state, model, self.step], right, **FASTEST, **AT_ONCE)
