@@ -1,4 +1,4 @@
-"""Two processes train the same model as one, and resume after a kill."""
+"""Two processes train the same model as one, and resume after a kill; they draw the same images, and estimate the same."""
 
 import os
 import subprocess
@@ -8,13 +8,18 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import sharer
 import torch
 import trainer
 from mnist_files import write_idx
+from safetensors.torch import load_file
 
+from vdu import posterior, processes, sampling
+from vdu.cli import main
 from vdu.errors import UserError
-from vdu.pretrain import ddpm, latent_diffusion, processes, tiny_sd
+from vdu.pretrain import ddpm, latent_diffusion, tiny_sd
 from vdu.pretrain.latent_diffusion import (
     autoencoder_losses,
     denoiser_losses,
@@ -27,6 +32,7 @@ from vdu.pretrain.loop import load_state
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", 2)
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", 0)
+MANY = {"WORLD_SIZE": "2", "RANK": "0"}
 ON_CPUS = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
@@ -77,6 +83,52 @@ def test_two_processes_train_what_one_would_and_go_on_after_a_kill(start, tmp_pa
     assert (without / "model_index.json").is_file()
 
 
+@pytest.fixture
+def fewer(monkeypatch):
+    """As `sharer.fewer`."""
+    for module, name in ((sampling, "BATCH"), *((posterior, f"LAYER_{part}") for part in ("IMAGES", "BATCHES", "BATCH"))):
+        monkeypatch.setattr(module, name, getattr(module, name))  # put back afterwards
+    sharer.fewer()
+
+
+DRAWN = "sample --model mnist-ddpm --n 9 --sampler-steps 2 --out {0}.png --npz {0}.npz"
+ESTIMATED = "estimate --model mnist-ddpm --forget 3 --posterior layers"
+EVALUATED = "evaluate --model mnist-ddpm --forget 3 --samples 50 --sampler-steps 2"
+
+
+def test_two_processes_draw_and_estimate_what_one_would(tmp_path, monkeypatch, fewer, capsys):
+    cache, one, two = tmp_path / "cache", tmp_path / "one", tmp_path / "two"
+    monkeypatch.setenv("VDU_CACHE", str(tmp_path / "alone"))
+    alone = sharer.results()
+    assert main(DRAWN.format(one).split()) == 0
+    assert main(EVALUATED.split()) == 0
+    evaluated = capsys.readouterr().out.partition("\n")[2]
+
+    monkeypatch.setenv("VDU_CACHE", str(cache))
+    refused = "sample --model nowhere"
+    done = python(sharer.__file__, "--fork", tmp_path, DRAWN.format(two), EVALUATED, ESTIMATED, ESTIMATED, refused)
+    assert done.returncode == 0, done.stderr
+    compare([load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)], alone)
+
+    with np.load(f"{one}.npz") as drawn, np.load(f"{two}.npz") as drawn_by_two:
+        assert np.array_equal(drawn["images"], drawn_by_two["images"])
+    assert one.with_suffix(".png").read_bytes() == two.with_suffix(".png").read_bytes()
+    entries = [path.name for path in cache.iterdir()]
+    assert len(entries) == 2, "of the tiny network, and of the model"
+    sheet, entry = f"{two}.png\nexit 0\n", f"{cache}/{next(name for name in entries if name in done.stdout)}\nexit 0\n"
+    assert done.stdout == f"{sheet}{evaluated}exit 0\n{entry}{entry}exit 1\n", "the first process alone speaks"
+    assert [line for line in done.stderr.splitlines() if line.startswith("vdu: ")] == []
+
+
+def compare(shared, alone):
+    """Check what both processes have against what one process makes alone."""
+    for found in shared:
+        for name in ("images", "events"):
+            assert {key: value.tolist() for key, value in found.items() if key.startswith(name)} == {
+                key: value.tolist() for key, value in alone.items() if key.startswith(name)
+            }
+
+
 def test_the_halves_of_a_batch_have_the_loss_of_the_whole(monkeypatch):
     monkeypatch.setattr(latent_diffusion, "autocast", lambda device: nullcontext())
     random = torch.Generator().manual_seed(0)
@@ -107,8 +159,8 @@ def test_rows_are_shared_out_evenly_or_not_at_all(monkeypatch):
 
 
 def test_several_processes_need_accelerate(monkeypatch):
-    assert processes.is_main()
+    assert processes.group() is None
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "accelerate", None)
     with pytest.raises(UserError, match="pip install accelerate"):
-        processes.is_main()
+        processes.group()

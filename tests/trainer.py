@@ -49,8 +49,8 @@ def run(folder, *then):
     return main(list(then))
 
 
-def fork(*arguments):
-    """`run` as the two processes of one group, as a launcher would; if one fails, both end. Whether one has failed."""
+def fork(work, *arguments):
+    """`work(*arguments)` in the two processes of a group, as a launcher would; if one fails, both end. Whether one has failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
@@ -62,7 +62,7 @@ def fork(*arguments):
         os.environ |= group | {"RANK": rank, "LOCAL_RANK": rank}
         status = 1
         try:
-            status = run(*arguments)
+            status = work(*arguments)
         except Exception:  # of the one that is left alone
             traceback.print_exc()
         sys.stdout.flush()
@@ -81,6 +81,6 @@ def fork(*arguments):
 if __name__ == "__main__":
     if sys.argv[1] != "--fork":
         sys.exit(run(*sys.argv[1:]))
-    if not fork(sys.argv[2]):
+    if not fork(run, sys.argv[2]):
         sys.exit("none of them was killed")
-    sys.exit(fork(*sys.argv[2:]))
+    sys.exit(fork(run, *sys.argv[2:]))

@@ -10,8 +10,10 @@ import click
 from vdu import __version__
 from vdu.command import NOTHING_WRITTEN, Commands
 from vdu.errors import PictureWarning, UserError, first_line, foreseen, one_line
+from vdu.processes import is_main, let_main_speak
 
-RUNNING = ("unlearn", "attack", "sample", "evaluate", "compare", "sweep", "animate")
+RUNNING = ("unlearn", "attack", "sample", "evaluate", "estimate", "compare", "sweep", "animate")
+SHARED = ("sample", "evaluate", "estimate", "pretrain")  # what several processes can run together
 commands = click.version_option(__version__, message="%(version)s")(
     Commands(
         "vdu",
@@ -21,6 +23,7 @@ commands = click.version_option(__version__, message="%(version)s")(
         elsewhere={"models": "vdu.listing:run_models"}
         | {name: f"vdu.running:run_{name}" for name in RUNNING}
         | {"bench": "vdu.bench.commands:bench", "pretrain": "vdu.pretrain.commands:pretrain"},
+        shared=SHARED,
     )
 )
 
@@ -43,6 +46,8 @@ def main(argv: list[str] | None = None) -> int:
 def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:
     """Print a warning on stderr: the sentence alone if it is about a user's pictures."""
     of_pictures = issubclass(category, PictureWarning)
+    if of_pictures and not is_main():  # the first of several processes says the same
+        return
     sys.stderr.write(f"{message}\n" if of_pictures else warnings.formatwarning(message, category, filename, lineno))
 
 
@@ -62,12 +67,14 @@ def run_command(argv: list[str] | None) -> int:
         if words := foreseen(error):
             return refuse(2, words)
         # a defect, with what is needed to mend it
+        let_main_speak()
         traceback.print_exc()
         name, words = type(error).__name__, first_line(error)
         return refuse(1, f"this failed in vdu itself ({name}: {words}); please report it with the lines above.")
 
 
 def refuse(status: int, message: str) -> int:
-    """Print one line on stderr; returns the exit status."""
+    """Print one line on stderr, once for several processes that fail alike; returns the exit status."""
+    let_main_speak()
     print(f"vdu: {one_line(message)}", file=sys.stderr)
     return status

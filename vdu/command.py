@@ -3,13 +3,16 @@
 import importlib
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import click
+
+from vdu.errors import UserError
+from vdu.processes import number_of_processes
 
 GOES_ON = "what is finished is kept; the same command goes on from there"
 NOTHING_WRITTEN = "nothing was written"
@@ -112,13 +115,20 @@ class Commands(click.Group):
 
     Args:
         elsewhere: command -> "module:name" of its function, which is imported when it is asked for.
+        shared: the commands that several processes can run together; None for all.
     """
 
     command_class = Command
 
-    def __init__(self, *args: Any, elsewhere: Mapping[str, str] = MappingProxyType({}), **settings: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        elsewhere: Mapping[str, str] = MappingProxyType({}),
+        shared: Collection[str] | None = None,
+        **settings: Any,
+    ) -> None:
         super().__init__(*args, no_args_is_help=False, **settings)
-        self.elsewhere = elsewhere
+        self.elsewhere, self.shared = elsewhere, shared
         self.commands = {name: click.Command(name) for name in elsewhere} | dict(self.commands)  # their places
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
@@ -127,6 +137,19 @@ class Commands(click.Group):
             module, _, function = self.elsewhere[name].partition(":")
             self.commands[name] = getattr(importlib.import_module(module), function)
         return super().get_command(ctx, name)
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names, and the words that follow.
+
+        Raises:
+            UserError: if a launcher has started several processes of a command for one.
+        """
+        if number_of_processes() > 1 and self.shared is not None and args[0] in self.commands.keys() - {*self.shared}:
+            raise UserError(
+                f"'{args[0]}' runs in a single process, so start it without a launcher (or unset WORLD_SIZE); several "
+                f"processes can share the work of {', '.join(self.shared)}."
+            )
+        return super().resolve_command(ctx, args)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Their names."""

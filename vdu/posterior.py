@@ -4,22 +4,21 @@ Every estimate is a function of the model and its prompts. It returns a generato
 posterior. Estimates that take seconds are cached on disk, by everything they depend on.
 """
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from vdu import estimate_cache
 from vdu import kronecker as kronecker_factors
 from vdu.errors import UserError
+from vdu.estimate_cache import Estimation, Prompts, cached, shapes, trained_parameters
 from vdu.events import Clock, Progress
 from vdu.losses import Posterior
 from vdu.models import Condition, Model
-from vdu.models.digest import digest_of
+from vdu.processes import of_all, own, total
 from vdu.sampling import HowToSample, Role, image_seeds, sample
-from vdu.system import package_versions
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
 # regularizer. Every variance is raised to at least this share of its own tensor's mean variance.
@@ -34,10 +33,6 @@ KRONECKER_IMAGES, KRONECKER_BATCHES, KRONECKER_BATCH = 64, 20, 16
 LAYER_FLOOR = 1e-3  # of the median tensor's Fisher information, added to every tensor's
 SETTINGS = (VARIANCE_FLOOR, SPREAD, DAMPING, SWAG_RATE, ESTIMATE_SEED, ESTIMATE_IMAGES, ESTIMATE_HOW,
             ESTIMATE_BATCHES, ESTIMATE_BATCH, LAYER_IMAGES, LAYER_BATCHES, LAYER_BATCH, LAYER_FLOOR)  # fmt: skip
-
-
-Estimation = Generator[Progress, None, Posterior]
-Prompts = Sequence[str | None]  # for the images that the model draws; (None,) for a model without prompts
 
 
 class Welford:
@@ -145,7 +140,7 @@ def fisher(model: Model, prompts: Prompts = (None,)) -> Estimation:
     u . epsilon_theta(x_t, t) in theta_i with u ~ N(0, I). The u of a batch are independent, so the square of a whole batch's
     gradient has the right mean too, and no gradient of a single image is needed.
     """
-    return cached("fisher", model, prompts, _fisher(model, prompts))
+    return cached("fisher", model, prompts, SETTINGS, _fisher(model, prompts))
 
 
 def _fisher(model: Model, prompts: Prompts) -> Estimation:
@@ -162,7 +157,7 @@ def layers(model: Model, prompts: Prompts = (None,)) -> Estimation:
     Between tensors the information differs by factors of a million, so a few images suffice. Within a tensor it differs too
     little for that.
     """
-    return cached("layers", model, prompts, _layers(model, prompts))
+    return cached("layers", model, prompts, SETTINGS, _layers(model, prompts))
 
 
 def _layers(model: Model, prompts: Prompts) -> Estimation:
@@ -180,18 +175,23 @@ def _layers(model: Model, prompts: Prompts) -> Estimation:
 def information(
     model: Model, prompts: Prompts, count: int = ESTIMATE_IMAGES, steps: int = ESTIMATE_BATCHES, size: int = ESTIMATE_BATCH
 ) -> Generator[Progress, None, dict[str, Tensor]]:
-    """Diagonal Fisher information per image, by parameter name, from `steps` batches of `size` out of `count` own samples."""
-    images, squares, clock = (yield from own_images(model, prompts, count)), {}, Clock("posterior", steps)
-    for done, (states, t, condition, _) in enumerate(noised_batches(model, images, prompts, steps, size), start=1):
+    """Diagonal Fisher information per image, by parameter name, from `steps` batches of `size` out of `count` own samples.
+
+    Processes that share their work take some of the batches each; their sums are rounded in another order.
+    """
+    images, clock = (yield from own_images(model, prompts, count)), Clock("posterior", steps)
+    squares = {name: torch.zeros_like(parameter) for name, parameter in model.trained.items()}
+    batches = own(enumerate(noised_batches(model, images, prompts, steps, size), start=1))
+    for done, (number, (states, t, condition, _)) in enumerate(batches, start=1):
         predicted = model.predict_noise(states, t, condition)
-        direction = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(done)).to(model.device)
+        direction = torch.randn(predicted.shape, generator=torch.Generator().manual_seed(number)).to(model.device)
         parameters = model.trained
         gradients = torch.autograd.grad((direction * predicted).sum(), [*parameters.values()], allow_unused=True)
-        for (name, parameter), gradient in zip(parameters.items(), gradients, strict=True):
-            square = torch.zeros_like(parameter) if gradient is None else gradient.square()
-            squares[name] = squares.get(name, 0) + square / (steps * len(t))
-        yield clock.progress(done)
-    return squares
+        for name, gradient in zip(parameters, gradients, strict=True):
+            if gradient is not None:
+                squares[name] += gradient.square() / (steps * len(t))
+        yield clock.progress(of_all(done, steps))
+    return total(squares)
 
 
 def kronecker(model: Model, prompts: Prompts = (None,)) -> Estimation:
@@ -209,9 +209,9 @@ def swag(model: Model, prompts: Prompts = (None,)) -> Estimation:
     """Variance over a short run of SGD at a constant rate on the model's own samples (SWAG-diagonal, Maddox et al. 2019).
 
     mu* stays the loaded model. A run this short has not converged, so a parameter's variance says how much its gradient
-    varies rather than how flat the loss is.
+    varies rather than how flat the loss is. Each step needs the one before, so processes that share their work all take all.
     """
-    return cached("swag", model, prompts, _swag(model, prompts))
+    return cached("swag", model, prompts, SETTINGS, _swag(model, prompts))
 
 
 def _swag(model: Model, prompts: Prompts) -> Estimation:
@@ -232,11 +232,6 @@ def constant(posterior: Posterior) -> Estimation:
     """An estimate that takes no time."""
     yield from ()  # makes this a generator
     return posterior
-
-
-def trained_parameters(model: Model) -> dict[str, Tensor]:
-    """A copy of the model's trained parameters, by name."""
-    return {name: value.detach().clone() for name, value in model.trained.items()}
 
 
 def mean_of(parts: dict[str, Tensor]) -> float:
@@ -286,25 +281,6 @@ def noised_batches(
         yield states, t, model.conditions([asked[row] for row in rows.tolist()]), noise
 
 
-def cached(name: str, model: Model, prompts: Prompts, estimation: Estimation) -> Estimation:
-    """An estimate of sigma*^2, from the cache on disk or else computed and cached; an unreadable cache entry is replaced."""
-    mean = trained_parameters(model)
-    formats = sorted((key, str(value.dtype)) for key, value in mean.items())
-    depends = (name, model.digest, model.device, formats, tuple(prompts), SETTINGS, sorted(package_versions().items()))
-    entry = f"{name}-{digest_of(depends)}.safetensors"
-    variance = {key: value.to(model.device) for key, value in estimate_cache.read(entry).items()}
-    if shapes(variance) == shapes(mean) and all((value > 0).all() and value.isfinite().all() for value in variance.values()):
-        return Posterior(mean, variance)
-    posterior = yield from estimation
-    estimate_cache.write(entry, posterior.variance)
-    return posterior
-
-
-def shapes(parts: dict[str, Tensor]) -> dict[str, torch.Size]:
-    """The shape of each tensor, by name."""
-    return {name: value.shape for name, value in parts.items()}
-
-
 POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimation], str]] = {
     "checkpoints": (checkpoints, "mean and variance over training checkpoints, as in the paper"),
     "fisher": (fisher, "inverse diagonal Fisher information on the model's own samples; needs no data"),
@@ -313,3 +289,4 @@ POSTERIORS: dict[str, tuple[Callable[[Model, Prompts], Estimation], str]] = {
     "swag": (swag, "variance over a short SGD run on the model's own samples; needs no data"),
     "isotropic": (isotropic, "one variance for all parameters (plain L2), as a control"),
 }
+CACHED = ("fisher", "layers", "swag")  # what is cached on disk; all others take seconds at most

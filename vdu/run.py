@@ -72,8 +72,7 @@ class Run:
         self.posterior: Posterior | None = None
         self.estimation: Estimation | None = None
         if METHODS[self.recipe.method].needs_posterior or self.recipe.optimizer in NEEDS_POSTERIOR:
-            estimate, _ = POSTERIORS[self.recipe.posterior]
-            self.estimation = estimate(self.model, self.task.concept.prompts)
+            self.estimation = estimation_of(self.task)
 
     @property
     def model(self) -> Model:
@@ -106,3 +105,13 @@ class Run:
         if self.previews and self.previews[-1].step == preview.step:
             self.previews.pop()
         self.previews.append(preview)
+
+
+def estimation_of(task: Task) -> Estimation:
+    """The estimation of the posterior that a recipe names, for a model whose trained parameters are chosen.
+
+    Raises:
+        UserError: if the model comes without what the posterior is read from.
+    """
+    estimate, _ = POSTERIORS[task.recipe.posterior]
+    return estimate(task.model, task.concept.prompts)

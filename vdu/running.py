@@ -1,8 +1,9 @@
-"""The commands that draw from models: `vdu unlearn | attack | sample | evaluate | compare | sweep | animate`."""
+"""The commands that draw from models: `vdu unlearn | attack | sample | evaluate | estimate | compare | sweep | animate`."""
 
 import json
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,15 @@ from vdu.bench.sweep import list_cells, sweep
 from vdu.bench.tables import load_charts, table
 from vdu.command import GOES_ON, PATH, Command, Several, Whole
 from vdu.errors import UserError
+from vdu.estimate_cache import cache_folder, entry_of
 from vdu.events import Clock
 from vdu.export import write_run
 from vdu.forget_path import with_pictures
 from vdu.models import pick_device
+from vdu.posterior import CACHED, SETTINGS
+from vdu.processes import is_main, shared
 from vdu.recipe import FIELDS, resolve
-from vdu.run import Run
+from vdu.run import Run, estimation_of
 from vdu.samples import draw
 from vdu.sampling import image_seeds, run_to_end, sample
 from vdu.sheet import sheet
@@ -40,6 +44,7 @@ from vdu.writing import check_writable, whole
 
 DRAWING = ("seed", "sampler_steps", "sampler", "guidance", "device")  # fields that every command that samples takes
 JUDGED = ("model", "forget", "keep", "pictures", "judge", *DRAWING)
+ESTIMATED = ("model", "forget", "keep", "pictures", "judge", "method", "posterior", "parameters", "device")
 
 
 def new_folder(folder: Path) -> Path:
@@ -100,6 +105,7 @@ def run_attack(run: Path, kind: list[str], gold: str | None, images: int, seed: 
 @click.option("--prompt", help="Prompt, for a model that takes prompts; by default varied prompts in turn.")
 @click.option("--out", type=PATH, default="sheet.png", help="PNG to write.")
 @click.option("--npz", type=PATH, help="Also write the images here, as uint8 (n, height, width, channels).")
+@shared()
 def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values: Any) -> None:
     """Draw a sheet of images."""
     recipe = recipe_of(values)
@@ -114,6 +120,8 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
     with Ticker() as ticker:
         stream = sample(model, image_seeds(recipe.seed, n), recipe.how, prompts)
         images = run_to_end(Clock("sample", n * recipe.sampler_steps).follow(stream), ticker.show)
+    if not is_main():
+        return
     with whole(out) as partial:
         sheet(images, torch.zeros(n, dtype=torch.bool)).save(partial)
     if npz:
@@ -124,6 +132,7 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
 
 @click.command("evaluate", cls=Command, params=recipe_options(JUDGED, required=("model", "forget")))
 @click.option("--samples", type=number, default=1000, help="Images drawn to measure the model.")
+@shared()
 def run_evaluate(**values: Any) -> None:
     """Measure any model; prints the figures as JSON."""
     task = open_task(with_pictures(recipe_of(values)))
@@ -133,12 +142,42 @@ def run_evaluate(**values: Any) -> None:
         run_to_end(judge.fit(task.model, recipe.how), ticker.show)
         seeds = image_seeds(recipe.seed, recipe.samples)
         samples = run_to_end(draw("sample", task.model, judge, seeds, recipe.how, specs), ticker.show)
+    if not is_main():
+        return
     facts = {"model": recipe.model, "forget": concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
     rates = {"judge": judge.error_rates.to_dict()} if judge.error_rates else {}
     if recipe.pictures and not rates:
         print("The judge of this model is not fitted on pictures, so --pictures is not read.", file=sys.stderr)
     notes = {"notes": task.notes} if task.notes else {}
     print(json.dumps({**facts, **task.measure(samples), **rates, **notes}, indent=1))
+
+
+@click.command("estimate", cls=Command, params=recipe_options(ESTIMATED, required=("model", "forget")))
+@shared()
+def run_estimate(**values: Any) -> None:
+    """Estimate a posterior and cache it, so that a later run with the same options starts at once."""
+    recipe = with_pictures(recipe_of(values))
+    recipe = resolve(recipe, kind_of(recipe.model))
+    if recipe.posterior not in CACHED:
+        raise UserError(
+            f"Posterior {recipe.posterior} takes seconds at most and is not cached; choose --posterior {' or '.join(CACHED)}."
+        )
+    if (cache := cache_folder()) is None:
+        raise UserError("You have no home, and so no folder for the cache; name one in the variable VDU_CACHE.")
+    task = open_task(recipe)
+    task.model.train_only(recipe.parameters)
+    entry = cache / entry_of(recipe.posterior, task.model, task.concept.prompts, SETTINGS)
+    check_writable(entry)
+    with Ticker() as ticker:
+        started = time.monotonic()
+        run_to_end(estimation_of(task), ticker.show)
+        seconds = time.monotonic() - started
+    if not is_main():
+        return
+    if not entry.is_file():
+        raise UserError(f"'{entry}' could not be written; free some space there, or name another folder in VDU_CACHE.")
+    print(f"The posterior {recipe.posterior} is cached ({seconds:.1f} s).", file=sys.stderr)
+    print(entry)
 
 
 CLUSTER = click.option(

@@ -13,6 +13,7 @@ from torch import Tensor
 from vdu.errors import BrokenImages
 from vdu.models import Condition, Model
 from vdu.models.schedule import make_solver
+from vdu.processes import gathered, of_all, own
 from vdu.threads import side_by_side, worker_count
 
 Value = TypeVar("Value")
@@ -147,6 +148,8 @@ def sample(
 ) -> Generator[int, None, Tensor]:
     """Draw one image per seed, yielding after every step how many image-steps are done, of n * `how.steps`.
 
+    Processes that share their work (`processes.shared`) draw some of the batches each, and each returns all images.
+
     Args:
         model: the model to sample from.
         seeds: n, one per image.
@@ -160,16 +163,16 @@ def sample(
     """
     batches = [
         draw_batch(model, seeds[part], how, prompts[part] if prompts else None, None if clean is None else clean[part], skip)
-        for part in partition(len(seeds), model)
+        for part in own(partition(len(seeds), model))
     ]
-    done = 0
+    done, whole = 0, len(seeds) * (how.steps - skip)
     with closing(side_by_side(batches, worker_count(model.device))) as stream:
         while True:
             try:
                 done += next(stream)
             except StopIteration as end:
-                return torch.cat(end.value)
-            yield done
+                return torch.cat(gathered(end.value))
+            yield of_all(done, whole)
 
 
 def partition(count: int, model: Model) -> list[slice]:

@@ -6,10 +6,14 @@ from rich import progress
 from rich.console import Console
 
 from vdu.events import PHASES, Event, Preview, Progress
+from vdu.processes import is_main
 
 
 class Ticker(progress.Progress):
-    """A context in which a terminal has a live line, with the phase and the time left in it; elsewhere a line per preview."""
+    """A context in which a terminal has a live line, with the phase and the time left in it; elsewhere a line per preview.
+
+    Of several processes only the first prints.
+    """
 
     def __init__(self) -> None:
         columns = "{task.description}", progress.BarColumn(20), progress.MofNCompleteColumn(), "{task.fields[left]}"
@@ -19,7 +23,7 @@ class Ticker(progress.Progress):
             refresh_per_second=4,
             transient=True,
             redirect_stdout=False,  # only a report's path belongs there
-            disable=not sys.stderr.isatty(),
+            disable=not (sys.stderr.isatty() and is_main()),
         )
         self.phase = self.add_task("", total=None, visible=False, left="")
 
@@ -35,4 +39,5 @@ class Ticker(progress.Progress):
 
     def line(self, text: str) -> None:
         """Print a line that stays, above the live one."""
-        print(text, file=sys.stderr, flush=True)
+        if is_main():
+            print(text, file=sys.stderr, flush=True)

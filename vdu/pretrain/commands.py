@@ -29,7 +29,8 @@ TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every
 @click.option("--out", help="Folder to write; by default the one in assets/, or retrained/.")
 def pretrain(what: str, **given: Any) -> None:
     """Train the shipped models again, or a model without a digit."""
-    from vdu.pretrain import mnist, photographs, processes, retrained, tiny_sd
+    from vdu import processes
+    from vdu.pretrain import mnist, photographs, retrained, tiny_sd
 
     makers = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}
     makers |= dict.fromkeys(photographs.KINDS, photographs.pretrain)

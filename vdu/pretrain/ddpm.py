@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from vdu.models import autocast, from_uint8
 from vdu.pretrain.loop import Losses, Pace, fit
-from vdu.pretrain.processes import agreed, average_gradients, is_main, own_rows
 from vdu.pretrain.teachers import Teacher
+from vdu.processes import agreed, average_gradients, is_main, own_rows
 
 
 @dataclass(frozen=True, kw_only=True)

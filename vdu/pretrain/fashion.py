@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vdu.errors import UserError
-from vdu.pretrain.processes import main_first
+from vdu.processes import main_first
 
 PACKAGE, INSIDE = "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"  # Debian package, and the data folder inside it
 SIZE, LENGTH = 32, 16  # height and width in pixels; tokens per prompt, with the start and end tokens

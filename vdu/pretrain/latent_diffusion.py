@@ -15,7 +15,7 @@ from vdu.models import autocast, from_uint8
 from vdu.pretrain import fashion
 from vdu.pretrain.ddpm import TrainingConfig
 from vdu.pretrain.loop import Losses, Pace
-from vdu.pretrain.processes import own_rows
+from vdu.processes import own_rows
 
 # Two groups in the normalisation layers, as in the DDPM: many small groups are slow on a CPU.
 AUTOENCODER = {

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vdu.errors import UserError
-from vdu.pretrain.processes import agreed, average_gradients, is_main, mean, wait
+from vdu.processes import agreed, average_gradients, is_main, mean, wait
 
 Parameters = dict[str, Tensor]
 Losses = Callable[[torch.Generator], tuple[Tensor, Tensor]]  # draws a batch; (loss to descend, loss to show)

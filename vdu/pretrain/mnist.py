@@ -33,8 +33,8 @@ from vdu.posterior import from_checkpoints, save_posterior
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.pretrain.loop import load_state, minutes_of
-from vdu.pretrain.processes import is_main, main_first
 from vdu.pretrain.teachers import Autoguidance, ExactAtHighNoise
+from vdu.processes import is_main, main_first
 from vdu.recipe import Recipe, resolve
 from vdu.samples import draw
 from vdu.sampling import image_seeds, run_to_end

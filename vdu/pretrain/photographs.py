@@ -38,8 +38,8 @@ from vdu.posterior import Posterior, checkpoints, from_checkpoints, packed, unpa
 from vdu.pretrain.archives import KINDS, Kind, Pictures, read_archive
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.loop import load_state
-from vdu.pretrain.processes import is_main
 from vdu.pretrain.teachers import Autoguidance
+from vdu.processes import is_main
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
 JUDGE_WIDTH, JUDGE_RATE = 40, 0.3 / 512  # channels; learning rate per picture in a batch

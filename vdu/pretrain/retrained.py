@@ -18,8 +18,8 @@ from vdu.errors import UserError
 from vdu.models import from_uint8, pick_device
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
-from vdu.pretrain.processes import is_main
 from vdu.pretrain.teachers import ExactAtHighNoise
+from vdu.processes import is_main
 
 WITH_ALL, WITHOUT = "with-all", "without-"  # names of the folders
 WITHOUT_BY_DEFAULT = ("3", "9")

@@ -46,7 +46,7 @@ from vdu.pretrain.latent_diffusion import (
     tokens,
 )
 from vdu.pretrain.loop import Pace, fit, load_state, minutes_of
-from vdu.pretrain.processes import is_main
+from vdu.processes import is_main
 from vdu.recipe import Recipe, resolve
 from vdu.samples import draw, judged
 from vdu.sampling import image_seeds, run_to_end
