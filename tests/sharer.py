@@ -5,6 +5,7 @@ sharer.py --fork FOLDER LINE …: the same in two forks of this process, without
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -61,9 +62,14 @@ def share(folder):
 
 
 def command(line):
-    """A command, quickly; its exit status."""
+    """A command, quickly; its exit status. After "one-dies", the second process is killed while it draws."""
     fewer()
-    return main(line.split())
+    words = line.split()
+    if words[0] == "one-dies":
+        words = words[1:]
+        if not processes.is_main():
+            sampling.fresh_noise = lambda *given: os.kill(os.getpid(), signal.SIGKILL)
+    return main(words)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,10 @@ from PIL import Image
 
 from vdu import __version__
 from vdu.catalog import CATALOG
-from vdu.cli import commands, main
+from vdu.cli import SHARED, commands, main
 from vdu.posterior import checkpoints
+from vdu.recipe import Recipe
+from vdu.run import Run
 from vdu.sampling import run_to_end
 from vdu.task import open_model
 
@@ -134,6 +136,8 @@ BAD = [
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-source", "thin air"], "must be one of real, model"),
     (["pretrain", "mnist", "--without", "3"], "--without is for retrained"),
     (["pretrain", "tiny-sd", "--minutes", "1"], "--minutes is for cifar10 and tiny-imagenet"),
+    (["estimate", "--model", "mnist-ddpm"], "--forget"),
+    (["estimate", "--model", "mnist-ddpm", "--forget", "3"], "choose --posterior fisher or layers or swag"),
     (["dance"], "dance"),
     (
         ["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--method", "esd"],
@@ -156,6 +160,38 @@ def test_a_bad_argument_is_one_line_and_exit_2(arguments, message, capsys, tmp_p
     assert message in error
     assert error.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_command_for_one_process_is_refused_in_several(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert {*SHARED} < {*commands.commands}
+    for name in commands.commands.keys() - {*SHARED}:
+        assert main([name, "--help"]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"vdu: '{name}' runs in a single process")
+        assert error.endswith("share the work of sample, evaluate, estimate, pretrain.\n")
+    for name in SHARED:
+        assert main([name, "--help"]) == 0
+
+
+@pytest.mark.usefixtures("quick_layers")
+@pytest.mark.parametrize(("model", "forget"), [("mnist-ddpm", "3"), ("tiny-sd", "red")])
+def test_an_estimate_is_the_one_that_a_later_run_reads(model, forget, tmp_path, monkeypatch, capsys):
+    words = ["estimate", "--model", model, "--forget", forget, "--posterior", "layers"]
+    monkeypatch.setenv("VDU_CACHE", str(tmp_path))
+    assert main(words) == 0
+    (entry,) = tmp_path.iterdir()
+    out, error = capsys.readouterr()
+    assert out == f"{entry}\n"
+    assert re.fullmatch(r"The posterior layers is cached \([\d.]+ s\)\.\n", error)
+    events = []
+    run_to_end(Run(Recipe(model=model, forget=forget, method="vdu", posterior="layers")).estimation, events.append)
+    assert not events
+
+    monkeypatch.setenv("VDU_CACHE", str(entry))
+    assert main(words) == 2
+    assert "could not be written: a part of its path is a file" in capsys.readouterr().err
 
 
 def walk(command, words=()):

@@ -32,7 +32,6 @@ from vdu.pretrain.loop import load_state
 
 TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc_per_node", 2)
 ACCELERATE = ("accelerate.commands.launch", "--multi_gpu", "--num_processes", 2, "--main_process_port", 0)
-MANY = {"WORLD_SIZE": "2", "RANK": "0"}
 ON_CPUS = {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
@@ -85,19 +84,40 @@ def test_two_processes_train_what_one_would_and_go_on_after_a_kill(start, tmp_pa
 
 @pytest.fixture
 def fewer(monkeypatch):
-    """As `sharer.fewer`."""
+    """As `sharer.fewer`, and put back afterwards."""
     for module, name in ((sampling, "BATCH"), *((posterior, f"LAYER_{part}") for part in ("IMAGES", "BATCHES", "BATCH"))):
-        monkeypatch.setattr(module, name, getattr(module, name))  # put back afterwards
+        monkeypatch.setattr(module, name, getattr(module, name))
     sharer.fewer()
 
 
 DRAWN = "sample --model mnist-ddpm --n 9 --sampler-steps 2 --out {0}.png --npz {0}.npz"
-ESTIMATED = "estimate --model mnist-ddpm --forget 3 --posterior layers"
 EVALUATED = "evaluate --model mnist-ddpm --forget 3 --samples 50 --sampler-steps 2"
+ESTIMATED = "estimate --model mnist-ddpm --forget 3 --posterior layers"
 
 
-def test_two_processes_draw_and_estimate_what_one_would(tmp_path, monkeypatch, fewer, capsys):
-    cache, one, two = tmp_path / "cache", tmp_path / "one", tmp_path / "two"
+def check_shared(folder, alone):
+    """Check what both processes have of `sharer.results` against what one process has alone."""
+    shared = [load_file(folder / f"{rank}.safetensors") for rank in (0, 1)]
+    for found in shared:
+        for count in sharer.COUNTS:
+            assert torch.equal(found[f"images/{count}"], alone[f"images/{count}"])
+            done = found[f"progress/{count}"].tolist()
+            assert done == sorted(done)
+            assert max(done, default=0) in (0, count * sharer.STEPS), "of the whole; a process may have nothing to do"
+        assert found["events/made"] > found["events/read"] == 0
+    assert max(shared[0]["progress/1"]) == sharer.STEPS
+    figures = [
+        {name: value for name, value in found.items() if name.startswith(("information", "made", "read"))}
+        for found in (*shared, alone)
+    ]
+    torch.testing.assert_close(figures[0], figures[1], rtol=0, atol=0)
+    torch.testing.assert_close(figures[0], figures[2], rtol=1e-4, atol=1e-12)
+    assert all(value.any() for name, value in figures[0].items() if name.startswith("made"))
+
+
+@pytest.mark.usefixtures("fewer")
+def test_two_processes_draw_and_estimate_what_one_would(tmp_path, monkeypatch, capsys):
+    cache, one, two, none = (tmp_path / name for name in ("cache", "one", "two", "none"))
     monkeypatch.setenv("VDU_CACHE", str(tmp_path / "alone"))
     alone = sharer.results()
     assert main(DRAWN.format(one).split()) == 0
@@ -105,28 +125,63 @@ def test_two_processes_draw_and_estimate_what_one_would(tmp_path, monkeypatch, f
     evaluated = capsys.readouterr().out.partition("\n")[2]
 
     monkeypatch.setenv("VDU_CACHE", str(cache))
-    refused = "sample --model nowhere"
-    done = python(sharer.__file__, "--fork", tmp_path, DRAWN.format(two), EVALUATED, ESTIMATED, ESTIMATED, refused)
+    lines = [DRAWN.format(two), EVALUATED, ESTIMATED, ESTIMATED, "sample --model nowhere", "one-dies " + DRAWN.format(none)]
+    done = python(sharer.__file__, "--fork", tmp_path, *lines)
     assert done.returncode == 0, done.stderr
-    compare([load_file(tmp_path / f"{rank}.safetensors") for rank in (0, 1)], alone)
+    check_shared(tmp_path, alone)
 
     with np.load(f"{one}.npz") as drawn, np.load(f"{two}.npz") as drawn_by_two:
         assert np.array_equal(drawn["images"], drawn_by_two["images"])
-    assert one.with_suffix(".png").read_bytes() == two.with_suffix(".png").read_bytes()
     entries = [path.name for path in cache.iterdir()]
     assert len(entries) == 2, "of the tiny network, and of the model"
-    sheet, entry = f"{two}.png\nexit 0\n", f"{cache}/{next(name for name in entries if name in done.stdout)}\nexit 0\n"
-    assert done.stdout == f"{sheet}{evaluated}exit 0\n{entry}{entry}exit 1\n", "the first process alone speaks"
-    assert [line for line in done.stderr.splitlines() if line.startswith("vdu: ")] == []
+    entry = next(f"{cache / name}\nexit 0\n" for name in entries if name in done.stdout)
+    said = f"{two}.png\nexit 0\n{evaluated}exit 0\n{entry}{entry}exit 1\nexit 1\n"
+    assert done.stdout == said, "the first process alone speaks"
+    refused = [line for line in done.stderr.splitlines() if "nowhere" in line]
+    assert len(refused) == 1
+    assert refused[0].startswith("vdu: There is no model 'nowhere'")
+    left = {path.name for path in tmp_path.iterdir()} - {"cache", "alone", "0.safetensors", "1.safetensors"}
+    assert left == {"one.png", "one.npz", "two.png", "two.npz"}, "nothing half-written"
 
 
-def compare(shared, alone):
-    """Check what both processes have against what one process makes alone."""
-    for found in shared:
-        for name in ("images", "events"):
-            assert {key: value.tolist() for key, value in found.items() if key.startswith(name)} == {
-                key: value.tolist() for key, value in alone.items() if key.startswith(name)
-            }
+@pytest.mark.slow
+@pytest.mark.usefixtures("fewer")
+def test_under_launchers_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("VDU_CACHE", str(tmp_path / "alone"))
+    alone = sharer.results()
+    monkeypatch.setenv("VDU_CACHE", str(tmp_path / "cache"))
+    done = python("-m", *ACCELERATE, sharer.__file__, tmp_path)
+    assert done.returncode == 0, done.stderr
+    check_shared(tmp_path, alone)
+    for launcher in (ACCELERATE, TORCHRUN):
+        done = python("-m", *launcher, "-m", "vdu", *DRAWN.format(tmp_path / launcher[0]).split())
+        assert done.stdout == f"{tmp_path / launcher[0]}.png\n", done.stderr
+        refused = python("-m", *launcher, "-m", "vdu", "sample", "--model", "nowhere")
+        assert refused.returncode
+        assert refused.stderr.count("vdu: There is no model 'nowhere'") == 1
+
+
+def test_items_are_shared_out_in_turn_in_a_shared_block_alone(monkeypatch):
+    monkeypatch.setattr(processes, "group", lambda: SimpleNamespace(num_processes=3, process_index=1))
+    assert [*processes.own(range(7))] == [0, 1, 2, 3, 4, 5, 6]
+    before = processes.SHARES.set(True)
+    assert [*processes.own(range(7))] == [1, 4]
+    processes.SHARES.reset(before)
+
+
+def test_a_process_that_loses_the_others_says_so_in_a_sentence():
+    with pytest.raises(UserError, match=r"Another process failed, .* \(Connection closed by peer\)"), processes.exchange():
+        raise RuntimeError("Connection closed by peer\nmore")
+
+
+def test_all_processes_but_the_first_hesitate_before_they_report_a_failure(monkeypatch):
+    slept = []
+    monkeypatch.setattr(processes.time, "sleep", slept.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        assert main(["sample", "--n", "0"]) == 2
+    assert slept == [processes.HESITATION]
 
 
 def test_the_halves_of_a_batch_have_the_loss_of_the_whole(monkeypatch):

@@ -50,7 +50,7 @@ def run(folder, *then):
 
 
 def fork(work, *arguments):
-    """`work(*arguments)` in the two processes of a group, as a launcher would; if one fails, both end. Whether one has failed."""
+    """`work(*arguments)` in the two processes of a group, as by a launcher; if one fails, both end. Whether one has failed."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         group = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}

@@ -17,7 +17,7 @@ from vdu.estimate_cache import Estimation, Prompts, cached, shapes, trained_para
 from vdu.events import Clock, Progress
 from vdu.losses import Posterior
 from vdu.models import Condition, Model
-from vdu.processes import of_all, own, total
+from vdu.processes import own, total
 from vdu.sampling import HowToSample, Role, image_seeds, sample
 
 # A variance estimated from a few checkpoints can be zero by chance, and one such parameter would dominate the
@@ -180,7 +180,7 @@ def information(
     Processes that share their work take some of the batches each; their sums are rounded in another order.
     """
     images, clock = (yield from own_images(model, prompts, count)), Clock("posterior", steps)
-    squares = {name: torch.zeros_like(parameter) for name, parameter in model.trained.items()}
+    squares, own_steps = {name: torch.zeros_like(value) for name, value in model.trained.items()}, len([*own(range(steps))])
     batches = own(enumerate(noised_batches(model, images, prompts, steps, size), start=1))
     for done, (number, (states, t, condition, _)) in enumerate(batches, start=1):
         predicted = model.predict_noise(states, t, condition)
@@ -190,7 +190,7 @@ def information(
         for name, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 squares[name] += gradient.square() / (steps * len(t))
-        yield clock.progress(of_all(done, steps))
+        yield clock.progress(done * steps // own_steps)
     return total(squares)
 
 

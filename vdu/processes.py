@@ -191,12 +191,6 @@ def own(items: Iterable[Value]) -> Iterator[Value]:
     return islice(items, state.process_index, None, state.num_processes) if state else iter(items)
 
 
-def of_all(done: int, whole: int) -> int:
-    """How much of `whole` all processes have done together if each has done as much as this one, `done`."""
-    state = sharers()
-    return min(whole, done * state.num_processes) if state else done
-
-
 def gathered(values: "Sequence[Tensor]") -> "list[Tensor]":
     """What all processes made of their `own` items, in the order of the items, in each process; tensors of any shapes.
 
@@ -224,8 +218,8 @@ def total(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         return dict(tensors)
     from accelerate.utils import reduce
 
-    with exchange():
-        return {name: reduce(value.to(state.device), "sum").to(value.device) for name, value in tensors.items()}
+    with exchange():  # numbers are sent as they lie in memory, which must be the same order everywhere
+        return {name: reduce(value.contiguous().to(state.device), "sum").to(value.device) for name, value in tensors.items()}
 
 
 def from_first(tensors: "Mapping[str, Tensor]", like: "Mapping[str, Tensor]") -> "dict[str, Tensor]":

@@ -13,7 +13,7 @@ from torch import Tensor
 from vdu.errors import BrokenImages
 from vdu.models import Condition, Model
 from vdu.models.schedule import make_solver
-from vdu.processes import gathered, of_all, own
+from vdu.processes import gathered, own
 from vdu.threads import side_by_side, worker_count
 
 Value = TypeVar("Value")
@@ -148,7 +148,8 @@ def sample(
 ) -> Generator[int, None, Tensor]:
     """Draw one image per seed, yielding after every step how many image-steps are done, of n * `how.steps`.
 
-    Processes that share their work (`processes.shared`) draw some of the batches each, and each returns all images.
+    Processes that share their work (`processes.shared`) draw some of the batches each, and each returns all images; the count
+    is then of all processes, as if the others were as far as this one.
 
     Args:
         model: the model to sample from.
@@ -161,18 +162,19 @@ def sample(
     Returns:
         uint8 images (n, c, h, w) on the CPU, as the generator's return value.
     """
+    mine = [*own(partition(len(seeds), model))]
     batches = [
         draw_batch(model, seeds[part], how, prompts[part] if prompts else None, None if clean is None else clean[part], skip)
-        for part in own(partition(len(seeds), model))
+        for part in mine
     ]
-    done, whole = 0, len(seeds) * (how.steps - skip)
+    done, own_images = 0, sum(part.stop - part.start for part in mine)
     with closing(side_by_side(batches, worker_count(model.device))) as stream:
         while True:
             try:
                 done += next(stream)
             except StopIteration as end:
                 return torch.cat(gathered(end.value))
-            yield of_all(done, whole)
+            yield done * len(seeds) // own_images
 
 
 def partition(count: int, model: Model) -> list[slice]:
