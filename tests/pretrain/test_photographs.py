@@ -43,7 +43,7 @@ def archive_of(path, per_class, colours=("red", "green", "blue")):
 def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12, 16))
     monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
-    monkeypatch.setattr(photographs, "MEASURED", 16)
+    monkeypatch.setattr(photographs, "MEASURED", 25)
     monkeypatch.setattr(noised, "IMAGES", 12)
     monkeypatch.setattr(noised, "NOISINGS", 1)
     rounds = {name: TrainingConfig(unet={}, steps=12, batch_size=4, warmup=2, flip=True) for name in ("first", "second")}
