@@ -3,6 +3,7 @@
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,9 +23,9 @@ for name, value in (
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-QUICK = {"samples": 50, "replay": 36, "steps": 4, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
-LIGHT = QUICK | {"steps": 1, "preview_every": 1, "replay": 24}
-QUICK_PROMPTS = LIGHT | {"model": "tiny-sd", "steps": 2}
+QUICK = {"samples": 50, "replay": 24, "steps": 3, "preview_every": 2, "sampler_steps": 2, "batch_size": 2}
+LIGHT = QUICK | {"steps": 1, "preview_every": 1}
+QUICK_PROMPTS = LIGHT | {"model": "tiny-sd"}
 MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
 TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
     "browser": ("page/test_runs.py", "page/test_visit.py", "page/test_proxy.py"),
@@ -120,6 +121,22 @@ def carry_out(**changes) -> FinishedRun:
 
     run = Run(Recipe.from_dict(QUICK | changes))
     return FinishedRun(run, list(unlearn(run)))
+
+
+def take_steps(**changes) -> FinishedRun:
+    """A quick run until all its steps are taken: it has looked for no scale, and is not measured afterwards."""
+    from vdu.events import Progress
+    from vdu.recipe import Recipe
+    from vdu.run import Run
+    from vdu.unlearn import unlearn
+
+    run, events = Run(Recipe.from_dict(QUICK | changes)), []
+    with closing(unlearn(run)) as stream:
+        for event in stream:
+            if isinstance(event, Progress) and event.phase == "scale":
+                break
+            events.append(event)
+    return FinishedRun(run, events)
 
 
 @pytest.fixture(scope="session")

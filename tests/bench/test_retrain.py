@@ -1,5 +1,6 @@
 """Models retrained without a digit, and the distance of unlearned models from them."""
 
+import dataclasses
 import json
 import shutil
 
@@ -14,6 +15,7 @@ from vdu.bench.quality import Setting
 from vdu.catalog import CATALOG
 from vdu.cli import main
 from vdu.errors import UserError
+from vdu.pretrain import retrained
 
 SHIPPED = ASSETS / "mnist-ddpm"
 
@@ -30,7 +32,8 @@ def idx(tmp_path):
     return folder
 
 
-def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path, capsys):
+def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(retrained, "CONFIG", dataclasses.replace(retrained.CONFIG, batch_size=4))
     work, out = tmp_path / "work", tmp_path / "retrained"
     command = ["pretrain", "retrained", "--data", str(idx), "--steps", "12", "--work", str(work), "--out", str(out)]
     assert main([*command, "--without", "3"]) == 0
