@@ -34,11 +34,12 @@ TOGETHER = {  # files whose tests share what takes long: a server and a browser,
              "page/test_gpu.py"),
 }  # fmt: skip
 # What takes longest comes first, so that no process is left alone with it at the end.
-FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "bench/test_soak.py", "test_cli.py", "test_extending.py",
-         "bench/test_folders.py", "test_house.py", "test_own_pictures.py", "test_processes.py", "test_scale.py",
-         "test_photographs.py", "bench/test_retrain.py", "models/test_sdxl.py", "bench/test_continual.py",
-         "pretrain/test_photographs.py", "methods/test_hooks.py", "models/test_hub.py", "methods/test_esd.py",
-         "test_own_models.py", "test_broken_models.py")  # fmt: skip
+FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "bench/test_soak.py", "bench/test_folders.py", "test_cli.py",
+         "test_scale.py", "test_own_pictures.py", "test_isolation.py", "test_own_models.py", "test_broken_models.py",
+         "models/test_sdxl.py", "page/test_errors.py", "judges/test_fitted.py", "methods/test_hooks.py",
+         "pretrain/test_photographs.py", "attacks/test_elsewhere.py", "test_extending.py", "test_house.py",
+         "test_processes.py", "bench/test_retrain.py", "test_photographs.py", "models/test_hub.py", "test_samples.py",
+         "bench/test_continual.py")  # fmt: skip
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -15,7 +15,9 @@ from vdu.bench.quality import Setting
 from vdu.catalog import CATALOG
 from vdu.cli import main
 from vdu.errors import UserError
+from vdu.models import UNCONDITIONAL
 from vdu.pretrain import retrained
+from vdu.recipe import BY_KIND
 
 SHIPPED = ASSETS / "mnist-ddpm"
 
@@ -54,6 +56,7 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
     monkeypatch.setattr(retrain, "SETTINGS", {"quick": Setting("quick", quick)})
     monkeypatch.setattr(retrain, "UNLEARNED", ("quick",))
     monkeypatch.setattr(retrain, "EXPLAINED", 4)
+    monkeypatch.setitem(BY_KIND[UNCONDITIONAL], "sampler_steps", 4)
     monkeypatch.setattr(likelihood, "TIMES", 1)
     lines = []
     retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
