@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import forking
 import pytest
 import torch
 import trainer
@@ -39,7 +40,8 @@ def python(*arguments):
 
 def forked(folder, command):
     """Both runs of the trainer in forks of one process, which imports everything once."""
-    return python(trainer.__file__, "--fork", folder, *command)
+    code = f"import runpy; runpy.run_path({trainer.__file__!r}, run_name='__main__')"
+    return forking.python(code, "--fork", folder, *command, **ON_CPUS)
 
 
 def launched(folder, command):
