@@ -3,6 +3,7 @@
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -22,9 +23,9 @@ for name, value in (
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-QUICK = {"samples": 50, "replay": 36, "steps": 4, "preview_every": 2, "sampler_steps": 2, "batch_size": 4}
-LIGHT = QUICK | {"steps": 1, "preview_every": 1, "replay": 24}
-QUICK_PROMPTS = LIGHT | {"model": "tiny-sd", "steps": 2}
+QUICK = {"samples": 50, "replay": 24, "steps": 3, "preview_every": 2, "sampler_steps": 2, "batch_size": 2}
+LIGHT = QUICK | {"steps": 1, "preview_every": 1}
+QUICK_PROMPTS = LIGHT | {"model": "tiny-sd"}
 MOST_PROCESSES = 4  # each takes ten seconds and a gigabyte to start
 TOGETHER = {  # files whose tests share what takes long: a server and a browser, or finished runs
     "browser": ("page/test_runs.py", "page/test_visit.py", "page/test_proxy.py"),
@@ -33,11 +34,12 @@ TOGETHER = {  # files whose tests share what takes long: a server and a browser,
              "page/test_gpu.py"),
 }  # fmt: skip
 # What takes longest comes first, so that no process is left alone with it at the end.
-FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "bench/test_soak.py", "test_cli.py", "test_extending.py",
-         "bench/test_folders.py", "test_house.py", "test_own_pictures.py", "test_processes.py", "test_scale.py",
-         "test_photographs.py", "bench/test_retrain.py", "models/test_sdxl.py", "bench/test_continual.py",
-         "pretrain/test_photographs.py", "methods/test_hooks.py", "models/test_hub.py", "methods/test_esd.py",
-         "test_own_models.py", "test_broken_models.py")  # fmt: skip
+FIRST = (*TOGETHER["browser"], *TOGETHER["runs"], "bench/test_soak.py", "bench/test_folders.py", "test_cli.py",
+         "test_scale.py", "test_own_pictures.py", "test_isolation.py", "test_own_models.py", "test_broken_models.py",
+         "models/test_sdxl.py", "page/test_errors.py", "judges/test_fitted.py", "methods/test_hooks.py",
+         "pretrain/test_photographs.py", "attacks/test_elsewhere.py", "test_extending.py", "test_house.py",
+         "test_processes.py", "bench/test_retrain.py", "test_photographs.py", "models/test_hub.py", "test_samples.py",
+         "bench/test_continual.py")  # fmt: skip
 
 
 def pytest_xdist_auto_num_workers(config):
@@ -120,6 +122,22 @@ def carry_out(**changes) -> FinishedRun:
 
     run = Run(Recipe.from_dict(QUICK | changes))
     return FinishedRun(run, list(unlearn(run)))
+
+
+def take_steps(**changes) -> FinishedRun:
+    """A quick run until all its steps are taken: it has looked for no scale, and is not measured afterwards."""
+    from vdu.events import Progress
+    from vdu.recipe import Recipe
+    from vdu.run import Run
+    from vdu.unlearn import unlearn
+
+    run, events = Run(Recipe.from_dict(QUICK | changes)), []
+    with closing(unlearn(run)) as stream:
+        for event in stream:
+            if isinstance(event, Progress) and event.phase == "scale":
+                break
+            events.append(event)
+    return FinishedRun(run, events)
 
 
 @pytest.fixture(scope="session")

@@ -36,7 +36,7 @@ def test_a_batch_looks_at_the_whole_window_and_its_noise_is_what_was_added():
     distances = torch.cdist(clean.flatten(1), first.kept_set.flatten(1)).min(1).values
     assert distances.max() < 0.1  # each is one of the replayed images, up to rounding; two replayed images are some 15 apart
     assert len(first.kept_set) == int((~replay.of_class).sum())
-    assert (first.window, first.how) == ((400, 799), task.recipe.how)
+    assert (first.window, first.how, first.forgotten) == ((400, 799), task.recipe.how, ("3",))
 
 
 def test_draws_of_a_methods_own_leave_the_batches_as_they_are():
@@ -77,6 +77,7 @@ def test_what_the_model_draws_without_the_word_is_an_answer_to_the_word():
     for caption, neutral in zip(instead.captions, instead.neutral, strict=True):
         assert concept.neutral_prompt(caption) == neutral != caption
     batch = next(iter(stream_of(task, replay)))
+    assert batch.forgotten == ()
     assert batch.forget.from_neutral.shape == (task.recipe.batch_size,)
     paper, replay = opened(**RED, method="vdu")
     assert not next(iter(stream_of(paper, replay))).forget.from_neutral.any()

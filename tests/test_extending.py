@@ -2,9 +2,9 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+
+from forking import python
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = re.compile(r"^```python\n# ((?:vdu|tests)/\S+\.py)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -71,8 +71,6 @@ def test_every_recipe_works_as_written(tmp_path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.read_text() + "\n\n" + code if path.exists() else code)
     (tmp_path / "tests" / "test_use.py").write_text(USE)
-    done = subprocess.run(  # one process, since each imports everything
-        [sys.executable, "-m", "pytest", "-n", "0", "tests/test_use.py", *tests],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    run = f"import pytest, sys; sys.exit(int(pytest.main({['-n', '0', 'tests/test_use.py', *tests]})))"
+    done = python(run, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -2,13 +2,13 @@
 
 import ast
 import json
-import subprocess
 import sys
 import tomllib
 from functools import cache
 from pathlib import Path
 
 import pytest
+from forking import python
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,9 +34,11 @@ def import_all(names, rule):
 names = sys.argv[1:]
 in_page = [name for name in names if name.split(".")[1:2] == ["page"]]
 sys.modules |= dict.fromkeys(["resource", "fcntl", "pwd", "grp", "termios"])
+gradio = {name: sys.modules.pop(name) for name in [*sys.modules] if name.split(".")[0] == "gradio"}
 sys.modules["gradio"] = None
 import_all([name for name in names if name not in in_page], "without gradio")
 del sys.modules["gradio"]
+sys.modules |= gradio
 posix = {name: sys.modules.pop(name) for name in ["resource", "fcntl", "pwd", "grp", "termios"]}
 from vdu.stubs import no_stubs
 with no_stubs():
@@ -111,7 +113,7 @@ def highest_way(edges):
 @pytest.fixture(scope="module")
 def failed_imports():
     modules = [module_of(path) for path in IN_PACKAGE if path.stem != "__main__"]
-    done = subprocess.run([sys.executable, "-c", IMPORT_ALL, *modules], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    done = python(IMPORT_ALL, *modules)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 

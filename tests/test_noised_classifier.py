@@ -1,12 +1,17 @@
 """The classifier of noised images: its closed forms, its gradient, and what it learns."""
 
+import copy
+import json
+import math
+
 import pytest
 import torch
 from dummies import dummy_ddpm
+from safetensors.torch import save_file
 
 from vdu import noised_classifier
 from vdu.models import load_model
-from vdu.noised_classifier import LONGEST, PLACES, NoisedClassifier, PooledFeatures, learn, nearness
+from vdu.noised_classifier import LONGEST, PLACES, SHIPPED, NoisedClassifier, PooledFeatures, learn, nearness, shipped
 from vdu.sampling import run_to_end
 
 
@@ -21,14 +26,44 @@ def made(model, weight: float, bias: float = 0.0) -> NoisedClassifier:
     features = PooledFeatures(model)
     width = features(torch.zeros(1, *model.shape), torch.tensor([5]))[1].shape[1]
     even = torch.ones(width)
-    return NoisedClassifier(features, 0 * even, even, weight * torch.ones(PLACES, width), bias * torch.ones(PLACES))
+    weights, biases = torch.zeros(PLACES, 2, width), torch.zeros(PLACES, 2)
+    weights[:, 1], biases[:, 1] = weight, bias
+    return NoisedClassifier(features, 0 * even, even, weights, biases, torch.tensor([False, True]))
 
 
 def test_between_two_places_the_regressions_are_interpolated():
-    near = nearness(torch.tensor([0, 999, 333]), 1000)
+    near = nearness(torch.tensor([0, 999, 333]) / 999, 3)
     assert near[0].tolist() == [1, 0, 0]
     assert near[1].tolist() == [0, 0, 1]
     assert near[2].tolist() == pytest.approx([1 / 3, 2 / 3, 0], abs=1e-5)
+
+
+def test_the_odds_of_several_classes_are_those_of_their_sum_without_the_share_that_they_had(model):
+    features = PooledFeatures(model)
+    width = features(torch.zeros(1, *model.shape), torch.tensor([5]))[1].shape[1]
+    random, even = torch.Generator().manual_seed(0), torch.ones(width)
+    weights, bias = (torch.randn(shape, generator=random) / width**0.5 for shape in ((4, 3, width), (4, 3)))
+    classifier = NoisedClassifier(features, 0 * even, 2 * even, weights, bias, torch.tensor([True, False, True]), 0.2)
+    rows, t = torch.randn((2, width), generator=random), torch.tensor([333, 999])
+    assert torch.allclose((rows[0] / 2) @ weights[1].T + bias[1], classifier.scores(rows, t)[0], atol=1e-3)
+    assert torch.allclose((rows[1] / 2) @ weights[3].T + bias[3], classifier.scores(rows, t)[1], atol=1e-3)
+    chances = classifier.scores(rows, t).softmax(1)[:, [0, 2]].sum(1)
+    assert torch.allclose(classifier.log_odds(rows, t), torch.logit(chances) - math.log(0.2 / 0.8), atol=1e-3)
+
+
+def test_what_ships_is_for_classes_that_it_knows(model, tmp_path):
+    assert shipped(model, ["a"]) is None
+    width = PooledFeatures(model)(torch.zeros(1, *model.shape), torch.tensor([5]))[1].shape[1]
+    shapes = {"mean": (width,), "scale": (width,), "weights": (2, 3, width), "bias": (2, 3)}
+    parts = {name: torch.ones(shape).half() for name, shape in shapes.items()} | {"shares": torch.tensor([0.5, 0.2, 0.3])}
+    save_file(parts, tmp_path / SHIPPED, metadata={"classes": json.dumps(["a", "b", "c"])})
+    at_home = copy.copy(model)
+    at_home.folder = tmp_path
+    found = shipped(at_home, ["b", "c"])
+    assert found.concept.tolist() == [False, True, True]
+    assert found.share == pytest.approx(0.5)
+    assert shipped(at_home, ["b", "d"]) is None
+    assert shipped(at_home, []) is None
 
 
 def test_features_are_those_of_each_image_alone_and_the_noise_is_the_networks(model):

@@ -2,6 +2,10 @@
 
 import json
 import shutil
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 from conftest import QUICK, carry_out
@@ -18,6 +22,9 @@ from vdu.recipe import Recipe
 from vdu.summary import headline
 from vdu.task import open_task
 
+NOTES = ["'<b>.txt' is not used: only pictures are, no captions and no other files",
+         "'copy.png' is left out: alike to another picture"]  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
@@ -25,12 +32,37 @@ def folder(tmp_path_factory):
     return write_all(tmp_path_factory.mktemp("own-pictures"))
 
 
+class Done(NamedTuple):
+    """A run, what was asked for, and the folder that it was written to."""
+
+    told: dict[str, str]
+    folder: Path
+    report: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def done(folder, tmp_path_factory):
+    """Gives the run by pictures of ships, with or without those of other things; with them, two files more are not used."""
+    work = tmp_path_factory.mktemp("done")
+    ships = shutil.copytree(folder / "ships", work / "ships")
+    shutil.copy(ships / "003.png", ships / "copy.png")
+    (ships / "<b>.txt").write_text("a caption")
+
+    @cache
+    def run(keep: bool) -> Done:
+        told = {"model": str(folder / "ddpm"), "forget": "my ship", "pictures": str(ships if keep else folder / "ships")}
+        told |= {"keep": str(folder / "others")} if keep else {}
+        with pytest.warns(UserWarning, match="is not used") if keep else nullcontext():
+            finished, _ = carry_out(**told)
+        return Done(told, work / f"run-{keep}", write_run(finished, work / f"run-{keep}"))
+
+    return run
+
+
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_run_forgets_what_only_pictures_show(keep, folder, tmp_path, capsys):
-    told = {"model": str(folder / "ddpm"), "forget": "my ship", "pictures": str(folder / "ships")}
-    told |= {"keep": str(folder / "others")} if keep else {}
-    report = write_run(carry_out(**told).run, tmp_path / "run")
-    assert json.loads(json.dumps(report)) == json.loads((tmp_path / "run" / "report.json").read_text())
+def test_a_run_forgets_what_only_pictures_show(keep, done, tmp_path, capsys):
+    told, run, report = done(keep)
+    assert json.loads(json.dumps(report)) == json.loads((run / "report.json").read_text())
     judge, after = report["judge"], report["after"]
     assert (judge["pictures"], judge["kept"], judge["drawn"]) == ((25, 60, 0) if keep else (25, 0, DRAWN))
     assert judge["sensitivity_ci95"][0] <= judge["sensitivity"] <= judge["sensitivity_ci95"][1]
@@ -43,16 +75,18 @@ def test_a_run_forgets_what_only_pictures_show(keep, folder, tmp_path, capsys):
         assert low <= after["forget_rate_corrected"] <= high
     else:
         assert after["forget_rate_corrected"] is None
-    DDPMPipeline.from_pretrained(tmp_path / "run" / "unlearned", use_safetensors=True)
+    DDPMPipeline.from_pretrained(run / "unlearned", use_safetensors=True)
 
-    flags = [word for name, value in (told | {"model": str(tmp_path / "run")}).items() for word in (f"--{name}", value)]
+    flags = [word for name, value in (told | {"model": str(run)}).items() for word in (f"--{name}", value)]
     assert main(["evaluate", *flags, "--samples", str(QUICK["samples"]), "--sampler-steps", str(QUICK["sampler_steps"])]) == 0
-    figures = json.loads(capsys.readouterr().out)
+    said = capsys.readouterr()
+    figures = json.loads(said.out)
     if keep:  # then the judge is the same
+        assert figures["notes"] == said.err.splitlines() == NOTES
         assert figures["forget_rate"] == after["forget_rate"]
         assert figures["judge"] == json.loads(json.dumps(judge))
         sheet = str(tmp_path / "sheet.png")
-        assert main(["sample", "--model", str(tmp_path / "run"), "--n", "2", "--sampler-steps", "2", "--out", sheet]) == 0
+        assert main(["sample", "--model", str(run), "--n", "2", "--sampler-steps", "2", "--out", sheet]) == 0
 
 
 def test_whichever_judge_fits(folder, tmp_path):
@@ -93,26 +127,12 @@ def test_what_cannot_be_fitted_is_one_sentence_of_every_command(given, message, 
         assert len([line for line in said.splitlines() if line.startswith("vdu:")]) == 1
 
 
-def test_what_is_not_used_of_the_pictures_is_said_everywhere(folder, tmp_path, capsys):
-    ships = shutil.copytree(folder / "ships", tmp_path / "ships")
-    shutil.copy(ships / "003.png", ships / "copy.png")
-    (ships / "<b>.txt").write_text("a caption")
-    notes = [
-        "'<b>.txt' is not used: only pictures are, no captions and no other files",
-        "'copy.png' is left out: alike to another picture",
-    ]
-    told = {"model": str(folder / "ddpm"), "forget": "my ship", "pictures": str(ships), "keep": str(folder / "others")}
-    flags = [word for name, value in told.items() for word in (f"--{name}", value)]
-    assert main(["evaluate", *flags, "--samples", "50", "--sampler-steps", "2"]) == 0
-    said = capsys.readouterr()
-    assert json.loads(said.out)["notes"] == notes
-    assert said.err.splitlines() == notes
-    with pytest.warns(UserWarning, match="is not used"):
-        report = write_run(carry_out(**told).run, tmp_path / "run")
-    assert report["notes"] == notes
+def test_what_is_not_used_of_the_pictures_is_said_in_the_report_and_on_the_page(done):
+    report = done(True).report
+    assert report["notes"] == NOTES
     table = table_html(report)
     assert "<b>.txt" not in table
-    assert all(escape(note) in table for note in notes)
+    assert all(escape(note) in table for note in NOTES)
 
 
 def test_pictures_that_no_judge_is_fitted_on_are_not_read_and_this_is_said(folder, capsys):

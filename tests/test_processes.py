@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import forking
 import numpy as np
 import pytest
 import sharer
@@ -44,7 +45,13 @@ def python(*arguments):
 
 def forked(folder, command):
     """Both runs of the trainer in forks of one process, which imports everything once."""
-    return python(trainer.__file__, "--fork", folder, *command)
+    return in_forks(trainer, folder, *command)
+
+
+def in_forks(module, folder, *arguments):
+    """`python MODULE --fork FOLDER ARGUMENTS`, in a fork of this process."""
+    code = f"import runpy; runpy.run_path({module.__file__!r}, run_name='__main__')"
+    return forking.python(code, "--fork", folder, *arguments, **ON_CPUS)
 
 
 def launched(folder, command):
@@ -126,7 +133,7 @@ def test_two_processes_draw_and_estimate_what_one_would(tmp_path, monkeypatch, c
 
     monkeypatch.setenv("VDU_CACHE", str(cache))
     lines = [DRAWN.format(two), EVALUATED, ESTIMATED, ESTIMATED, "sample --model nowhere", "one-dies " + DRAWN.format(none)]
-    done = python(sharer.__file__, "--fork", tmp_path, *lines)
+    done = in_forks(sharer, tmp_path, *lines)
     assert done.returncode == 0, done.stderr
     check_shared(tmp_path, alone)
 

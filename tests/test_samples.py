@@ -91,9 +91,15 @@ def anew(folder):
     return run_to_end(draw("before", load_model(folder), Grey(), image_seeds(0, 4), HOW, SPECS)).images
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A small model, of which each test edits a copy."""
+    return dummy_stable_diffusion(tmp_path_factory.mktemp("samples") / "sd")
+
+
 @pytest.mark.parametrize("edit", EDITS.values(), ids=EDITS.keys())
-def test_after_an_edit_of_the_folder_the_images_are_those_of_a_new_process(edit, tmp_path):
-    folder = dummy_stable_diffusion(tmp_path / "sd")
+def test_after_an_edit_of_the_folder_the_images_are_those_of_a_new_process(edit, made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "sd")
     before = remembered(folder)
     assert torch.equal(before, anew(folder))
     copy = shutil.copytree(folder, tmp_path / "copy")
@@ -104,8 +110,8 @@ def test_after_an_edit_of_the_folder_the_images_are_those_of_a_new_process(edit,
     assert torch.equal(remembered(copy), before)
 
 
-def test_an_edit_does_not_reach_a_model_that_is_in_use(tmp_path):
-    folder = dummy_stable_diffusion(tmp_path / "sd")
+def test_an_edit_does_not_reach_a_model_that_is_in_use(made, tmp_path):
+    folder = shutil.copytree(made, tmp_path / "sd")
     model, _, _ = open_model(str(folder), "cpu")
     before = remembered(folder)
     overwrite_weights(folder)

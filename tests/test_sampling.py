@@ -68,7 +68,7 @@ COLLIDING = [meeting(role, fixed, gap) for role in OFFSETS for fixed in FIXED fo
 ACCEPTED = [seed for seed in COLLIDING if seed <= FIELDS["seed"].high]
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2, 76, 77, 78, 4295, 2**16, 2**20, 2**30, 2**31 - 2, 2**31 - 1, *ACCEPTED[::4000]])
+@pytest.mark.parametrize("seed", [0, 1, 2, 76, 77, 78, 4295, 2**16, 2**20, 2**30, 2**31 - 2, 2**31 - 1, *ACCEPTED[::20_000]])
 def test_no_role_shares_a_state_of_the_generator_with_another(seed):
     states = {role: [state_of(seed) for seed in seeds] for role, seeds in roles_of(seed).items()}
     together = [state for part in states.values() for state in part]

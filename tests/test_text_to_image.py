@@ -50,10 +50,10 @@ def test_obedience_counts_by_hand():
     "changes",
     [
         {"forget": "sneaker"},
-        {"forget": "red", "parameters": "cross-attention"},
+        {"forget": "red", "parameters": "cross-attention", "target": 0.0, "max_damage": 1.0},
         {"forget": "boot", "method": "vdu", "posterior": "checkpoints", "guidance": 1.0},
         {"forget": "pink", "method": "vdu", "optimizer": "one-step", "posterior": "isotropic", "gamma": 0.5, "guidance": 1.0},
-        {"forget": "bag", "method": "neggrad", "forget_source": "model", "guidance": 1.0},
+        {"forget": "pink", "method": "neggrad", "forget_source": "model", "guidance": 1.0},
     ],
 )
 def test_every_way_of_unlearning_works_on_words_too(changes, finished_run):

@@ -24,7 +24,9 @@ def visit(browser, address, width=1600, **recipe) -> Page:
 def fill_recipe(page: Page, recipe) -> None:
     """Open all accordions of the recipe, and fill in fields, again if they are set back, as happens while these open."""
     for title in ACCORDIONS:
-        page.locator("button.label-wrap", has_text=title).click()
+        button = page.locator("button.label-wrap", has_text=title)
+        if "open" not in button.get_attribute("class").split():
+            button.click()
     wanted = {name: str(value) for name, value in recipe.items()}
     fields = {name: page.locator(f"#recipe-{name} input") for name in wanted}
     for _ in range(20):

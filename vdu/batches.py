@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vdu import losses
 from vdu.concepts.base import INSTEAD
+from vdu.concepts.classes import ClassConcept
 from vdu.data.forget_set import ForgetSet
 from vdu.data.sheets import choose
 from vdu.errors import UserError
@@ -106,6 +107,8 @@ class BatchStream:
         self.forget_states, self.kept_states = frozen.encode(self.images.of_concept.images), frozen.encode(self.kept.images)
         if self.images.from_neutral:
             self.forget_states = torch.cat([self.forget_states, frozen.encode(self.images.from_neutral.images)])
+        named = task.concept.meanings(task.concept.forget) if isinstance(task.concept, ClassConcept) else []
+        self.forgotten = tuple(name for thing in named for name in thing.values())
         self.random = torch.Generator().manual_seed(self.recipe.seed)
         self.method_random = torch.Generator().manual_seed(self.recipe.seed + METHOD_SEED)
 
@@ -143,6 +146,7 @@ class BatchStream:
             yield Batch(
                 learner, self.frozen, parameters, self.posterior, forget, weights[forget.t], replay, self.forget_states,
                 self.kept_states, recipe.gamma, recipe.reach, (recipe.t_min, recipe.t_max), recipe.how, self.method_random,
+                self.forgotten,
             )  # fmt: skip
 
     def add_noise(self, states: Tensor, t: Tensor, rows: Tensor) -> NoisyImages:

@@ -1,35 +1,43 @@
 """P(forget | x_t, t) from the diffusion network's own features, and what Bayes' rule makes of it.
 
 For photographs, pixel distances do not tell a cat from a dog, but the network that draws them has to know. A logistic
-regression on its features, learned in the run from noised images, is the classifier. Dhariwal & Nichol (2021) guide sampling
-by the gradient of such a classifier; here it points away from a class, and becomes the target of the training.
+regression on its features is the classifier: one for all classes that ships with the model, or one that is learned in the run
+from noised images. Dhariwal & Nichol (2021) guide sampling by the gradient of such a classifier; here it points away from a
+class, and becomes the target of the training.
 """
 
+import json
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from vdu.events import Clock, Progress
 from vdu.models import Model
 from vdu.threads import map_side_by_side, worker_count
 
+SHIPPED = "noised_classifier.safetensors"  # in a model's folder; its metadata name the classes
+PARTS = ("mean", "scale", "weights", "bias", "shares")  # of this file
 LESSONS, LESSON = 2048, 64  # noised images to learn from, half of them of the concept; images per batch
 FIRST, LAST = 20, 980  # timesteps of the images to learn from, per 1,000 of the schedule: beyond them nothing can be learned
-PLACES = 3  # timesteps with a regression of their own, evenly from 0 to T; between two of them it is interpolated
+PLACES = 3  # timesteps with a regression of their own, where it is learned in the run
 STRENGTH = 1e-3  # inverse strength of the penalty on the squared weights
 LONGEST = 0.5  # length of a shift at most, in norms of the predicted noise
 
 
 @dataclass(frozen=True)
 class NoisedClassifier:
-    """A logistic regression on pooled features of some blocks of a frozen network.
+    """A multinomial regression on pooled features of some blocks of a frozen network.
 
     Attributes:
         mean, scale: of the features, (k,).
-        weights, bias: at each of `PLACES` timesteps, (PLACES, k) and (PLACES,).
+        weights, bias: of each class at each of p timesteps, evenly from 0 to T: (p, classes, k) and (p, classes); between two
+            of them they are interpolated.
+        concept: which classes the concept consists of, bool (classes,).
+        share: share of the concept among the images that it was learned from.
     """
 
     features: "PooledFeatures"
@@ -37,12 +45,18 @@ class NoisedClassifier:
     scale: Tensor
     weights: Tensor
     bias: Tensor
+    concept: Tensor
+    share: float = 0.5
+
+    def scores(self, features: Tensor, t: Tensor) -> Tensor:
+        """Logarithms of the probabilities of all classes, up to a constant, (n, classes), from features (n, k) at t (n,)."""
+        return interpolated(self.weights, self.bias, (features - self.mean) / self.scale, t / (self.features.timesteps - 1))
 
     def log_odds(self, features: Tensor, t: Tensor) -> Tensor:
         """Log-odds (n,) of the concept against the rest, both equally frequent, from features (n, k) at timesteps t (n,)."""
-        near = nearness(t, self.features.timesteps)
-        scores = (features - self.mean) / self.scale @ self.weights.T + self.bias
-        return (near * scores).sum(1)
+        scores = self.scores(features, t)
+        odds = scores[:, self.concept].logsumexp(1) - scores[:, ~self.concept].logsumexp(1)
+        return odds - torch.logit(torch.tensor(self.share))
 
     def shift(self, states: Tensor, t: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
         """The predicted noise, and what to add to it to get the prediction of a model that has never seen the concept.
@@ -100,10 +114,35 @@ class PooledFeatures:
         return noise, torch.cat(pooled, dim=1)
 
 
-def nearness(t: Tensor, timesteps: int) -> Tensor:
-    """How near timesteps (n,) are to each of `PLACES`: (n, PLACES), at least 0 and 1 in sum."""
-    places = t.float().unsqueeze(1) / (timesteps - 1) * (PLACES - 1)
-    return (1 - (places - torch.arange(PLACES, device=t.device)).abs()).clamp(min=0)
+def interpolated(weights: Tensor, bias: Tensor, features: Tensor, place: Tensor) -> Tensor:
+    """Scores (n, classes) of standardised features (n, k) at places (n,) in [0, 1], see `NoisedClassifier`."""
+    places, classes = bias.shape
+    near = nearness(place, places)
+    return torch.einsum("np,npc->nc", near, (features @ weights.flatten(0, 1).T).view(-1, places, classes)) + near @ bias
+
+
+def nearness(place: Tensor, places: int) -> Tensor:
+    """How near each place (n,) in [0, 1] is to each of some even ones: (n, places), at least 0 and 1 in sum."""
+    distance = place.float().unsqueeze(1) * (places - 1) - torch.arange(places, device=place.device)
+    return (1 - distance.abs()).clamp(min=0)
+
+
+def shipped(model: Model, names: Sequence[str]) -> NoisedClassifier | None:
+    """The classifier in the model's folder, for a concept of these classes; None if there is none, or it lacks one of them.
+
+    Args:
+        model: the frozen model, without prompts.
+    """
+    path = model.folder / SHIPPED if model.folder else None
+    if not path or not path.is_file() or not names:
+        return None
+    with safe_open(path, framework="pt", device=model.device) as file:
+        classes, parts = json.loads(file.metadata()["classes"]), {key: file.get_tensor(key).float() for key in PARTS}
+    if not set(names) <= set(classes):
+        return None
+    concept = torch.tensor([name in names for name in classes], device=model.device)
+    weights = [parts[name] for name in PARTS[:4]]
+    return NoisedClassifier(PooledFeatures(model), *weights, concept, parts["shares"][concept].sum().item())
 
 
 def learn(model: Model, forget: Tensor, kept: Tensor, random: torch.Generator) -> Generator[Progress, None, NoisedClassifier]:
@@ -143,13 +182,13 @@ def learn(model: Model, forget: Tensor, kept: Tensor, random: torch.Generator) -
 
 
 def fitted(features: PooledFeatures, rows: Tensor, t: Tensor, of_concept: Tensor) -> NoisedClassifier:
-    """The classifier by the features (n, k), timesteps (n,) and labels, bool (n,), of noised images."""
+    """The classifier by the features (n, k), timesteps (n,) and labels, bool (n,), of noised images, half of the concept."""
     from sklearn.linear_model import LogisticRegression  # takes seconds to import
 
     from vdu.judges.fitted import one_thread
 
     mean, scale = rows.mean(0), rows.std(0).clamp(min=1e-6)
-    near = nearness(t, features.timesteps)
+    near = nearness(t / (features.timesteps - 1), PLACES)
     width = rows.shape[1]
     design = (near.unsqueeze(2) * ((rows - mean) / scale).unsqueeze(1)).flatten(1) / width**0.5
     with one_thread():
@@ -157,4 +196,5 @@ def fitted(features: PooledFeatures, rows: Tensor, t: Tensor, of_concept: Tensor
         regression.fit(torch.cat([design, near], dim=1).cpu().numpy(), of_concept.numpy())
     found = torch.from_numpy(regression.coef_[0]).to(rows)
     weights, bias = found[: PLACES * width].view(PLACES, width) / width**0.5, found[PLACES * width :]
-    return NoisedClassifier(features, mean, scale, weights, bias)
+    against = [torch.stack([torch.zeros_like(part), part], dim=1) for part in (weights, bias)]  # of two scores, one is free
+    return NoisedClassifier(features, mean, scale, *against, torch.tensor([False, True], device=rows.device))

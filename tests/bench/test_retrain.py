@@ -1,5 +1,6 @@
 """Models retrained without a digit, and the distance of unlearned models from them."""
 
+import dataclasses
 import json
 import shutil
 
@@ -14,6 +15,9 @@ from vdu.bench.quality import Setting
 from vdu.catalog import CATALOG
 from vdu.cli import main
 from vdu.errors import UserError
+from vdu.models import UNCONDITIONAL
+from vdu.pretrain import retrained
+from vdu.recipe import BY_KIND
 
 SHIPPED = ASSETS / "mnist-ddpm"
 
@@ -30,7 +34,8 @@ def idx(tmp_path):
     return folder
 
 
-def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path, capsys):
+def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(retrained, "CONFIG", dataclasses.replace(retrained.CONFIG, batch_size=4))
     work, out = tmp_path / "work", tmp_path / "retrained"
     command = ["pretrain", "retrained", "--data", str(idx), "--steps", "12", "--work", str(work), "--out", str(out)]
     assert main([*command, "--without", "3"]) == 0
@@ -51,6 +56,7 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
     monkeypatch.setattr(retrain, "SETTINGS", {"quick": Setting("quick", quick)})
     monkeypatch.setattr(retrain, "UNLEARNED", ("quick",))
     monkeypatch.setattr(retrain, "EXPLAINED", 4)
+    monkeypatch.setitem(BY_KIND[UNCONDITIONAL], "sampler_steps", 4)
     monkeypatch.setattr(likelihood, "TIMES", 1)
     lines = []
     retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)

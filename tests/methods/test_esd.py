@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import QUICK
+from conftest import QUICK, take_steps
 
 from vdu.batches import BatchStream
 from vdu.errors import UserError
@@ -11,7 +11,7 @@ from vdu.recipe import Recipe
 from vdu.replay import draw_replay
 from vdu.run import Run
 from vdu.sampling import run_to_end, timestep_grid
-from vdu.unlearn import unlearn
+from vdu.task import open_model
 
 RED = QUICK | {"model": "tiny-sd", "forget": "red", "method": "esd", "replay": 48, "batch_size": 6}
 
@@ -47,10 +47,8 @@ def test_states_lie_on_the_samplers_grid_at_the_nearest_timestep(batch):
 
 @pytest.mark.parametrize("parameters", ["cross-attention", "no-cross-attention"])
 def test_esd_x_trains_what_reads_the_prompt_and_esd_u_the_rest_and_neither_sees_an_image(parameters):
-    run = Run(Recipe.from_dict(RED | {"steps": 2, "parameters": parameters, "max_damage": 1.0, "target": 0.0}))
-    start = {name: value.clone() for name, value in run.model.unet.named_parameters()}
-    for _ in unlearn(run):
-        pass
+    run, _ = take_steps(**RED | {"steps": 2, "parameters": parameters})
+    start = dict(open_model("tiny-sd", "cpu")[0].unet.named_parameters())
     changed = {name for name, value in run.model.unet.named_parameters() if not torch.equal(value, start[name])}
     assert changed
     assert all((".attn2." in name) == (parameters == "cross-attention") for name in changed)

@@ -5,7 +5,7 @@ from itertools import islice
 
 import pytest
 import torch
-from conftest import carry_out
+from conftest import carry_out, take_steps
 
 from vdu.events import Clock, Progress
 from vdu.methods import METHODS, NoisyImages
@@ -60,7 +60,7 @@ def test_what_it_prepares_reaches_its_loss_and_its_mask(changes, method, start):
         return {name: torch.ones(()) for name in start}
 
     method(prepare=look_first, loss=loss, mask=mask)
-    run, events = carry_out(**UNBOUND, **changes)
+    run, events = take_steps(**UNBOUND, **changes)
     progress = [event for event in events if isinstance(event, Progress) and event.phase == "prepare"]
     assert [(event.done, event.total) for event in progress] == [(done, LOOKS) for done in range(1, LOOKS + 1)]
     assert len(lost) == len(masked) == len(run.steps) == run.recipe.steps
@@ -83,10 +83,10 @@ def test_what_a_mask_of_zeros_covers_stays_bit_for_bit(changes, method, start):
     assert not moved & fixed
 
 
-def test_a_mask_of_ones_changes_nothing(method, start, finished_run):
-    unmasked, _ = finished_run(**UNBOUND)
+def test_a_mask_of_ones_changes_nothing(method, start):
+    unmasked, _ = take_steps(**UNBOUND)
     method(mask=lambda state: {name: torch.ones_like(value) for name, value in start.items()})
-    run, _ = carry_out(**UNBOUND)
+    run, _ = take_steps(**UNBOUND)
     for name, value in parameters(run.model).items():
         assert torch.equal(value, parameters(unmasked.model)[name])
 
@@ -105,7 +105,7 @@ def test_it_may_choose_the_states_that_its_loss_sees(changes, method):
         return plasticity_alone(batch)
 
     method(choose_states=choose, loss=loss)
-    run, _ = carry_out(**UNBOUND, **changes)
+    run, _ = take_steps(**UNBOUND, **changes)
     assert [id(images) for images in lost] == [id(images) for images in chosen]
     assert len(lost) == run.recipe.steps
     assert not torch.equal(lost[0].states, lost[1].states)
@@ -119,10 +119,10 @@ def test_a_method_without_a_need_for_a_posterior_gets_none_unless_the_optimizer_
         return plasticity_alone(batch)
 
     method(loss=loss)
-    carry_out(**UNBOUND)
+    take_steps(**UNBOUND)
     assert set(given) == {None}
     method(loss=loss, needs_posterior=True)
-    run = carry_out(**UNBOUND, posterior="isotropic").run
+    run = take_steps(**UNBOUND, posterior="isotropic").run
     assert isinstance(run, Run)
     assert given[-1] is run.posterior
     assert run.posterior.variance.keys() == run.model.trained.keys()
@@ -137,7 +137,7 @@ def test_a_retain_set_is_given_to_a_method_that_declares_one(declared, method):
         return plasticity_alone(batch)
 
     method(loss=loss, uses_retain_set=declared)
-    run, _ = carry_out(**UNBOUND)
+    run, _ = take_steps(**UNBOUND)
     assert given
     assert all((part is not None) == declared for part in given)
     assert (run.images_seen["retain_drawn"] > 0) == declared

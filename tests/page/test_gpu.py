@@ -12,7 +12,7 @@ import gradio as gr
 import httpx
 import pytest
 import torch
-from conftest import LIGHT
+from conftest import LIGHT, QUICK_PROMPTS
 from zerogpu import FORK, ZeroGPU
 
 from vdu import samples
@@ -110,7 +110,7 @@ def same(one, two) -> bool:
 @pytest.mark.parametrize(
     "changes",
     [LIGHT | UNBOUND | {"method": "vdu", "posterior": "layers"},
-     LIGHT | UNBOUND | {"model": "tiny-sd", "forget": "red", "parameters": "cross-attention"}],
+     QUICK_PROMPTS | UNBOUND | {"forget": "red", "parameters": "cross-attention"}],
 )  # fmt: skip
 def test_a_run_is_the_same_as_in_one_process(changes, finished_run, request, tmp_path):
     request.getfixturevalue("quick_layers")

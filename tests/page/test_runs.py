@@ -5,6 +5,7 @@ import re
 import zipfile
 from pathlib import Path
 
+import pytest
 from conftest import LIGHT
 from diffusers import DDPMPipeline
 from playwright.sync_api import Page, expect
@@ -23,6 +24,22 @@ SPAN = """() => {
 }"""  # left and right end of the table of figures, in CSS pixels
 LOWEST_LETTERS = """() => Math.min(...[...document.querySelectorAll("#shares text")].map(
   one => one.getBoundingClientRect().height))"""  # height of a chart's smallest line of text, in CSS pixels
+
+
+@pytest.fixture(scope="module")
+def first(browser, address):
+    """A visitor's page, on which each test goes on where the last one left it."""
+    page = visit(browser, address)
+    yield page
+    page.context.close()
+
+
+@pytest.fixture(scope="module")
+def second(browser, address):
+    """The page of another visitor."""
+    page = visit(browser, address)
+    yield page
+    page.context.close()
 
 
 def download(page: Page, words: str) -> tuple[str, Path]:
@@ -75,15 +92,55 @@ def compare_methods(page: Page) -> None:
     assert (name, path.read_text().splitlines()[1].split(",")[0]) == ("results.csv", "vdu-f")
 
 
-def test_a_run_from_click_to_downloads(browser, address):
-    page = visit(browser, address, **TWO)
+def test_how_many_pictures_it_takes(first):
+    page = first
+    fill_recipe(page, LIGHT)
+    page.get_by_text("How many pictures does it take?").click()
+    page.get_by_role("button", name="Try 1, 4, 16").click()
+    expect(page.locator("#counts .vdu-strip")).to_have_count(6)
+    expect(page.locator("#counts svg")).to_be_visible()
+    expect(page.locator("#status")).to_contain_text("Done")
+    expect(page.locator("#headline")).to_contain_text("example")
+
+
+def test_one_digit_after_another_and_two_at_once(first):
+    page = first
+    fill_recipe(page, LIGHT)
+    go_on = page.locator("#go-on input")
+    expect(go_on).to_be_hidden()
+    press_unlearn(page)
+    expect(page.locator("#headline")).not_to_contain_text("example")
+    expect(page.locator("#status")).to_contain_text("Done")
+    without_3 = source(page, "after")
+    page.get_by_text("Several classes, or").click()
+    typed(page).fill("8, 9")
+    go_on.check()
+    press_unlearn(page)
+    expect(page.locator("#headline")).to_contain_text("The model drew an 8 or 9")
+    expect(page.locator("#headline")).to_contain_text("Forgotten before: 3, now in")
+    expect(page.locator("#status")).to_contain_text("Done")
+    assert source(page, "before") != without_3  # other seeds come first: those that drew an 8 or a 9
+    assert download(page, "Unlearned model (")[0] == "mnist-ddpm-without-3-8-or-9.zip"
+    report = json.loads(download(page, "Report (")[1].read_text())
+    assert (report["model"], report["forgotten"]) == ("mnist-ddpm", ["3", "8 or 9"])
+    assert [recipe["forget"] for recipe in report["earlier"]] == ["3"]
+    typed(page).fill("0, 1, 2, 4, 5, 6, 7")
+    press_unlearn(page)
+    expect(page.locator("body")).to_contain_text("nothing would be left")
+    typed(page).fill("")
+    go_on.uncheck()
+
+
+def test_a_run_from_click_to_downloads(second):
+    page = second
+    fill_recipe(page, TWO)
     expect(page.locator("#who-pays")).to_contain_text("The stored example has no samples")
     choose(page, "7")
     example = source(page, "after")
     press_unlearn(page)
-    expect(page.locator("#status")).to_contain_text("Done")
     expect(page.locator("#headline")).to_contain_text("The model drew a 7")
     expect(page.locator("#headline")).not_to_contain_text("example")
+    expect(page.locator("#status")).to_contain_text("Done")
     final = source(page, "after")
     assert final != example
 
@@ -115,43 +172,37 @@ def test_a_run_from_click_to_downloads(browser, address):
     click_a_number(page)
     read_the_figures(page)
     compare_methods(page)
-    page.context.close()
 
 
-def test_one_digit_after_another_and_two_at_once(browser, address):
-    page = visit(browser, address, **LIGHT)
-    go_on = page.locator("#go-on input")
-    expect(go_on).to_be_hidden()
+def test_stop_keeps_what_there_is(second):
+    page = second
+    fill_recipe(page, LIGHT | {"steps": 2000})
+    choose(page, "3")
     press_unlearn(page)
-    expect(page.locator("#status")).to_contain_text("Done")
-    first = source(page, "after")
-    page.get_by_text("Several classes, or").click()
-    typed(page).fill("8, 9")
-    go_on.check()
-    press_unlearn(page)
-    expect(page.locator("#headline")).to_contain_text("The model drew an 8 or 9")
-    expect(page.locator("#headline")).to_contain_text("Forgotten before: 3, now in")
-    expect(page.locator("#status")).to_contain_text("Done")
-    assert source(page, "before") != first  # other seeds come first: those that drew an 8 or a 9
-    assert download(page, "Unlearned model (")[0] == "mnist-ddpm-without-3-8-or-9.zip"
+    expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"))
+    page.get_by_role("button", name="Stop").click()
+    expect(page.locator("#status")).to_contain_text("Stopped")
+    expect(page.locator("#headline")).to_contain_text("Stopped at step")
     report = json.loads(download(page, "Report (")[1].read_text())
-    assert (report["model"], report["forgotten"]) == ("mnist-ddpm", ["3", "8 or 9"])
-    assert [recipe["forget"] for recipe in report["earlier"]] == ["3"]
-    typed(page).fill("0, 1, 2, 4, 5, 6, 7")
-    press_unlearn(page)
-    expect(page.locator("body")).to_contain_text("nothing would be left")
-    page.context.close()
+    assert report["stopped_because"] == "stopped by the user"
+    assert 2 <= report["steps_taken"] < 2000
 
 
-def test_how_many_pictures_it_takes(browser, address):
-    page = visit(browser, address, **LIGHT)
-    page.get_by_text("How many pictures does it take?").click()
-    page.get_by_role("button", name="Try 1, 4, 16").click()
-    expect(page.locator("#counts .vdu-strip")).to_have_count(6)
-    expect(page.locator("#counts svg")).to_be_visible()
-    expect(page.locator("#status")).to_contain_text("Done")
-    expect(page.locator("#headline")).to_contain_text("example")
-    page.context.close()
+def test_two_visitors_do_not_see_each_others_runs(first, second):
+    digits, pages = ("1", "8"), (first, second)
+    for page in pages:
+        fill_recipe(page, LIGHT)
+    shown = source(second, "after"), second.locator("#headline").inner_text()
+    for page, digit in zip(pages, digits, strict=True):
+        choose(page, digit)
+    press_unlearn(first)
+    expect(first.locator("#headline")).to_contain_text("Forgetting 1")
+    assert (source(second, "after"), second.locator("#headline").inner_text()) == shown
+    press_unlearn(second)
+    for page, digit in zip(pages, digits, strict=True):
+        expect(page.locator("#status")).to_contain_text("Done")
+        expect(page.locator("#headline")).to_contain_text(f"The model drew {with_article(digit)} in")
+    assert source(first, "after") != source(second, "after")
 
 
 def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
@@ -177,35 +228,3 @@ def test_a_word_is_forgotten_and_any_prompt_can_be_tried(browser, address):
     expect(page.locator("#answer img")).to_have_count(2)
     assert fits(page, 390)
     page.context.close()
-
-
-def test_stop_keeps_what_there_is(browser, address):
-    page = visit(browser, address, **LIGHT | {"steps": 2000})
-    press_unlearn(page)
-    expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"))
-    page.get_by_role("button", name="Stop").click()
-    expect(page.locator("#status")).to_contain_text("Stopped")
-    expect(page.locator("#headline")).to_contain_text("Stopped at step")
-    report = json.loads(download(page, "Report (")[1].read_text())
-    assert report["stopped_because"] == "stopped by the user"
-    assert 2 <= report["steps_taken"] < 2000
-    page.context.close()
-
-
-def test_two_visitors_do_not_see_each_others_runs(browser, address):
-    digits = "1", "8"
-    pages = first, second = [visit(browser, address, **LIGHT) for _ in range(2)]
-    untouched = source(second, "after")
-    for page, digit in zip(pages, digits, strict=True):
-        choose(page, digit)
-    press_unlearn(first)
-    expect(first.locator("#headline")).to_contain_text("Forgetting 1")
-    assert source(second, "after") == untouched
-    expect(second.locator("#headline")).to_contain_text("example")
-    press_unlearn(second)
-    for page, digit in zip(pages, digits, strict=True):
-        expect(page.locator("#status")).to_contain_text("Done")
-        expect(page.locator("#headline")).to_contain_text(f"The model drew {with_article(digit)} in")
-    assert source(first, "after") != source(second, "after")
-    for page in pages:
-        page.context.close()

@@ -18,8 +18,9 @@ from vdu.errors import UserError
 from vdu.judges.classifier import Classifier
 from vdu.metrics import load_statistics
 from vdu.models import load_model
+from vdu.noised_classifier import shipped
 from vdu.posterior import checkpoints
-from vdu.pretrain import photographs
+from vdu.pretrain import noised, photographs
 from vdu.pretrain.ddpm import TrainingConfig, steps_in
 from vdu.sampling import run_to_end
 
@@ -42,7 +43,9 @@ def archive_of(path, per_class, colours=("red", "green", "blue")):
 def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12, 16))
     monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
-    monkeypatch.setattr(photographs, "MEASURED", 30)
+    monkeypatch.setattr(photographs, "MEASURED", 25)
+    monkeypatch.setattr(noised, "IMAGES", 12)
+    monkeypatch.setattr(noised, "NOISINGS", 1)
     rounds = {name: TrainingConfig(unet={}, steps=12, batch_size=4, warmup=2, flip=True) for name in ("first", "second")}
     monkeypatch.setattr(photographs, "ROUNDS", rounds)
     told = {
@@ -64,6 +67,8 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     assert load_statistics(out / "statistics.safetensors")["red"].count == 4  # of the 32 pictures, the last are held out
     assert (out / "drawn" / "red.png").is_file()
     assert "| " not in (out / "README.md").read_text()
+    assert shipped(load_model(out), ["green"]).concept.tolist() == [False, True, False]
+    assert "on held-out samples, mean over the classes" in (out / "README.md").read_text()
     with pytest.raises(UserError, match="--data"):
         photographs.pretrain(Namespace(data=None, **told))
 

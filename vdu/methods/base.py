@@ -61,6 +61,7 @@ class Batch:
         window: first and last timestep of the forget images.
         how: the settings of the sampler.
         random: the generator for the method's own random draws.
+        forgotten: names of the judge's classes to forget; none for a concept that only pictures or prompts describe.
     """
 
     model: Model
@@ -77,6 +78,7 @@ class Batch:
     window: tuple[int, int]
     how: HowToSample
     random: torch.Generator
+    forgotten: tuple[str, ...] = ()
 
     def halves(self) -> list["Batch"]:
         """Two batches, each with half of the forget images and of the replayed ones; both sets stay whole."""

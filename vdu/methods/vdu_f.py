@@ -14,14 +14,16 @@ from vdu import losses
 from vdu.events import Progress
 from vdu.methods.base import Batch, Method, Terms
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, Condition
-from vdu.noised_classifier import NoisedClassifier, learn
+from vdu.noised_classifier import NoisedClassifier, learn, shipped
 
 NEUTRAL_ODDS = 2.0  # factor on the odds for forget images that are given the neutral prompt
 
 
 def learn_features(batches: Iterator[Batch]) -> Generator[Progress, None, NoisedClassifier]:
-    """Learn what tells the forget images from the others, for photographs; the first batch is only looked at."""
+    """What tells noised forget images from the others, for photographs: it ships, or is learned from the forget images."""
     batch = next(batches)
+    if ready := shipped(batch.frozen, batch.forgotten):
+        return ready
     return (yield from learn(batch.frozen, batch.forget_set, batch.kept_set, batch.random))
 
 

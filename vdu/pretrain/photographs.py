@@ -38,6 +38,7 @@ from vdu.posterior import Posterior, checkpoints, from_checkpoints, packed, unpa
 from vdu.pretrain.archives import KINDS, Kind, Pictures, read_archive
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.loop import load_state
+from vdu.pretrain.noised import learn_all
 from vdu.pretrain.teachers import Autoguidance
 from vdu.processes import is_main
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
@@ -49,7 +50,7 @@ ROUNDS = {  # in this order; `--steps` shortens each of them
 }
 SHARPENED = TrainingConfig(
     unet={},
-    steps=600,
+    steps=200,
     batch_size=64,
     peak_rate=2e-4,
     floor_rate=5e-5,
@@ -100,6 +101,15 @@ def pretrain(arguments: SimpleNamespace) -> None:
     write_model(posterior, kind, out)
     write_judge(out, Classifier.load(folder), pictures)
     assemble(out, pictures, draw_samples(out, device), steps, earlier)
+    add_noised(out, classes)
+
+
+def add_noised(out: Path, classes: list[str]) -> None:
+    """Add the classifier of noised images, and how well it tells the classes, to a folder with a model and a card."""
+    figures = json.loads((out / "figures.json").read_text())
+    figures["noised_areas"] = learn_all(load_model(out), Classifier.load(out / "classifier"), out)
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "README.md").write_text(card(figures, out.name, classes), encoding="utf-8")
 
 
 def figures_of(folder: Path) -> dict[str, Any]:
