@@ -66,6 +66,7 @@ def fork(work, *arguments):
         except Exception:  # of the one that is left alone
             traceback.print_exc()
         sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
     failed = False
     while processes:
