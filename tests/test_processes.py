@@ -160,10 +160,14 @@ def test_under_launchers_too(tmp_path, monkeypatch):
     done = python("-m", *ACCELERATE, sharer.__file__, tmp_path)
     assert done.returncode == 0, done.stderr
     check_shared(tmp_path, alone)
-    for launcher in (ACCELERATE, TORCHRUN):
-        done = python("-m", *launcher, "-m", "vdu", *DRAWN.format(tmp_path / launcher[0]).split())
-        assert done.stdout == f"{tmp_path / launcher[0]}.png\n", done.stderr
-        refused = python("-m", *launcher, "-m", "vdu", "sample", "--model", "nowhere")
+    for launcher, module in (
+        (ACCELERATE, ("-m",)),
+        (TORCHRUN, ("-m", "--")),
+    ):  # else torchrun takes --n for an option of its own
+        vdu = ("-m", *launcher, *module, "vdu")
+        drawn = python(*vdu, *DRAWN.format(tmp_path / launcher[0]).split())
+        assert drawn.stdout == f"{tmp_path / launcher[0]}.png\n", drawn.stderr
+        refused = python(*vdu, "sample", "--model", "nowhere")
         assert refused.returncode
         assert refused.stderr.count("vdu: There is no model 'nowhere'") == 1
 

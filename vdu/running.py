@@ -155,7 +155,7 @@ def run_evaluate(**values: Any) -> None:
 @click.command("estimate", cls=Command, params=recipe_options(ESTIMATED, required=("model", "forget")))
 @shared()
 def run_estimate(**values: Any) -> None:
-    """Estimate a posterior and cache it, so that a later run with the same options starts at once."""
+    """Estimate a posterior ahead of a run, and cache it. Give the options that the run will have."""
     recipe = with_pictures(recipe_of(values))
     recipe = resolve(recipe, kind_of(recipe.model))
     if recipe.posterior not in CACHED:
