@@ -86,17 +86,17 @@ def test_what_ships_of_stock_samplers_is_what_diffusers_draws():
     model, folder, _ = open_model("mnist-ddpm", "cpu")
     pipeline, seeds = plain_pipeline(folder), image_seeds(SEED, 4)
     for sampler in SAMPLERS:
-        shipped = shipped_stock(model, sampler, seeds)
+        shipped = shipped_stock(model, folder, sampler, seeds)
         drawn = run_to_end(draw_plain(pipeline, sampler, seeds, model.shape))
         assert (shipped.float() - drawn.float()).abs().mean((1, 2, 3)).median() < CLOSE / 3
 
 
-@pytest.mark.parametrize("changed", ["seed", "sampler", "steps", "weights", "device", "more"])
-def test_any_other_image_of_a_stock_sampler_is_drawn(changed, monkeypatch):
+@pytest.mark.parametrize("changed", ["seed", "sampler", "steps", "weights", "folder", "device", "more"])
+def test_any_other_image_of_a_stock_sampler_is_drawn(changed, monkeypatch, tmp_path):
     from vdu.task import open_model
 
-    model, sampler, seeds = open_model("mnist-ddpm", "cpu")[0], "Euler", image_seeds(SEED, FEW)
-    assert shipped_stock(model, sampler, seeds) is not None
+    (model, folder, _), sampler, seeds = open_model("mnist-ddpm", "cpu"), "Euler", image_seeds(SEED, FEW)
+    assert shipped_stock(model, folder, sampler, seeds) is not None
     match changed:
         case "seed":
             seeds = image_seeds(SEED + 1, FEW)
@@ -106,8 +106,10 @@ def test_any_other_image_of_a_stock_sampler_is_drawn(changed, monkeypatch):
             monkeypatch.setitem(STOCK, sampler, (STOCK[sampler][0], STOCK[sampler][1] + 1))
         case "weights":
             model = replace(model, digest="of others")
+        case "folder":
+            folder = tmp_path  # an unlearned copy, which knows the digest of the original
         case "device":
             model = replace(model, device="cuda")
         case "more":
             seeds = image_seeds(SEED, untouched.STOCK_IMAGES + 1)
-    assert shipped_stock(model, sampler, seeds) is None
+    assert shipped_stock(model, folder, sampler, seeds) is None

@@ -52,14 +52,18 @@ def maker(model: Model, how: HowToSample) -> dict[str, Any]:
     return {"model": model.digest, "trained": digest_of(model.trained), **dataclasses.asdict(how)}
 
 
-def shipped_stock(model: Model, sampler: str, seeds: Sequence[int]) -> Tensor | None:
+def shipped_stock(model: Model, where: Path, sampler: str, seeds: Sequence[int]) -> Tensor | None:
     """The images of some seeds by a sampler of `stock.STOCK` in float32, uint8 (n, c, h, w), if they ship; else None.
 
     They ship for the first seeds of a model without prompts.
+
+    Args:
+        model: the model; where: the folder that diffusers loads it from, which is not that of `model` once it is unlearned.
+        sampler: a key of `STOCK`; seeds: n, one per image.
     """
-    if model.device != "cpu" or model.folder is None or model.folder.parent != ASSETS.resolve():
+    if model.device != "cpu" or where.resolve().parent != ASSETS.resolve():
         return None
-    folder = model.folder / FOLDER / STOCK_FOLDER
+    folder = where / FOLDER / STOCK_FOLDER
     if not (folder / LIST).is_file() or len(seeds) > STOCK_IMAGES or [*seeds] != image_seeds(SEED, len(seeds)):
         return None
     listed = json.loads((folder / LIST).read_text())

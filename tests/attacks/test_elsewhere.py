@@ -88,8 +88,9 @@ def test_what_ships_of_the_original_is_not_drawn_again(tmp_path, monkeypatch):
     monkeypatch.setattr(elsewhere, "half_precision", lambda device: None)
     given = written(tmp_path / "zero", images=8)
     shipped = torch.full((4, 1, 28, 28), 7, dtype=torch.uint8)
-    original = given.models[ORIGINAL]
-    monkeypatch.setattr(elsewhere, "shipped_stock", lambda model, *_: shipped if model is original else None)
+    own = given.models[ORIGINAL].folder
+    assert given.models[UNLEARNED].folder == own  # as on the page: what is unlearned was loaded from there
+    monkeypatch.setattr(elsewhere, "shipped_stock", lambda model, where, *_: shipped if where == own else None)
     result, last = carry_out(ATTACK, given)
     assert last.done == last.total
     assert torch.equal(result.strips[0].images, shipped)

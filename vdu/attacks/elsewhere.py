@@ -56,7 +56,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
         seeds, shipped = image_seeds(attacked.seed, len(specs)), None
         prompts = [spec.prompt for spec in specs] if concept.takes_prompts else None
         if prompts is None and pipeline.unet.dtype == torch.float32:
-            shipped = shipped_stock(model, sampler, seeds)
+            shipped = shipped_stock(model, Path(attacked.folders[name]), sampler, seeds)
         if shipped is None:
             return attacked.samples(
                 (yield from meter.follow(draw_plain(pipeline, sampler, seeds, model.shape, prompts, guidance))), specs
