@@ -1,6 +1,8 @@
 """Model cards: what the hub reads of them, of the models that ship and of what a run leaves."""
 
+import ast
 import json
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -29,9 +31,9 @@ def report(model="mnist-ddpm", **changes):
     } | changes  # fmt: skip
 
 
-def card_of(report, folder=None, takes_prompts=False):
+def card_of(report, folder=None, takes_prompts=False, variant=""):
     """The card of an unlearned model that came from a folder."""
-    return ModelCard(model_card(report, SimpleNamespace(folder=folder, takes_prompts=takes_prompts)))
+    return ModelCard(model_card(report, SimpleNamespace(folder=folder, takes_prompts=takes_prompts, variant=variant)))
 
 
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
@@ -108,3 +110,18 @@ def test_the_card_a_run_leaves_has_the_figures_of_its_report(finished_run):
     for result in card.data.eval_results:
         assert result.metric_value == written["after"][result.metric_type]
     assert {"forget_rate", "retain_fid"} <= {result.metric_type for result in card.data.eval_results}
+
+
+def test_the_card_says_how_others_score_a_model_that_they_can_load(tmp_path):
+    (tmp_path / "model_index.json").write_text((CATALOG["tiny-sd"].folder / "model_index.json").read_text())
+    text = card_of(report(), tmp_path, takes_prompts=True).text
+    assert text.count("free_run") == 1
+    assert "\n\nThe licence of the base model applies" in text
+    (code,) = re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    assert [ast.literal_eval(value) for value in calls[1].args] == ["free_run", "clip_score", {"model_id": "FOLDER"}]
+    assert "free_run" not in card_of(report(), tmp_path, takes_prompts=False).text  # it draws from no prompt
+    assert "free_run" not in card_of(report(), tmp_path, takes_prompts=True, variant="fp16").text  # which is not asked for
+    index = (tmp_path / "model_index.json").read_text().replace("DiffusionPipeline", "DiffusionImg2ImgPipeline")
+    (tmp_path / "model_index.json").write_text(index)
+    assert "free_run" not in card_of(report(), tmp_path, takes_prompts=True).text  # it needs a picture too

@@ -7,7 +7,7 @@ from vdu import stock
 from vdu.catalog import CATALOG
 from vdu.errors import UserError
 from vdu.sampling import run_to_end
-from vdu.stock import STOCK, draw_plain, plain_pipeline, with_sampler
+from vdu.stock import STOCK, draw_plain, half_precision, name_of, plain_pipeline, with_sampler
 
 
 def quick(monkeypatch, sampler, steps):
@@ -40,6 +40,25 @@ def test_prompts_and_guidance_reach_the_pipeline(monkeypatch):
         assert images.shape[:2] == (3, 3)
         assert before is None or not torch.equal(images, before)
         before = images
+
+
+def test_in_half_precision_all_weights_are_and_almost_the_same_is_drawn(monkeypatch):
+    quick(monkeypatch, "Euler", 4)
+    folder, images = CATALOG["mnist-ddpm"].folder, []
+    for precision in (torch.float32, torch.bfloat16):
+        pipeline = plain_pipeline(folder, precision=precision)
+        assert {value.dtype for value in pipeline.unet.parameters()} == {precision}
+        images.append(run_to_end(draw_plain(pipeline, "Euler", [5, 6], (1, 28, 28))).float())
+    apart = (images[0] - images[1]).abs().mean()
+    assert 0 < apart < 20  # of 255; images of two seeds differ by 30 or more
+
+
+def test_half_precision_is_float16_on_a_gpu_and_on_a_cpu_only_what_it_computes_itself(monkeypatch):
+    assert name_of(half_precision("cuda")) == "float16"
+    monkeypatch.setattr(stock, "has_bfloat16", lambda device: True)
+    assert name_of(half_precision("cpu")) == "bfloat16"
+    monkeypatch.setattr(stock, "has_bfloat16", lambda device: False)
+    assert half_precision("cpu") is None
 
 
 def test_what_diffusers_cannot_load_is_refused_in_a_sentence(tmp_path):

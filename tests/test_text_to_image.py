@@ -84,6 +84,7 @@ def test_what_is_left_loads_in_plain_diffusers_and_here(finished_run, tmp_path):
     pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "run" / "unlearned", use_safetensors=True)
     picture = pipeline("a photo of a red bag", num_inference_steps=2, output_type="np").images[0]
     assert picture.shape == (32, 32, 3)
+    assert "free_run" in (tmp_path / "run" / "unlearned" / "README.md").read_text(encoding="utf-8")
     task = open_task(Recipe(model=str(tmp_path / "run"), forget="red"))
     assert task.judge.digest == task.concept.model == "tiny-sd"
     assert task.concept.forgotten == (("sneaker",) if run.scale else ())

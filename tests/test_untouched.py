@@ -10,7 +10,8 @@ from vdu.catalog import CATALOG
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.sampling import Role, image_seeds, run_to_end, sample
-from vdu.untouched import SEED, shipped_images
+from vdu.stock import STOCK, draw_plain, plain_pipeline
+from vdu.untouched import SEED, shipped_images, shipped_stock
 
 SHIPPED = [name for name, entry in CATALOG.items() if (entry.folder / untouched.FOLDER).is_dir()]
 FEW = 12
@@ -51,7 +52,10 @@ def test_a_default_run_finds_all_of_its_images(example):
 def test_both_precisions_ship_with_the_smallest_model():
     assert "mnist-ddpm" in SHIPPED
     for name in SHIPPED:
-        assert {path.name for path in (CATALOG[name].folder / untouched.FOLDER).iterdir()} == {"bfloat16", "float32"}
+        assert {path.name for path in (CATALOG[name].folder / untouched.FOLDER).iterdir()} - {"stock"} == {
+            "bfloat16",
+            "float32",
+        }
 
 
 @pytest.mark.parametrize("changed", ["seed", "prompt", "sampler", "weights", "trained", "device", "more"])
@@ -73,3 +77,39 @@ def test_anything_else_is_drawn(changed, example):
         case "more":
             seeds, how, prompts = first_of(example, Role.MEASURE, untouched.MEASURED + 1)
     assert shipped_images(model, seeds, how, prompts) is None
+
+
+def test_what_ships_of_stock_samplers_is_what_diffusers_draws():
+    from vdu.attacks.elsewhere import SAMPLERS
+    from vdu.task import open_model
+
+    model, folder, _ = open_model("mnist-ddpm", "cpu")
+    pipeline, seeds = plain_pipeline(folder), image_seeds(SEED, 4)
+    for sampler in SAMPLERS:
+        shipped = shipped_stock(model, folder, sampler, seeds)
+        drawn = run_to_end(draw_plain(pipeline, sampler, seeds, model.shape))
+        assert (shipped.float() - drawn.float()).abs().mean((1, 2, 3)).median() < CLOSE / 3
+
+
+@pytest.mark.parametrize("changed", ["seed", "sampler", "steps", "weights", "folder", "device", "more"])
+def test_any_other_image_of_a_stock_sampler_is_drawn(changed, monkeypatch, tmp_path):
+    from vdu.task import open_model
+
+    (model, folder, _), sampler, seeds = open_model("mnist-ddpm", "cpu"), "Euler", image_seeds(SEED, FEW)
+    assert shipped_stock(model, folder, sampler, seeds) is not None
+    match changed:
+        case "seed":
+            seeds = image_seeds(SEED + 1, FEW)
+        case "sampler":
+            sampler = "DDIM"
+        case "steps":
+            monkeypatch.setitem(STOCK, sampler, (STOCK[sampler][0], STOCK[sampler][1] + 1))
+        case "weights":
+            model = replace(model, digest="of others")
+        case "folder":
+            folder = tmp_path  # an unlearned copy, which knows the digest of the original
+        case "device":
+            model = replace(model, device="cuda")
+        case "more":
+            seeds = image_seeds(SEED, untouched.STOCK_IMAGES + 1)
+    assert shipped_stock(model, folder, sampler, seeds) is None

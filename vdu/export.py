@@ -17,7 +17,7 @@ from vdu.catalog import CATALOG
 from vdu.events import Preview
 from vdu.methods import METHODS
 from vdu.metrics import Figures, Metric, table_metrics
-from vdu.models import Model
+from vdu.models import Model, read_index
 from vdu.models.hub import is_id
 from vdu.optimizers import GUIDANCE
 from vdu.report import Report, report_of
@@ -42,6 +42,13 @@ def card_line(metric: Metric, before: Figures, after: Figures) -> str:
     interval = after.get(f"{metric.key}_ci95")
     ends = f" (95 % {'–'.join(metric.format.format(end) for end in interval)})" if interval else ""
     return f"{metric.label}: {was}{metric.format.format(after[metric.key])}{ends}"
+
+
+def draws_from_prompts_alone(model: Model) -> bool:
+    """Whether programs that give a folder and a prompt, and name no variant and no picture, can draw with a model."""
+    if not model.takes_prompts or model.variant or not model.folder:
+        return False
+    return "Img2Img" not in read_index(model.folder)["_class_name"]
 
 
 def model_card(report: Report, model: Model) -> str:
@@ -71,7 +78,8 @@ def model_card(report: Report, model: Model) -> str:
         low, high = rates["forget_rate_ci95"]
         lines.append(f"of {other}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})")
     method = METHODS[report["method"]].title
-    return cards.card("unlearned", data, title=title, method=method, report=report, lines=lines)
+    scored = draws_from_prompts_alone(model)
+    return cards.card("unlearned", data, title=title, method=method, report=report, lines=lines, scored=scored)
 
 
 def write_previews(run: Run, folder: Path) -> None:

@@ -20,8 +20,10 @@ from vdu.data.sheets import SHEET_COLUMNS, read_sheet, write_sheet
 from vdu.models import Model, has_bfloat16
 from vdu.models.digest import digest_of
 from vdu.sampling import HowToSample, Role, image_seeds, run_to_end, sample
+from vdu.stock import STOCK, draw_plain, plain_pipeline
 
 FOLDER, LIST = "untouched", "untouched.json"
+STOCK_FOLDER, STOCK_IMAGES = "stock", 50  # what plain diffusers draws, and how many images with each sampler
 SEED, MEASURED = 0, 1000  # the default seed of a recipe; how many measured images ship
 
 
@@ -50,7 +52,27 @@ def maker(model: Model, how: HowToSample) -> dict[str, Any]:
     return {"model": model.digest, "trained": digest_of(model.trained), **dataclasses.asdict(how)}
 
 
-@lru_cache(maxsize=4)
+def shipped_stock(model: Model, where: Path, sampler: str, seeds: Sequence[int]) -> Tensor | None:
+    """The images of some seeds by a sampler of `stock.STOCK` in float32, uint8 (n, c, h, w), if they ship; else None.
+
+    They ship for the first seeds of a model without prompts.
+
+    Args:
+        model: the model; where: the folder that diffusers loads it from, which is not that of `model` once it is unlearned.
+        sampler: a key of `STOCK`; seeds: n, one per image.
+    """
+    if model.device != "cpu" or where.resolve().parent != ASSETS.resolve():
+        return None
+    folder = where / FOLDER / STOCK_FOLDER
+    if not (folder / LIST).is_file() or len(seeds) > STOCK_IMAGES or [*seeds] != image_seeds(SEED, len(seeds)):
+        return None
+    listed = json.loads((folder / LIST).read_text())
+    if listed["model"] != model.digest or listed["samplers"].get(sampler) != [*STOCK[sampler]]:
+        return None
+    return images_in(folder / f"{sampler}.png", model.image_shape)[: len(seeds)]
+
+
+@lru_cache(maxsize=8)
 def images_in(path: Path, shape: tuple[int, int, int]) -> Tensor:
     """The images on a sheet, read once."""
     return read_sheet(path, shape)
@@ -87,8 +109,26 @@ def make(name: str, forget: str) -> Path:
     return folder
 
 
+def make_stock(name: str) -> Path:
+    """Draw the images of a catalog model without prompts by stock samplers, for `shipped_stock`; returns the folder."""
+    from vdu.attacks.elsewhere import SAMPLERS
+    from vdu.task import open_model
+
+    model, where, _ = open_model(name, "cpu")
+    folder, pipeline = where / FOLDER / STOCK_FOLDER, plain_pipeline(where, model.variant)
+    folder.mkdir(parents=True, exist_ok=True)
+    for sampler in SAMPLERS:
+        images = run_to_end(draw_plain(pipeline, sampler, image_seeds(SEED, STOCK_IMAGES), model.shape))
+        write_sheet(images, folder / f"{sampler}.png")
+    listed = {"model": model.digest, "samplers": {sampler: STOCK[sampler] for sampler in SAMPLERS}}
+    (folder / LIST).write_text(json.dumps(listed) + "\n")
+    return folder
+
+
 if __name__ == "__main__":
     from vdu.catalog import CATALOG
 
     for name in sys.argv[1:]:
         print(make(name, json.loads((CATALOG[name].folder / "example" / "report.json").read_text())["forget"]))
+        if not CATALOG[name].takes_prompts:
+            print(make_stock(name))

@@ -73,7 +73,7 @@ def test_every_model_is_asked_with_its_own_word(monkeypatch):
         (ORIGINAL, 0, 8), (ORIGINAL, 2, 8), (UNLEARNED, 0, 8), (UNLEARNED, 2, 8),
     ]  # fmt: skip
     assert max(values(result, UNLEARNED)) < 0.5
-    assert result.sentence.startswith("A word learned in 2 steps from 8 pictures draws “red” in")
+    assert result.sentence.startswith("With a word learned in 2 steps from 8 pictures, “red” is drawn in")
 
 
 def test_without_prompts_there_is_no_word():

@@ -5,7 +5,7 @@ import torch
 from attack_states import attacked, carry_out, values, zero
 from line import line_batch
 
-from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Row, relearn
+from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Attacked, Row, relearn
 from vdu.attacks.relearn import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words
 from vdu.data.forget_set import ForgetSet
 
@@ -40,7 +40,7 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
     words = in_words(given, rows, {IT: {UNLEARNED: 5}, OTHERS: {UNLEARNED: 10}, OWN: {UNLEARNED: None}}, 0.05)
     assert words.startswith("“3” comes back after 5 steps of training on 8 pictures of it")
     assert "30 % [22–40]" in words
-    assert "other things brings it back after 10 steps. Training on its own samples does not" in words
+    assert "other things brings it back after 10 steps. As many steps on its own samples do not" in words
     assert "does not come back within 50 steps" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.7)
     assert "is not gone" in in_words(given, [row(0, 30)], {IT: {UNLEARNED: 0}}, 0.05)
     assert "in none of 8 samples" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.0)
@@ -49,17 +49,15 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
     assert "; a model that never saw it needs 20." in in_words(gold, rows, {IT: {UNLEARNED: 5, "retrained": 20}}, 0.05)
 
 
-def test_the_same_model_learns_the_same_and_is_left_alone_and_a_network_that_is_zero_has_nothing_to_come_back(monkeypatch):
+def test_no_model_is_changed_and_a_network_that_is_zero_has_nothing_to_come_back(monkeypatch):
     monkeypatch.setattr(relearn, "STEPS", (0, 1, 2))
-    monkeypatch.setattr(relearn, "CONTROL_STEPS", (1,))
     given = attacked(sampler_steps=2)
     original = given.models[ORIGINAL]
     given.models[RETRAINED] = zero(original)
     before = weights(original)
     result, last = carry_out(ATTACKS["relearn"], given)
     assert last.done == last.total
-    assert values(result, ORIGINAL, IT) == values(result, UNLEARNED, IT)
-    assert [len(values(result, UNLEARNED, series)) for series in (IT, OTHERS, OWN)] == [3, 2, 2]
+    assert values(result, UNLEARNED, IT)[:1] == values(result, ORIGINAL, IT)  # the same model, and the original is not trained
     assert values(result, ORIGINAL, OTHERS) == []
     assert values(result, RETRAINED, IT) == [0, 0, 0]
     assert result.more["half_back"][IT][RETRAINED] is None
@@ -67,5 +65,29 @@ def test_the_same_model_learns_the_same_and_is_left_alone_and_a_network_that_is_
     assert [point["k"] for point in result.lead["curves"][RETRAINED]] == [0, 1, 2]
     assert torch.equal(weights(original), before)
     first, second = ([strip.images for strip in result.strips if strip.model == name] for name in (ORIGINAL, UNLEARNED))
-    assert all(map(torch.equal, first, second))
-    assert not torch.equal(first[0], first[2])
+    assert torch.equal(first[0], second[0])
+    assert not torch.equal(second[0], second[2])
+
+
+def test_what_is_back_is_trained_no_further_and_the_controls_take_as_many_steps(monkeypatch):
+    looks = iter([8, 0, 0, 0, 8, 0, 0])  # hits: original, unlearned, its own samples, after 1 and 2 steps, and two controls
+    steps = []
+    monkeypatch.setattr(relearn, "STEPS", (0, 1, 2, 3))
+    monkeypatch.setattr(Attacked, "shown", lambda self, images: torch.arange(len(images)) < next(looks))
+    monkeypatch.setattr(Learner, "step", lambda self: steps.append(self))
+    result, last = carry_out(ATTACKS["relearn"], attacked(sampler_steps=2))
+    assert last.done == last.total
+    assert [row.at for row in result.rows if (row.model, row.series) == (UNLEARNED, IT)] == [0, 1, 2]
+    assert [row.at for row in result.rows if row.series in (OTHERS, OWN)] == [0, 2, 0, 2]
+    assert [steps.count(learner) for learner in dict.fromkeys(steps)] == [2, 2, 2]
+    assert result.more["half_back"] == {IT: {ORIGINAL: 0, UNLEARNED: 2}, OTHERS: {UNLEARNED: None}, OWN: {UNLEARNED: None}}
+    assert next(looks, None) is None
+
+
+def test_what_is_not_gone_is_not_trained(monkeypatch):
+    monkeypatch.setattr(Attacked, "shown", lambda self, images: torch.ones(len(images), dtype=torch.bool))
+    monkeypatch.setattr(Learner, "step", lambda self: pytest.fail("a step was taken"))
+    result, last = carry_out(ATTACKS["relearn"], attacked(sampler_steps=2))
+    assert last.done == last.total
+    assert [row.at for row in result.rows] == [0, 0]
+    assert "is not gone" in result.sentence

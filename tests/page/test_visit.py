@@ -50,6 +50,31 @@ def test_first_load_shows_an_example_and_fits(loaded, screen):
     assert fits(page, WIDTHS[screen])
 
 
+def test_samples_can_be_smooth_and_twice_as_large(loaded):
+    page = loaded("phone")
+    sheet = page.locator("#after .vdu-sheet")
+    plain = sheet.bounding_box()["width"]
+    page.get_by_text("Twice as large").click()
+    expect(sheet).not_to_have_css("width", f"{plain}px")
+    assert sheet.bounding_box()["width"] == pytest.approx(2 * plain, rel=0.02)
+    assert fits(page, WIDTHS["phone"])
+    page.get_by_text("Smooth pixels").click()
+    expect(sheet).to_have_css("image-rendering", "auto")
+    for look in ("Twice as large", "Smooth pixels"):
+        page.get_by_text(look).click()
+    expect(sheet).to_have_css("image-rendering", "pixelated")
+
+
+def test_a_change_of_model_asks_for_nothing_that_is_not_on_offer(page):
+    failed = []
+    page.on("response", lambda answer: failed.append(answer.url) if answer.status >= 500 else None)
+    for title, word in (("Garments in colours", "sneaker"), ("CIFAR-10 photographs", "frog"), ("MNIST digits", "7")):
+        pick_model(page, title)
+        expect(page.get_by_test_id(f"{word}-radio-label")).to_be_visible()
+    expect(page.locator("#compared-time")).to_contain_text("in all")
+    assert failed == []
+
+
 def test_the_explanation_has_the_formulas_and_the_measurement(loaded):
     page = loaded("phone")
     page.get_by_text("What is happening here").click()

@@ -3,18 +3,24 @@
 from collections import defaultdict
 from collections.abc import Generator
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from vdu.attacks.base import ORIGINAL, UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
 from vdu.attacks.words import pooled, rate_words, right, suffers, thing
 from vdu.concepts.base import KEPT, TARGET
 from vdu.events import Progress
 from vdu.models import FULL_SIZE
+from vdu.samples import Samples
 from vdu.sampling import image_seeds
-from vdu.stock import STOCK, draw_plain, plain_pipeline
+from vdu.stock import STOCK, draw_plain, half_precision, name_of, plain_pipeline
 from vdu.task import kind_of
+from vdu.untouched import shipped_stock
 
 SAMPLERS = ("Euler", "DPM++ 2M", "UniPC")  # of `STOCK`, those of fewest steps
 GUIDANCES = (1.0, 3.0, 7.5, 12.0)  # for models with prompts
+HALF = ("Euler", 7.5)  # sampler and guidance in half precision, in which many load a model
 
 
 def misfit(attacked: Attacked) -> str:
@@ -28,40 +34,60 @@ def misfit(attacked: Attacked) -> str:
 
 
 def counts_of(attacked: Attacked) -> dict:
-    """Kind of prompt -> how many images of it each sampler draws at each guidance: two thirds of what is usual.
-
-    With prompts, half as many of the concept, as it is drawn at every guidance.
-    """
-    count = max(2, 2 * attacked.images // 3)
-    return {TARGET: count // 2, KEPT: count} if attacked.task.concept.takes_prompts else {TARGET: count}
+    """Kind of prompt -> how many images of it each sampler draws at each guidance: of the concept half of what is usual."""
+    target = {TARGET: max(1, attacked.images // 2)}
+    return target | {KEPT: attacked.images} if attacked.task.concept.takes_prompts else target
 
 
 def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
-    """Load every folder with diffusers, draw with every sampler and guidance, and count the images that show the concept."""
-    concept, counts = attacked.task.concept, counts_of(attacked)
+    """Load every folder with diffusers, draw with every sampler and guidance, and count the images that show the concept.
+
+    The folders are drawn once more in half precision, with one sampler at one guidance, where the device computes it natively.
+    """
+    concept, counts, device = attacked.task.concept, counts_of(attacked), attacked.task.model.device
     guidances = {f"guidance {value:g}": value for value in GUIDANCES} if concept.takes_prompts else {"": 1.0}
-    steps = sum(STOCK[sampler][1] for sampler in SAMPLERS) * len(guidances)
-    meter = Meter(len(attacked.models) * steps * sum(counts.values()))
+    half = half_precision(device)
+    steps = sum(STOCK[sampler][1] for sampler in SAMPLERS) * len(guidances) * sum(counts.values())
+    meter = Meter(len(attacked.models) * (steps + (STOCK[HALF[0]][1] * counts[TARGET] if half else 0)))
     rows, strips, hits = [], [], defaultdict(lambda: defaultdict(list))
+
+    def draw(name: str, pipeline: Any, sampler: str, guidance: float, kind: str) -> Generator[Progress, None, Samples]:
+        specs, model = attacked.specs((kind,), counts[kind]), attacked.models[name]
+        seeds, shipped = image_seeds(attacked.seed, len(specs)), None
+        prompts = [spec.prompt for spec in specs] if concept.takes_prompts else None
+        if prompts is None and pipeline.unet.dtype == torch.float32:
+            shipped = shipped_stock(model, Path(attacked.folders[name]), sampler, seeds)
+        if shipped is None:
+            return attacked.samples(
+                (yield from meter.follow(draw_plain(pipeline, sampler, seeds, model.shape, prompts, guidance))), specs
+            )
+        yield meter.add(STOCK[sampler][1] * len(seeds))
+        return attacked.samples(shipped, specs)
+
+    def look(name: str, place: str, series: str, drawn: Samples) -> None:
+        shown = drawn.showing(concept.class_sets)
+        rows.append(Row.rate(name, series, place, shown))
+        strips.append(strip(name, ", ".join(filter(None, (place, series))), drawn.images, shown))
+
     for name, model in attacked.models.items():
-        pipeline = plain_pipeline(Path(attacked.folders[name]), model.variant, model.device)
+        folder = Path(attacked.folders[name])
+        pipeline = plain_pipeline(folder, model.variant, device)
         for sampler in SAMPLERS:
             for series, guidance in guidances.items():
-                for kind, count in counts.items():
-                    specs, seeds = attacked.specs((kind,), count), image_seeds(attacked.seed, count)
-                    prompts = [spec.prompt for spec in specs] if concept.takes_prompts else None
-                    stream = draw_plain(pipeline, sampler, seeds, model.shape, prompts, guidance)
-                    drawn = attacked.samples((yield from meter.follow(stream)), specs)
-                    if kind == KEPT:
-                        for spec, hit in zip(specs, right(drawn).tolist(), strict=True):
-                            hits[name][thing(attacked, spec.classes)].append(hit)
+                for kind in counts:
+                    drawn = yield from draw(name, pipeline, sampler, guidance, kind)
+                    if kind == TARGET:
+                        look(name, sampler, series, drawn)
                         continue
-                    shown = drawn.showing(concept.class_sets)
-                    rows.append(Row.rate(name, series, sampler, shown))
-                    strips.append(strip(name, ", ".join(filter(None, (sampler, series))), drawn.images, shown))
+                    for spec, hit in zip(drawn.specs, right(drawn).tolist(), strict=True):
+                        hits[name][thing(attacked, spec.classes)].append(hit)
+        if half:
+            sampler, guidance = HALF
+            drawn = yield from draw(name, plain_pipeline(folder, model.variant, device, half), sampler, guidance, TARGET)
+            look(name, f"{sampler}, {name_of(half)}", f"guidance {guidance:g}" if concept.takes_prompts else "", drawn)
     kept = {name: pooled(found) for name, found in hits.items()}
     overall = pooled({name: [hit for things in found.values() for hit in things] for name, found in hits.items()})
-    more = {"kept": kept, "kept_overall": overall} if kept else {}
+    more = {"half_precision": half and name_of(half)} | ({"kept": kept, "kept_overall": overall} if kept else {})
     return Result(rows, strips, in_words(attacked, rows, kept, overall), more)
 
 
@@ -81,10 +107,10 @@ def in_words(attacked: Attacked, rows: list[Row], kept: dict[str, dict[str, dict
 ATTACK = Attack(
     title="In other hands",
     question="The folders are loaded with plain diffusers and drawn with its own samplers, as somebody else would who "
-    "downloads them; where there are prompts, with the usual guidances too.",
+    "downloads them; where there are prompts, with the usual guidances too, and once in half precision.",
     over=("sampler", "sampler"),
     figure=("forget_rate", "forget rate, %"),
-    settings={"samplers": {name: STOCK[name] for name in SAMPLERS}, "guidances": GUIDANCES},
+    settings={"samplers": {name: STOCK[name] for name in SAMPLERS}, "guidances": GUIDANCES, "half": HALF},
     misfit=misfit,
     carry_out=carry_out,
 )

@@ -151,8 +151,8 @@ def in_words(attacked: Attacked, rows: Sequence[Row]) -> str:
     lost = last[ORIGINAL].value <= first.value
     doubt = " So few steps teach even the original model nothing, and the attack says nothing." if lost else ""
     return (
-        f"A word learned in {steps_words(STEPS[-1])} from {PICTURES} pictures draws {attacked.concept} in {found}; before it "
-        f"is learned, in {first.words()} by {at_model(UNLEARNED)}.{doubt}"
+        f"With a word learned in {steps_words(STEPS[-1])} from {PICTURES} pictures, {attacked.concept} is drawn in {found}; "
+        f"before the word is learned, in {first.words()} by {at_model(UNLEARNED)}.{doubt}"
     )
 
 

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Generator
+from contextlib import suppress
 from dataclasses import replace
 
 import torch
@@ -42,6 +43,10 @@ def misfit(attacked: Attacked) -> str:
     return no_pictures(attacked)
 
 
+class MiddleReached(Exception):
+    """The middle block is computed; what comes after it in the network is not needed."""
+
+
 @torch.no_grad()
 def middle(model: Model, states: Tensor, t: int, seed: int) -> Tensor:
     """Activations of the middle block, averaged over its places, for clean states (n, c, h, w) noised to t: (n, k), float64.
@@ -49,12 +54,18 @@ def middle(model: Model, states: Tensor, t: int, seed: int) -> Tensor:
     Models with prompts are given none.
     """
     found: list[Tensor] = []
-    handle = model.unet.mid_block.register_forward_hook(lambda block, given, out: found.append(out.float().mean(dim=(2, 3))))
+
+    def keep(block: torch.nn.Module, given: tuple, out: Tensor) -> None:
+        found.append(out.float().mean(dim=(2, 3)))
+        raise MiddleReached
+
+    handle = model.unet.mid_block.register_forward_hook(keep)
     noise = torch.randn(states.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
     alpha_bar, times = model.alpha_bar[t], torch.full((len(states),), t, device=model.device)
     noisy = alpha_bar.sqrt() * states + (1 - alpha_bar).sqrt() * noise
     try:
-        model.predict(noisy, times, model.conditions([None] * len(states)))
+        with suppress(MiddleReached):
+            model.predict(noisy, times, model.conditions([None] * len(states)))
     finally:
         handle.remove()
     return found[0].cpu().double()

@@ -92,6 +92,8 @@ def model_changes(page: Page, session: Session | None, model: str) -> dict[Any, 
     except UserError as error:
         words = str(error)
     changes = {page.status: status_html(words), **page.controls.for_model(model, session)}
+    for panel in page.panels:  # in one answer: between two, what is picked would not be among the choices
+        changes |= panel.offer(model)
     return changes if session or model not in examples() else changes | page.render_last(None, model)
 
 

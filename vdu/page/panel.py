@@ -33,7 +33,7 @@ class Panel(ABC):
     Attributes:
         order: panels are sorted by this number, top to bottom.
         half: whether the panel takes half of the width; two neighbours of half width share a row.
-        outputs: the components that `render` may update; set in `build`.
+        outputs: the components that `render` and `offer` may update; set in `build`.
     """
 
     order: ClassVar[int]
@@ -46,6 +46,10 @@ class Panel(ABC):
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """Component -> value or `gr.update`, for every component that depends on the run."""
+        return {}
+
+    def offer(self, model: str) -> dict[Any, Any]:
+        """Component -> value or `gr.update`, for every component whose choices depend on the model that is picked."""
         return {}
 
 

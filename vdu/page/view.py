@@ -63,6 +63,7 @@ class RunView:
         finished: whether the run has ended.
         example: whether it is a shipped example, not a run of the visitor.
         pairs: the measured samples; None for a saved run, and until both models are measured.
+        pictures: how many images each of `sheets` shows; 0 for a saved run.
         files: paths to download: report, picture sheet, and the model if there is one; empty until the run has ended.
         problem: a sentence if the run has ended and its files could not be written; else empty.
     """
@@ -76,6 +77,7 @@ class RunView:
     finished: bool = False
     example: bool = False
     pairs: SamplePairs | None = None
+    pictures: int = 0
     files: tuple[str, ...] = ()
     problem: str = ""
 
@@ -111,6 +113,7 @@ def live_view(run: Run, last: RunView | None = None, report: Report | None = Non
         takes_prompts=run.model.takes_prompts,
         finished=finished,
         pairs=pairs_of(run),
+        pictures=len(run.replay.grid) if run.replay else 0,
     )
 
 

@@ -73,11 +73,12 @@ class Compare(Panel):
 
     def build(self, page: Page) -> None:
         """See `Panel.build`."""
-        self.page, self.outputs, default = page, [], page.controls.default
+        self.page, default = page, page.controls.default
         kind = kind_of(default.model)
         gr.HTML(render("heading", title="Compare methods", small=WORDS))
         self.kept = gr.State(None)
         self.methods = gr.CheckboxGroup(fitting(kind), value=usual(kind), label="Methods", elem_id="compared-methods")
+        self.outputs = [self.methods]
         recipes = {method: recipe_for(changed_fields(default, kind), method, kind) for method in usual(kind)}
         self.time = gr.HTML(time_html(self.seconds(recipes), {}), elem_id="compared-time")
         with gr.Row():
@@ -94,8 +95,6 @@ class Compare(Panel):
         self.stop.click(self.end, None, page.status, show_progress="hidden", **AT_ONCE)
         self.reveal.click(self.show_names, self.kept, changed, show_progress="hidden", **AT_ONCE)
         self.found.click(self.pick, self.kept, changed, show_progress="hidden", **AT_ONCE)
-        model = page.controls.fields["model"]
-        model.input(self.offer, model, self.methods, show_progress="hidden", **AT_ONCE)
         gr.on(
             [self.methods.change, *(page.controls.fields[name].change for name in TIMED)],
             self.tell_time,
@@ -106,10 +105,10 @@ class Compare(Panel):
             **AT_ONCE,
         )
 
-    def offer(self, model: str) -> dict[str, Any]:
-        """The methods that fit a model."""
+    def offer(self, model: str) -> dict[Any, Any]:
+        """The methods that fit a model, see `Panel.offer`."""
         kind = kind_of(model)
-        return gr.update(choices=fitting(kind), value=usual(kind))
+        return {self.methods: gr.update(choices=fitting(kind), value=usual(kind))}
 
     def tell_time(self, data: dict) -> str:
         """How long the methods that are ticked will take, or why they cannot be run."""
