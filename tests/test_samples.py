@@ -162,6 +162,6 @@ def test_an_estimate_on_disk_goes_by_the_versions_of_the_libraries(tmp_path, mon
     variance_of(folder)
     variance_of(folder)
     assert len(list((tmp_path / "cache").iterdir())) == 1
-    monkeypatch.setattr("vdu.posterior.package_versions", lambda: {"torch": "another"})
+    monkeypatch.setattr("vdu.estimate_cache.package_versions", lambda: {"torch": "another"})
     variance_of(folder)
     assert len(list((tmp_path / "cache").iterdir())) == 2
