@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from vdu import noised_classifier
 from vdu.models import load_model
-from vdu.noised_classifier import LONGEST, PLACES, SHIPPED, NoisedClassifier, PooledFeatures, learn, nearness, shipped
+from vdu.noised_classifier import LONGEST, NEAREST, PLACES, SHIPPED, NoisedClassifier, PooledFeatures, learn, nearness, shipped
 from vdu.sampling import run_to_end
 
 
@@ -51,6 +51,17 @@ def test_the_odds_of_several_classes_are_those_of_their_sum_without_the_share_th
     assert torch.allclose(classifier.log_odds(rows, t), torch.logit(chances) - math.log(0.2 / 0.8), atol=1e-3)
 
 
+def test_the_contrast_is_with_the_most_similar_of_the_rest_and_with_a_single_other_class_it_is_the_log_odds(model):
+    one = made(model, 0.01, 0.5)
+    rows, t = torch.randn((3, len(one.mean)), generator=torch.Generator().manual_seed(0)), torch.tensor([10, 500, 900])
+    assert torch.allclose(one.contrast(rows, t), one.log_odds(rows, t), atol=1e-4)
+    bias = torch.tensor([1.0, 0.0, -5.0]).expand(2, 3)  # the concept, what is like it, what is not
+    first = torch.tensor([True, False, False])
+    three = NoisedClassifier(one.features, one.mean, one.scale, torch.zeros(2, 3, len(one.mean)), bias, first, 0.3)
+    near = 1.0 - NEAREST * math.log(1 + math.exp(-5 / NEAREST))
+    assert three.contrast(rows, t).tolist() == pytest.approx([near] * 3, abs=1e-5)
+
+
 def test_what_ships_is_for_classes_that_it_knows(model, tmp_path):
     assert shipped(model, ["a"]) is None
     width = PooledFeatures(model)(torch.zeros(1, *model.shape), torch.tensor([5]))[1].shape[1]
@@ -82,7 +93,7 @@ def test_the_shift_is_the_gradient_of_the_log_of_what_is_left(model):
     noise, shift = classifier.shift(states, t, gamma)
 
     inputs = states.clone().requires_grad_()
-    odds = classifier.log_odds(classifier.features(inputs, t)[1], t) - torch.logit(torch.tensor(gamma))
+    odds = classifier.log_odds(classifier.features(inputs, t)[1], t) - torch.logit(torch.tensor(gamma))  # of two classes
     (slope,) = torch.autograd.grad(torch.log1p(-odds.sigmoid()).sum(), inputs)
     expected = -(1 - model.alpha_bar[400]).sqrt() * slope
     assert (shift - expected).norm() <= 0.02 * expected.norm()

@@ -11,7 +11,7 @@ from vdu.methods import vdu_f
 def test_a_run_goes_by_a_users_own_pictures(tmp_path, quick_layers):
     dummy_ddpm(tmp_path / "model")
     own = save(of_class("ship")[:4], tmp_path / "own")
-    run, _ = carry_out(model=str(tmp_path / "model"), forget="ship", pictures=own, **QUICK)
+    run, _ = carry_out(model=str(tmp_path / "model"), forget="ship", pictures=own, method="vdu", **QUICK)
     assert run.after is not None
     assert len(run.steps) == QUICK["steps"]
     assert (run.recipe.method, run.recipe.posterior) == ("vdu", "layers")

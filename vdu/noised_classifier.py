@@ -25,6 +25,7 @@ LESSONS, LESSON = 2048, 64  # noised images to learn from, half of them of the c
 FIRST, LAST = 20, 980  # timesteps of the images to learn from, per 1,000 of the schedule: beyond them nothing can be learned
 PLACES = 3  # timesteps with a regression of their own, where it is learned in the run
 STRENGTH = 1e-3  # inverse strength of the penalty on the squared weights
+NEAREST = 0.3  # temperature of the rest, see `NoisedClassifier.contrast`; at 1 the contrast is the log-odds
 LONGEST = 0.5  # length of a shift at most, in norms of the predicted noise
 
 
@@ -58,11 +59,21 @@ class NoisedClassifier:
         odds = scores[:, self.concept].logsumexp(1) - scores[:, ~self.concept].logsumexp(1)
         return odds - torch.logit(torch.tensor(self.share))
 
+    def contrast(self, features: Tensor, t: Tensor) -> Tensor:
+        """Log-odds (n,) of the concept against the most similar of the rest, up to a constant; features and t as above.
+
+        The slope of the plain log-odds leads to the rest as a whole, and so to what is least like the concept: from cats to
+        cars. The rest counts here as what is most likely of it, the more strictly the lower `NEAREST` is.
+        """
+        scores = self.scores(features, t)
+        rest = (scores[:, ~self.concept] / NEAREST).logsumexp(1) * NEAREST
+        return scores[:, self.concept].logsumexp(1) - rest
+
     def shift(self, states: Tensor, t: Tensor, gamma: float) -> tuple[Tensor, Tensor]:
         """The predicted noise, and what to add to it to get the prediction of a model that has never seen the concept.
 
         With score functions for noises, epsilon = -sigma grad log p(x_t), Bayes' rule p_r = p (1 - P) / (1 - prior) gives
-        epsilon_r = epsilon - sigma grad log (1 - P) = epsilon + sigma P grad(log-odds).
+        epsilon_r = epsilon - sigma grad log (1 - P) = epsilon + sigma P grad(log-odds). Here the slope is that of `contrast`.
 
         Args:
             states: x_t, (n, c, h, w); t: timesteps, (n,).
@@ -75,7 +86,7 @@ class NoisedClassifier:
             inputs = states.detach().requires_grad_()
             noise, features = self.features(inputs, t)
             odds = self.log_odds(features, t) - torch.logit(torch.tensor(gamma))
-            (slope,) = torch.autograd.grad(odds.sum(), inputs)
+            (slope,) = torch.autograd.grad(self.contrast(features, t).sum(), inputs)
         noise = noise.detach()
         sigma = (1 - self.features.model.alpha_bar[t]).sqrt()
         shift = (sigma * odds.detach().sigmoid()).view(-1, 1, 1, 1) * slope

@@ -232,7 +232,7 @@ BY_KIND: dict[str, dict[str, float | int | str]] = {
         "target": 0.006, "max_damage": 0.4,
     },
     PHOTOGRAPHS: {
-        "method": "vdu", "posterior": "layers", "t_min": 425, "t_max": 950, "parameters": "all", "replay": 360,
+        "method": "vdu-f", "posterior": "layers", "t_min": 425, "t_max": 950, "parameters": "all", "replay": 360,
         "preview_every": 20, "sampler": "ode", "sampler_steps": 15, "guidance": 1.0, "batch_size": 12, "samples": 120,
         "target": 0.01, "max_damage": 0.6,
     },

@@ -116,6 +116,7 @@ METHOD = Method(
             "steps": 30,
             "batch_size": 24,
             "t_min": 50,
+            "t_max": 600,
         },
         SMALL: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
         FULL_SIZE: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-5, "steps": 200},
