@@ -12,9 +12,10 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from vdu.errors import UserError
 from vdu.events import Clock, Progress
 from vdu.models import Model
 from vdu.threads import map_side_by_side, worker_count
@@ -143,17 +144,37 @@ def shipped(model: Model, names: Sequence[str]) -> NoisedClassifier | None:
 
     Args:
         model: the frozen model, without prompts.
+
+    Raises:
+        UserError: if the file cannot be read, or belongs to another network.
     """
     path = model.folder / SHIPPED if model.folder else None
     if not path or not path.is_file() or not names:
         return None
-    with safe_open(path, framework="pt", device=model.device) as file:
-        classes, parts = json.loads(file.metadata()["classes"]), {key: file.get_tensor(key).float() for key in PARTS}
+    try:
+        with safe_open(path, framework="pt", device=model.device) as file:
+            classes, parts = (
+                json.loads((file.metadata() or {})["classes"]),
+                {key: file.get_tensor(key).float() for key in PARTS},
+            )
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise UserError(f"'{path}' cannot be read as a classifier of noised images; delete it.") from error
     if not set(names) <= set(classes):
         return None
+    features, (places, count) = PooledFeatures(model), (len(parts["bias"]), len(classes))
+    with torch.no_grad():
+        width = features(torch.zeros(1, *model.shape, device=model.device), torch.zeros(1).long().to(model.device))[1].shape[1]
+    shapes = {
+        "mean": (width,),
+        "scale": (width,),
+        "weights": (places, count, width),
+        "bias": (places, count),
+        "shares": (count,),
+    }
+    if {key: tuple(part.shape) for key, part in parts.items()} != shapes:
+        raise UserError(f"The classifier of noised images in '{path}' belongs to another network; delete it.")
     concept = torch.tensor([name in names for name in classes], device=model.device)
-    weights = [parts[name] for name in PARTS[:4]]
-    return NoisedClassifier(PooledFeatures(model), *weights, concept, parts["shares"][concept].sum().item())
+    return NoisedClassifier(features, *(parts[name] for name in PARTS[:4]), concept, parts["shares"][concept].sum().item())
 
 
 def learn(model: Model, forget: Tensor, kept: Tensor, random: torch.Generator) -> Generator[Progress, None, NoisedClassifier]:

@@ -65,6 +65,16 @@ def test_samples_can_be_smooth_and_twice_as_large(loaded):
     expect(sheet).to_have_css("image-rendering", "pixelated")
 
 
+def test_a_change_of_model_asks_for_nothing_that_is_not_on_offer(page):
+    failed = []
+    page.on("response", lambda answer: failed.append(answer.request.post_data) if answer.status >= 500 else None)
+    for title, word in (("Garments in colours", "sneaker"), ("CIFAR-10 photographs", "frog"), ("MNIST digits", "7")):
+        pick_model(page, title)
+        expect(page.get_by_test_id(f"{word}-radio-label")).to_be_visible()
+        expect(page.locator("#compared-time")).to_contain_text("in all")
+    assert failed == []
+
+
 def test_the_explanation_has_the_formulas_and_the_measurement(loaded):
     page = loaded("phone")
     page.get_by_text("What is happening here").click()

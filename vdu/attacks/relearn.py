@@ -106,7 +106,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
             half = start.value / 2
             continue
         left, last = left - 1, STEPS[-1]
-        if start.ci95[0] > half:  # it is not gone
+        if is_back(start, half):  # it is not gone
             meter.expect(left * each)
             yield meter.add(0)
             continue
@@ -120,7 +120,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                 if step not in marks:
                     continue
                 row = yield from look(learner.model, name, series, step)
-                if series == IT and row.ci95[0] > half:
+                if series == IT and is_back(row, half):
                     last = step
                     meter.expect(left * each + 2 * (drawn + trained * last))
                     break
@@ -141,8 +141,13 @@ def curve(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
 
 
 def comes_back(rows: Sequence[Row], half: float) -> int | None:
-    """The first number of steps at which the whole interval lies above `half`, half of the original's rate; None if never."""
-    return next((int(row.at) for row in rows if row.ci95[0] > half), None)
+    """The first number of steps after which the concept is back; None if never."""
+    return next((int(row.at) for row in rows if is_back(row, half)), None)
+
+
+def is_back(row: Row, half: float) -> bool:
+    """Whether the whole interval lies above `half`, half of the original's rate."""
+    return row.ci95[0] > half
 
 
 def in_words(attacked: Attacked, rows: Sequence[Row], back: dict[str, dict[str, int | None]], half: float) -> str:

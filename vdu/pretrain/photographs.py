@@ -8,9 +8,9 @@ the test set instead. The judge is trained first and is useful without a model. 
 
 python -m vdu pretrain cifar10 --data cifar10.tar.xz --teacher assets/cifar10-ddpm        (resumable; on a CPU)
 
-This keeps the judge of a model and trains its network on, towards its own predictions guided away from those of a weaker one:
-a copy with noise on its weights, in proportion to the posterior's standard deviation. Its errors are those of too little
-training, but larger.
+This keeps the judge of a model and trains its network on, towards its own predictions guided away from a weaker network:
+a copy with noise on its weights, in proportion to the posterior's standard deviation. The copy makes the errors of a network
+that was trained too little, and makes them larger.
 """
 
 import copy

@@ -78,9 +78,8 @@ class Compare(Panel):
         gr.HTML(render("heading", title="Compare methods", small=WORDS))
         self.kept = gr.State(None)
         self.methods = gr.CheckboxGroup(fitting(kind), value=usual(kind), label="Methods", elem_id="compared-methods")
-        self.outputs = [self.methods]
-        recipes = {method: recipe_for(changed_fields(default, kind), method, kind) for method in usual(kind)}
-        self.time = gr.HTML(time_html(self.seconds(recipes), {}), elem_id="compared-time")
+        self.time = gr.HTML(self.usual_time(default, kind), elem_id="compared-time")
+        self.outputs = [self.methods, self.time]
         with gr.Row():
             info = "Choose the best pictures first; then see which method drew them."
             self.blind = gr.Checkbox(False, label="Hide names", info=info, elem_id="compared-blind", min_width=180)
@@ -96,7 +95,7 @@ class Compare(Panel):
         self.reveal.click(self.show_names, self.kept, changed, show_progress="hidden", **AT_ONCE)
         self.found.click(self.pick, self.kept, changed, show_progress="hidden", **AT_ONCE)
         gr.on(
-            [self.methods.change, *(page.controls.fields[name].change for name in TIMED)],
+            [self.methods.input, *(page.controls.fields[name].input for name in TIMED)],  # `offer` tells it for another model
             self.tell_time,
             page.inputs | {*also},
             self.time,
@@ -106,9 +105,15 @@ class Compare(Panel):
         )
 
     def offer(self, model: str) -> dict[Any, Any]:
-        """The methods that fit a model, see `Panel.offer`."""
+        """The methods that fit a model, and how long the usual ones take; see `Panel.offer`."""
         kind = kind_of(model)
-        return {self.methods: gr.update(choices=fitting(kind), value=usual(kind))}
+        time = self.usual_time(resolve(Recipe(model=model), kind), kind)
+        return {self.methods: gr.update(choices=fitting(kind), value=usual(kind)), self.time: time}
+
+    def usual_time(self, recipe: Recipe, kind: str) -> str:
+        """How long the usual methods take with a recipe, before anything is run."""
+        recipes = {method: recipe_for(changed_fields(recipe, kind), method, kind) for method in usual(kind)}
+        return time_html(self.seconds(recipes), {})
 
     def tell_time(self, data: dict) -> str:
         """How long the methods that are ticked will take, or why they cannot be run."""
