@@ -6,7 +6,7 @@ from attack_states import attacked, carry_out, values, zero
 from line import line_batch
 
 from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Attacked, Row, relearn
-from vdu.attacks.relearn import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words
+from vdu.attacks.relearn import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words, is_back
 from vdu.data.forget_set import ForgetSet
 
 
@@ -52,9 +52,7 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
 def test_no_model_is_changed_and_a_network_that_is_zero_has_nothing_to_come_back(monkeypatch):
     monkeypatch.setattr(relearn, "STEPS", (0, 1, 2))
     # Of few images, some processors see the digit again after a step, and the training would end there.
-    monkeypatch.setattr(
-        relearn, "comes_back", lambda rows, half: comes_back(rows, half) if rows[0].model == RETRAINED else None
-    )
+    monkeypatch.setattr(relearn, "is_back", lambda row, half: row.model == RETRAINED and is_back(row, half))
     given = attacked(sampler_steps=2)
     original = given.models[ORIGINAL]
     given.models[RETRAINED] = zero(original)
