@@ -176,7 +176,7 @@ def test_a_run_from_click_to_downloads(second):
 
 def test_stop_keeps_what_there_is(second):
     page = second
-    fill_recipe(page, LIGHT | {"steps": 2000})
+    fill_recipe(page, LIGHT | {"steps": 2000, "preview_every": 10})
     choose(page, "3")
     press_unlearn(page)
     expect(page.locator("#headline")).to_contain_text(re.compile(r"Forgetting 3 .* after \d+ steps"))
