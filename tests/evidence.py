@@ -7,7 +7,7 @@ import torch
 from vdu.concepts.base import PromptSpec
 from vdu.samples import Samples
 
-NOTHING = SimpleNamespace(statistics={})
+NOTHING = SimpleNamespace(statistics={}, second=None)
 # Two axes, as of garments in colours: cat and dog are of the first, red, green and blue of the second.
 AXES = {"animal": ("cat", "dog"), "colour": ("red", "green", "blue")}
 RED = SimpleNamespace(

@@ -285,7 +285,8 @@ def test_a_disk_that_is_full_at_the_end_leaves_nothing(arguments, folder, tmp_pa
     assert not [*tmp_path.iterdir()]
 
 
-def test_interrupting_leaves_nothing(tmp_path):
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
+def test_interrupting_leaves_nothing(sent, tmp_path):
     command = [
         *COMMAND,
         "unlearn",
@@ -313,7 +314,7 @@ def test_interrupting_leaves_nothing(tmp_path):
     for line in process.stderr:  # the preview of step 0: it is under way
         if line.startswith("step 0"):
             break
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     assert process.stderr.read().splitlines()[-1] == "vdu: stopped; nothing was written."
     assert process.wait(timeout=120) == 130
     assert not list(tmp_path.iterdir())

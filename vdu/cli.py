@@ -1,8 +1,12 @@
 """The command line: `python -m vdu COMMAND`, with the commands below."""
 
+import signal
 import sys
+import threading
 import traceback
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -32,15 +36,28 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command.
 
     Returns:
-        the exit status: 0, 1 for a defect, 2 for input that cannot be used, 130 when interrupted.
+        the exit status: 0, 1 for a defect, 2 for input that cannot be used, 130 when interrupted or terminated.
 
     Raises:
         SystemExit: with status 1, when nobody reads what is printed.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), stopped_by_sigterm():
         warnings.simplefilter("once", PictureWarning)  # a run reads its pictures more than once
         warnings.showwarning = show_warning
         return run_command(argv)
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, which schedulers of clusters send, stop a command as Ctrl-C does: it tidies up and says what is kept."""
+    if threading.current_thread() is not threading.main_thread():  # another may not change what a signal does
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def show_warning(message: Warning | str, category: type[Warning], filename: str, lineno: int, *where: Any) -> None:

@@ -1,15 +1,18 @@
 """The quality table: its lines, and resuming an interrupted table."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
+import torch
 from conftest import QUICK
 
-from vdu.bench import pictures, quality, tables
+from vdu.bench import photographs, pictures, quality, tables
 from vdu.bench.timesteps import timesteps
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.intervals import wilson
+from vdu.metrics import Moments
 from vdu.models import UNCONDITIONAL
 from vdu.recipe import BY_KIND
 
@@ -129,3 +132,43 @@ def test_what_is_no_table_is_not_written_over(command, tmp_path, capsys):
     assert main(["bench", command, *flags, "--out", str(target)]) == 2
     assert "choose another --out" in capsys.readouterr().err
     assert target.read_text() == '[{"mine": 1}]'
+
+
+def photograph(**values):
+    return row(forget="cat", nearest_class="dog", excess=0.0, nearest_before=0.10, nearest=0.08, nearest_ratio=0.8,
+               second_forget_rate_before=0.12, second_forget_rate=0.04, second_u_fid_ratio=1.1,
+               second_nearest_before=0.12, second_nearest=0.06, second_nearest_ratio=0.5,
+               confident_before=0.6, confident=0.7, seconds={"total": 200.0}) | values  # fmt: skip
+
+
+def test_photographs_have_a_bar_and_a_table_with_both_judges():
+    assert quality.misses(photograph(unlearn_s=900.0)) == []  # time is a matter of `bench speed`
+    assert quality.misses(photograph(excess=0.001, u_fid_ratio=1.31, nearest_ratio=0.69)) == [*photographs.BAR]
+    rows = [photograph(), photograph(forget="ship", nearest_class="airplane", nearest_ratio=0.2)]
+    first, second = quality.classes_table(rows).splitlines()[2:]
+    assert "| dog: 10.0% → 8.0%; 12.0% → 6.0% |" in first
+    assert first.startswith("| cat | 1 × 1,000 | 10.0%, 1.00%")
+    assert (first[-8:], second[-8:]) == ("1 of 1 |", "0 of 1 |")
+    (line,) = quality.settings_table({"default": rows}).splitlines()[2:]
+    assert "1.20, 1.10" in line
+    assert "dog" not in line  # the rows have different neighbours
+
+
+@pytest.mark.parametrize(("before", "after", "above"), [(0.1, 0.03, 0), (0.1, 0.05, 0.02), (0.4, 0.06, 0), (0.4, 0.07, 0.01)])
+def test_a_photograph_is_gone_below_either_of_two_rates(before, after, above):
+    sides = []
+    for rate, dog in ((before, 0.2), (after, 0.1)):
+        shares = {"cat": rate, "dog": dog, "car": 1 - rate - dog}
+        figures = {"forget_rate": rate, "class_shares": shares, "retain_fid": 1.0}
+        sides.append(figures | {f"second_{key}": value for key, value in figures.items()})
+    real = {
+        name: Moments(9, torch.tensor([place]), torch.eye(1)) for name, place in (("cat", 0.0), ("dog", 1.0), ("car", 5.0))
+    }
+    task = SimpleNamespace(
+        reference=SimpleNamespace(statistics=real), concept=SimpleNamespace(retained_classes=["dog", "car"])
+    )
+    report = {"forget": "cat", "before": sides[0], "after": sides[1]}
+    found = photographs.photograph_figures(SimpleNamespace(task=task), report)
+    assert found["excess"] == pytest.approx(above)
+    assert (found["nearest_class"], found["nearest_ratio"]) == ("dog", pytest.approx(0.5))
+    assert found["second_u_fid_ratio"] == 1

@@ -71,6 +71,7 @@ def test_it_goes_on_where_it_stopped_and_runs_nothing_twice(report, path, tmp_pa
     with pytest.raises(KeyboardInterrupt):
         sweep(str(path), out, first, silent)
     kept = (out / RESULTS).read_text()
+    assert (out / "results.md").read_text().startswith("5 of 12 cells of mine.yaml.")  # it can be read while it runs
     assert [json.loads(line)["seed"] for line in kept.splitlines()] == [0, 0, 0, 0, 1]
     (out / "results.jsonl.part").write_text(kept[:100])  # killed while it wrote
     said, second = [], Fake(report)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vdu.bench import photographs
 from vdu.bench.tables import Row, load_charts, mean_over_runs, pooled_rate, read_rows, save, span, table
 from vdu.errors import UserError
 from vdu.recipe import Recipe, resolve
@@ -145,7 +146,7 @@ def line_of(setting: str, row: Row) -> str:
 
 def misses(row: Row) -> list[str]:
     """The figures of a row that miss their limit."""
-    bar = PROMPTED_BAR if "ira" in row else BAR
+    bar = PROMPTED_BAR if "ira" in row else photographs.BAR if "excess" in row else BAR
     return [name for name, (limit, small) in bar.items() if (row[name] > limit if small else row[name] < limit)]
 
 
@@ -201,7 +202,9 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
         raise UserError(f"'{recipe.model}' has no real images to compare with; use `python -m vdu unlearn`.")
     for _ in unlearn(run):
         pass
-    known.append(row_of(report_of(run)) | {"recipe": recipe.to_dict()})
+    report = report_of(run)
+    further = photographs.photograph_figures(run, report) if run.task.reference.second else {}
+    known.append(row_of(report) | further | {"recipe": recipe.to_dict()})
     target.write_text(json.dumps(known, indent=1) + "\n")
     show(known[-1]["stopped_because"])
     return known[-1]
@@ -211,6 +214,8 @@ def settings_table(tables: dict[str, list[Row]]) -> str:
     """A Markdown table with one line per setting, over all of its runs."""
     if all("ira" in row for rows in tables.values() for row in rows):
         return prompted_table({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
+    if all("excess" in row for rows in tables.values() for row in rows):
+        return of_photographs({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
     head = ["setting", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before: mean [95 %]", "worst",
             "least kept share", "shares moved (TV)", "unlearning", "meet the bar"]  # fmt: skip
     lines = []
@@ -228,13 +233,13 @@ def settings_table(tables: dict[str, list[Row]]) -> str:
 def classes_table(rows: list[Row]) -> str:
     """A Markdown table with one line per class, over its seeds."""
     if all("ira" in row for row in rows):
-        names = dict.fromkeys(row["forget"] for row in rows)
-        return prompted_table({name: [row for row in rows if row["forget"] == name] for name in names}, "forget")
+        return prompted_table(by_class(rows), "forget")
+    if all("excess" in row for row in rows):
+        return of_photographs(by_class(rows), "forget")
     head = ["forget", "forget rate before", "after [95 %]", "worst seed", "u-FID after ÷ before: mean, worst",
             "least kept share", "shares moved (TV)"]  # fmt: skip
     lines = []
-    for forget in dict.fromkeys(row["forget"] for row in rows):
-        here = [row for row in rows if row["forget"] == forget]
+    for forget, here in by_class(rows).items():
         ratios, worst = [row["u_fid_ratio"] for row in here], min(here, key=lambda row: row["least_ratio"])
         lines.append([
             forget, f"{statistics.fmean(row['forget_rate_before'] for row in here):.1%}", pooled_rate(here),
@@ -242,6 +247,17 @@ def classes_table(rows: list[Row]) -> str:
             f"{worst['least_ratio']:.2f} ({worst['least_class']})", f"{statistics.fmean(row['share_tv'] for row in here):.3f}",
         ])  # fmt: skip
     return table(head, lines)
+
+
+def by_class(rows: list[Row]) -> dict[str, list[Row]]:
+    """The rows of each class."""
+    return {name: [row for row in rows if row["forget"] == name] for name in dict.fromkeys(row["forget"] for row in rows)}
+
+
+def of_photographs(tables: dict[str, list[Row]], title: str) -> str:
+    """`photographs.photographs_table` with the rows that meet the bar counted."""
+    meets = {name: sum(not misses(row) for row in rows) for name, rows in tables.items()}
+    return photographs.photographs_table(tables, title, meets)
 
 
 def prompted_table(tables: dict[str, list[Row]], title: str) -> str:

@@ -28,7 +28,7 @@ three or more runs; two runs are given one by one."""
 
 
 def sweep(name: str, folder: Path, executor: Executor, say: Say) -> Path:
-    """Run the cells of a file that have no report yet, and write the tables; a stopped sweep is resumed.
+    """Run the cells of a file that have no report yet, and write the tables after each; a stopped sweep is resumed.
 
     Args:
         name: the file, or a preset.
@@ -57,16 +57,31 @@ def sweep(name: str, folder: Path, executor: Executor, say: Say) -> Path:
             failed[cell.name] = outcome
         said = f"failed: {outcome}" if isinstance(outcome, UserError) else headline(outcome)
         say(f"{done}/{len(asked)} {cell.name}: {said}")
-    reports = read_reports(folder)
-    found = [(planned, cell.find(reports)) for planned, cell in zip(read.planned, asked, strict=True)]
-    finished = [(planned, report) for planned, report in found if report]
-    if finished:
-        with written(folder, *TABLES):
-            write_tables(read, finished, failed, folder)
+        write_finished(read, asked, failed, folder, drawn=False)
+    write_finished(read, asked, failed, folder)
     if failed:
         first, why = next(iter(failed.items()))
         raise UserError(f"{len(failed)} of {len(asked)} cells failed ({first}: {why}) The same command tries them again.")
     return folder / "results.md"
+
+
+def write_finished(read: Sweep, asked: Sequence[Cell], failed: dict[str, UserError], folder: Path, drawn: bool = True) -> None:
+    """Write the tables of the cells that have a report, if there is one: a long sweep can be read while it runs.
+
+    Args:
+        read, asked, failed, folder: see `sweep`; `asked` has a cell for each that was planned.
+        drawn: whether pareto.png is drawn too, which takes longer than the rest.
+
+    Raises:
+        UserError: if they cannot be written.
+    """
+    reports = read_reports(folder)
+    found = [(planned, cell.find(reports)) for planned, cell in zip(read.planned, asked, strict=True)]
+    if finished := [(planned, report) for planned, report in found if report]:
+        with written(folder, *TABLES):
+            write_tables(read, finished, failed, folder)
+            if drawn:
+                draw_fronts(read, finished, folder)
 
 
 def to_run(read: Sweep, device: str) -> list[Cell]:
@@ -112,7 +127,7 @@ def list_cells(name: str, device: str, say: Say) -> None:
 
 
 def write_tables(read: Sweep, finished: Finished, failed: dict[str, UserError], folder: Path) -> None:
-    """Write results.csv, results.md and pareto.png."""
+    """Write results.csv and results.md."""
     write_csv(finished, folder / "results.csv")
     parts = {title: rows_of(read, part) for title, part in sections(finished).items()}
     texts = [f"{len(finished)} of {len(read.planned)} cells of {read.path.name}. {INTERVALS}"]
@@ -120,7 +135,14 @@ def write_tables(read: Sweep, finished: Finished, failed: dict[str, UserError], 
     if failed:
         texts.append("## Failed\n\n" + "\n".join(f"- {name}: {error}" for name, error in failed.items()))
     (folder / "results.md").write_text("\n\n".join(texts) + "\n", encoding="utf-8")
-    panels = {title: costs({" ".join(filter(None, key)): runs for key, runs in rows.items()}) for title, rows in parts.items()}
+
+
+def draw_fronts(read: Sweep, finished: Finished, folder: Path) -> None:
+    """Draw pareto.png."""
+    panels = {
+        title: costs({" ".join(filter(None, key)): runs for key, runs in rows_of(read, part).items()})
+        for title, part in sections(finished).items()
+    }
     save(load_charts().pareto(panels), folder / "pareto.png")
 
 

@@ -17,7 +17,7 @@ from vdu.intervals import wilson
 
 if TYPE_CHECKING:  # both modules import this one
     from vdu.metrics.frechet import Moments
-    from vdu.samples import Samples
+    from vdu.samples import Classifies, Samples
 
 ClassSets = tuple[tuple[int, ...], ...]  # alternatives; each is a tuple of class indices that must all be shown
 Figures = dict[str, Any]  # key of report.json -> plain value
@@ -62,9 +62,11 @@ class Reference(Protocol):
 
     Attributes:
         statistics: class -> moments of the features of real test images; empty where there are none.
+        second: a judge that was trained apart, and what it is measured against; None where there is none.
     """
 
     statistics: "dict[str, Moments]"
+    second: "tuple[Classifies, Reference] | None"
 
     def real_features(self, name: str) -> Tensor:
         """Features (n, k), float64, of some hundred real training images of a class; `statistics` come from other images."""

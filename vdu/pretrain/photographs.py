@@ -33,6 +33,7 @@ from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
 from vdu.judges.classifier import Classifier
 from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
+from vdu.metrics.reference import SECOND
 from vdu.models import Model, autocast, from_uint8, load_model, pick_device
 from vdu.posterior import Posterior, checkpoints, from_checkpoints, packed, unpacked
 from vdu.pretrain.archives import KINDS, Kind, Pictures, read_archive
@@ -44,6 +45,7 @@ from vdu.processes import is_main
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 
 JUDGE_WIDTH, JUDGE_RATE = 40, 0.3 / 512  # channels; learning rate per picture in a batch
+SECOND_WIDTH, SECOND_EPOCHS = 48, 12  # of the second judge, which is of another architecture
 ROUNDS = {  # in this order; `--steps` shortens each of them
     name: TrainingConfig(unet={}, steps=200_000, batch_size=256, peak_rate=rate, t_shape=(1.3, 1.5), flip=True)
     for name, rate in (("first", 1e-3), ("second", 5e-4))  # at 9e-4 a second round on 64×64 pictures diverged
@@ -89,6 +91,8 @@ def pretrain(arguments: SimpleNamespace) -> None:
             calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
         if not (out / "unet").is_dir():  # else a run that is killed could leave a model with another model's judge
             write_judge(out, Classifier.load(folder), pictures)
+        if not (out / SECOND).is_dir():
+            write_second(out, pictures, kind, device)
     for name, config in rounds.items():
         config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
         train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 100, init,
@@ -152,18 +156,22 @@ def augment(images: Tensor, random: torch.Generator) -> Tensor:
     return cut.permute(0, 3, 1, 2).masked_fill(inside[:, None], 0.0)
 
 
-def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, device: str) -> Classifier:
-    """Fit a residual `Classifier` with SGD on a one-cycle learning rate."""
-    torch.manual_seed(0)
-    random, images, labels = torch.Generator(device).manual_seed(0), images.to(device), labels.to(device)
-    model = Classifier(classes, 3, kind.size, JUDGE_WIDTH, residual=True).to(device).to(memory_format=torch.channels_last)
-    if kind.judge_starts:
+def train_judge(
+    images: Tensor, labels: Tensor, classes: list[str], kind: Kind, device: str, second: bool = False
+) -> Classifier:
+    """Fit a residual `Classifier`, or a plain one as second judge, with SGD on a one-cycle learning rate."""
+    torch.manual_seed(int(second))
+    random, images, labels = torch.Generator(device).manual_seed(int(second)), images.to(device), labels.to(device)
+    model = Classifier(classes, 3, kind.size, SECOND_WIDTH if second else JUDGE_WIDTH, residual=not second)
+    model = model.to(device).to(memory_format=torch.channels_last)
+    if kind.judge_starts and not second:
         model.features.load_state_dict(Classifier.load(kind.judge_starts).features.state_dict())
     rate, a_pass = JUDGE_RATE * kind.judge_batch, len(images) // kind.judge_batch
+    epochs = SECOND_EPOCHS if second else kind.epochs
     optimizer = torch.optim.SGD(model.parameters(), rate, momentum=0.9, nesterov=True, weight_decay=5e-4)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=kind.epochs * a_pass, pct_start=0.2)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * a_pass, pct_start=0.2)
     started = time.monotonic()
-    for epoch in range(kind.epochs):
+    for epoch in range(epochs):
         order = torch.randperm(len(images), generator=random, device=device)
         for rows in order[: a_pass * kind.judge_batch].split(kind.judge_batch):
             batch = augment(from_uint8(images[rows]), random).contiguous(memory_format=torch.channels_last)
@@ -176,7 +184,7 @@ def train_judge(images: Tensor, labels: Tensor, classes: list[str], kind: Kind, 
             schedule.step()
         if epoch % 5 == 4:
             print(
-                f"judge: epoch {epoch + 1}/{kind.epochs}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s",
+                f"judge: epoch {epoch + 1}/{epochs}  loss {loss.item():.3f}  {time.monotonic() - started:.0f} s",
                 flush=True,
             )
     return model.eval()
@@ -211,6 +219,22 @@ def draw_samples(folder: Path, device: str) -> Tensor:
 
 def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
     """Write a judge with the statistics of its features on real pictures, its accuracy and its card."""
+    figures = write_features(out, judge, pictures)
+    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    (out / "README.md").write_text(judge_card(figures, out.name, pictures[0]), encoding="utf-8")
+
+
+def write_second(out: Path, pictures: Pictures, kind: Kind, device: str) -> None:
+    """Train a second judge, and write it with its statistics and its accuracy to a folder within `out`."""
+    classes, images, labels, test_images, test_labels = pictures
+    judge = train_judge(images, labels, classes, kind, device, second=True)
+    judge = calibrate(judge, test_images[::2], test_labels[::2]).cpu()
+    figures = write_features(out / SECOND, judge, pictures)
+    (out / SECOND / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+
+
+def write_features(out: Path, judge: Classifier, pictures: Pictures) -> dict[str, float]:
+    """Write a judge with the statistics of its features on real pictures; returns its accuracy on test pictures."""
     classes, images, labels, test_images, test_labels = pictures
     judge.save(out / "classifier")
     probabilities, test = judge.judge(test_images)
@@ -219,12 +243,10 @@ def write_judge(out: Path, judge: Classifier, pictures: Pictures) -> None:
     )
     features = {name: judge.judge(images[labels == index][:REAL])[1].half() for index, name in enumerate(classes)}
     save_file(features, out / "features.safetensors")
-    figures = {
+    return {
         "classifier_accuracy": (probabilities.argmax(1) == test_labels).double().mean().item(),
         "classifier_real_over_half": (probabilities.max(1).values > 0.5).double().mean().item(),
     }
-    (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    (out / "README.md").write_text(judge_card(figures, out.name, classes), encoding="utf-8")
 
 
 def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, int], earlier: dict[str, Any]) -> None:
