@@ -15,7 +15,7 @@ from vdu.noised_classifier import FIRST, LAST, SHIPPED, PooledFeatures, interpol
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
 from vdu.threads import map_side_by_side, worker_count
 
-IMAGES, NOISINGS, BATCH = 3000, 8, 60  # own samples; how often each is noised anew; images per evaluation
+IMAGES, NOISINGS, BATCH = 9000, 8, 60  # own samples; how often each is noised anew; images per evaluation
 PLACES, SEED = 6, 1  # timesteps with weights of their own; seed of the samples and their noise
 HELD_OUT = 5  # every so many-th image is kept for the check
 EPOCHS, ROWS, RATE, DECAY = 12, 256, 2e-3, 0.1  # of AdamW
