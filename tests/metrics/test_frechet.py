@@ -69,7 +69,8 @@ def test_the_floor_of_all_real_images_is_their_own_distance():
 def test_the_distance_to_real_images_is_that_of_the_retained_samples():
     features = torch.tensor([[9.0, 9.0], [0.0, 0.0], [2.0, 0.0]], dtype=torch.float64)
     real = {"0": features, "1": features[1:], "2": features[1:] + 1}
-    reference = SimpleNamespace(statistics={name: Moments.of(part) for name, part in real.items()}, real_features=real.get)
+    statistics = {name: Moments.of(part) for name, part in real.items()}
+    reference = SimpleNamespace(statistics=statistics, real_features=real.get, second=None)
     figures = measure(Evidence(digits([0, 1, 2], features), ONE_OF_THREE, reference))
     pooled = Moments.of(torch.cat([real["1"], real["2"]]))
     assert figures["retain_fid"] == pytest.approx(frechet_distance(Moments.of(features[1:]), pooled))

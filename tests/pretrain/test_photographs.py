@@ -17,6 +17,7 @@ from vdu.assets import ASSETS
 from vdu.errors import UserError
 from vdu.judges.classifier import Classifier
 from vdu.metrics import load_statistics
+from vdu.metrics.reference import SECOND, Reference
 from vdu.models import load_model
 from vdu.noised_classifier import shipped
 from vdu.posterior import checkpoints
@@ -43,6 +44,7 @@ def archive_of(path, per_class, colours=("red", "green", "blue")):
 def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     monkeypatch.setitem(photographs.KINDS, "cifar10", photographs.Kind(32, (8, 64), 1, 4, 12, 16))
     monkeypatch.setattr(photographs, "JUDGE_WIDTH", 8)
+    monkeypatch.setattr(photographs, "SECOND_WIDTH", 8)
     monkeypatch.setattr(photographs, "MEASURED", 25)
     monkeypatch.setattr(noised, "IMAGES", 12)
     monkeypatch.setattr(noised, "NOISINGS", 1)
@@ -65,6 +67,11 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     assert figures["classifier_accuracy"] == 1  # colours are easy
     assert set(load_statistics(out / "statistics.safetensors")) == {"red", "green", "blue"}
     assert load_statistics(out / "statistics.safetensors")["red"].count == 4  # of the 32 pictures, the last are held out
+    judge, reference = Reference(out).second
+    assert judge.axes == {"class": ("blue", "green", "red")}
+    assert reference.statistics["red"].count == 4
+    assert figures["second_accuracy"] == json.loads((out / SECOND / "figures.json").read_text())["classifier_accuracy"]
+    assert "A second judge" in (out / "README.md").read_text()
     assert (out / "drawn" / "red.png").is_file()
     assert "| " not in (out / "README.md").read_text()
     assert shipped(load_model(out), ["green"]).concept.tolist() == [False, True, False]
@@ -82,6 +89,8 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
         out / "classifier" / "model.safetensors"
     ).read_bytes()
     before, after = (run_to_end(checkpoints(load_model(folder))) for folder in (out, tmp_path / "sharp"))
+    weights = [(folder / SECOND / "classifier" / "model.safetensors").read_bytes() for folder in (out, tmp_path / "sharp")]
+    assert weights[0] == weights[1]  # it came along
     moved = [(after.mean[name] - value).abs().max() for name, value in before.mean.items()]
     assert 0 < max(moved) < 0.1  # it went on from there
     assert "10 steps of 4 pictures towards its own predictions" in (tmp_path / "sharp" / "README.md").read_text()

@@ -109,14 +109,14 @@ METHOD = Method(
     defaults={
         UNCONDITIONAL: {"gamma": 0.95, "reach": 3.0, "optimizer": "adam", "step_size": 2e-4, "steps": 150},
         PHOTOGRAPHS: {
-            "gamma": 0.5,
-            "reach": 6.0,
+            "gamma": 0.7,
+            "reach": 10.0,
             "optimizer": "adam",
             "step_size": 1e-4,
-            "steps": 30,
+            "steps": 45,
             "batch_size": 24,
             "t_min": 50,
-            "t_max": 600,
+            "t_max": 500,
         },
         SMALL: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-3, "steps": 90},
         FULL_SIZE: {"gamma": 0.8, "reach": 1.0, "optimizer": "adam", "step_size": 2e-5, "steps": 200},

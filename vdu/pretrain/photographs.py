@@ -15,6 +15,7 @@ that was trained too little, and makes them larger.
 
 import copy
 import json
+import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +93,10 @@ def pretrain(arguments: SimpleNamespace) -> None:
         if not (out / "unet").is_dir():  # else a run that is killed could leave a model with another model's judge
             write_judge(out, Classifier.load(folder), pictures)
         if not (out / SECOND).is_dir():
-            write_second(out, pictures, kind, device)
+            if teacher and (teacher.folder / SECOND).is_dir():
+                shutil.copytree(teacher.folder / SECOND, out / SECOND)
+            else:
+                write_second(out, pictures, kind, device)
     for name, config in rounds.items():
         config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
         train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 100, init,
@@ -279,6 +283,7 @@ def assemble(out: Path, pictures: Pictures, samples: Tensor, steps: dict[str, in
         "class_shares": {name: (shown == index).double().mean().item() for index, name in enumerate(classes)},
         "fid": frechet_distance(Moments.of(features), reference),
         "fid_floor": frechet_distance(Moments.of(real[chosen]), reference),
+        "second_accuracy": json.loads((out / SECOND / "figures.json").read_text())["classifier_accuracy"],
         **json.loads((out / "figures.json").read_text()),
     }
     (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
