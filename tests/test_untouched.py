@@ -41,7 +41,7 @@ def test_what_ships_is_what_the_model_draws(role, example):
     assert shipped.shape == drawn.shape
     apart = (shipped.float() - drawn.float()).abs().mean((1, 2, 3))
     assert apart.median() < CLOSE / 3
-    assert (apart < CLOSE).sum() >= FEW - 1  # one may have come to another class
+    assert (apart < CLOSE).sum() >= FEW - 3  # some may have come to another class
 
 
 def test_a_default_run_finds_all_of_its_images(example):
