@@ -1,4 +1,4 @@
-"""What the quality table adds for photographs: the most similar class, which goes first, and the word of a second judge."""
+"""What the quality table adds for photographs: the most similar class, which suffers first, and the word of a second judge."""
 
 import statistics
 from typing import Any
@@ -21,14 +21,14 @@ def nearest_class(run: Run, forget: str) -> str:
 
 
 def photograph_figures(run: Run, report: Report) -> Row:
-    """Further figures of a run on photographs that forgets one class; shares and rates of both judges."""
+    """Further figures of a run on photographs that forgets one class; those of the first judge are in the row already, but for shares."""
     before, after, nearest = report["before"], report["after"], nearest_class(run, report["forget"])
     row: dict[str, Any] = {"nearest_class": nearest}
     for by in JUDGES:
         was, now = (side[f"{by}class_shares"][nearest] for side in (before, after))
         row |= {f"{by}nearest_before": was, f"{by}nearest": now, f"{by}nearest_ratio": now / max(was, 1e-9)}
-        row[f"{by}u_fid_ratio"] = after[f"{by}retain_fid"] / before[f"{by}retain_fid"]
-        row |= {f"{by}forget_rate_before": before[f"{by}forget_rate"], f"{by}forget_rate": after[f"{by}forget_rate"]}
+    row |= {f"second_forget_rate{key}": side["second_forget_rate"] for key, side in (("_before", before), ("", after))}
+    row["second_u_fid_ratio"] = after["second_retain_fid"] / before["second_retain_fid"]
     row["excess"] = max(0.0, after["forget_rate"] - max(GONE, GONE_OF_BEFORE * before["forget_rate"]))
     return row
 

@@ -203,7 +203,9 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
     for _ in unlearn(run):
         pass
     report = report_of(run)
-    further = photographs.photograph_figures(run, report) if run.task.reference.second else {}
+    reference = run.task.reference
+    alone = reference.second and report["forget"] in reference.statistics  # one class, so that one is most like it
+    further = photographs.photograph_figures(run, report) if alone else {}
     known.append(row_of(report) | further | {"recipe": recipe.to_dict()})
     target.write_text(json.dumps(known, indent=1) + "\n")
     show(known[-1]["stopped_because"])

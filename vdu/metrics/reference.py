@@ -13,7 +13,7 @@ from vdu.metrics.frechet import Moments, load_statistics
 if TYPE_CHECKING:  # it imports the models
     from vdu.judges.classifier import ShippedJudge
 
-SECOND = "second_judge"  # folder with a judge of its own, its statistics and its features, in the folder of a judge
+SECOND = "second_judge"  # folder beside a judge: another judge, with its own statistics and features
 
 
 class Reference:

@@ -92,9 +92,9 @@ def pretrain(arguments: SimpleNamespace) -> None:
             calibrate(judge, test_images[::2], test_labels[::2]).cpu().save(folder)
         if not (out / "unet").is_dir():  # else a run that is killed could leave a model with another model's judge
             write_judge(out, Classifier.load(folder), pictures)
-        if not (out / SECOND).is_dir():
+        if not (out / SECOND / "figures.json").is_file():  # written last
             if teacher and (teacher.folder / SECOND).is_dir():
-                shutil.copytree(teacher.folder / SECOND, out / SECOND)
+                shutil.copytree(teacher.folder / SECOND, out / SECOND, dirs_exist_ok=True)
             else:
                 write_second(out, pictures, kind, device)
     for name, config in rounds.items():
