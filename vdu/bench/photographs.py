@@ -21,7 +21,7 @@ def nearest_class(run: Run, forget: str) -> str:
 
 
 def photograph_figures(run: Run, report: Report) -> Row:
-    """Further figures of a run on photographs that forgets one class; those of the first judge are in the row already, but for shares."""
+    """Further figures of a run on photographs that forgets one class: shares by both judges, the rest by the second."""
     before, after, nearest = report["before"], report["after"], nearest_class(run, report["forget"])
     row: dict[str, Any] = {"nearest_class": nearest}
     for by in JUDGES:
