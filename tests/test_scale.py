@@ -8,9 +8,9 @@ from vdu.report import report_of
 from vdu.run import DAMAGED, REACHED, SPENT
 from vdu.sampling import run_to_end
 from vdu.scale import (
+    CLOSED_FORM_SEARCH,
     LARGE_SCALES,
     PROMPTED_SEARCH,
-    SMALL_SCALES,
     UNPROMPTED_SEARCH,
     search_of,
     set_weights_between,
@@ -39,11 +39,26 @@ def test_a_scale_of_0_is_the_start_and_of_1_the_end():
     assert torch.allclose(weights(model), weights(start) + 1.5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("model", "search"), [("mnist-ddpm", UNPROMPTED_SEARCH), ("tiny-sd", PROMPTED_SEARCH)])
-def test_where_to_look_depends_on_prompts_and_the_scales_rise(model, search):
-    assert search_of(open_model(model, "cpu")[0]) is search
-    assert list(search.scales) == sorted(search.scales)
-    assert max(SMALL_SCALES) < search.scales[0] < search.scales[-1] < min(LARGE_SCALES)
+@pytest.mark.parametrize(
+    ("model", "optimizer", "search"),
+    [
+        ("mnist-ddpm", "adam", UNPROMPTED_SEARCH),
+        ("mnist-ddpm", "one-step", UNPROMPTED_SEARCH),
+        ("tiny-sd", "adam", PROMPTED_SEARCH),
+        ("tiny-sd", "closed-form", CLOSED_FORM_SEARCH),
+    ],
+)
+def test_where_to_look_depends_on_prompts_and_the_optimizer_and_the_scales_rise(model, optimizer, search):
+    assert search_of(open_model(model, "cpu")[0], optimizer) is search
+    for scales in (search.smaller, search.scales):
+        assert list(scales) == sorted(scales)
+    assert max(search.smaller) < search.scales[0] < search.scales[-1] < min(LARGE_SCALES)
+
+
+def test_an_exact_solution_is_taken_whole_unless_that_damages_too_much(finished_run):
+    uce = {"model": "tiny-sd", "forget": "red", "method": "uce", "replay": 24, "sampler_steps": 2, "optimizer": "closed-form"}
+    assert finished_run(**uce, target=1.0, max_damage=1.0).run.scale == 1.0
+    assert finished_run(**uce, reach=10.0, target=0.0, max_damage=0.0).run.scale < 1.0  # ten times the solution
 
 
 def test_it_goes_no_further_than_the_target_asks_for(finished_run):
@@ -62,7 +77,7 @@ def test_a_length_that_was_only_guessed_may_be_many_times_too_short_or_too_long(
     guessed = {"method": "vdu", "optimizer": "one-step", "posterior": "isotropic", "gamma": 0.9999, "max_damage": 1.0}
     guessed |= {"replay": 24, "sampler_steps": 2}
     assert finished_run(**guessed, target=0.0).run.scale == max(LARGE_SCALES)
-    assert finished_run(**guessed, target=1.0).run.scale == min(SMALL_SCALES)
+    assert finished_run(**guessed, target=1.0).run.scale == min(UNPROMPTED_SEARCH.smaller)
 
 
 def test_a_damaged_model_is_brought_back_to_where_it_was_whole(finished_run):

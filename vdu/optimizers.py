@@ -54,7 +54,7 @@ def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, st
 
 CLOSED_FORM = "closed-form"
 GUIDANCE = "guidance"
-AT_ONCE = ("one-step", CLOSED_FORM, GUIDANCE)  # a solution whose length is only a guess, in place of steps
+AT_ONCE = ("one-step", CLOSED_FORM, GUIDANCE)  # a solution in place of steps
 NEEDS_POSTERIOR = ("natural", "one-step")
 OPTIMIZERS = {  # name -> description
     "natural": "natural gradient, sigma*² times the gradient; step size in posterior standard deviations",

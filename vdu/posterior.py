@@ -86,12 +86,11 @@ def with_floor(posterior: Posterior) -> Posterior:
     return Posterior(posterior.mean, variance)
 
 
-def save_posterior(posterior: Posterior, folder: Path) -> None:
-    """Write mean.safetensors and variance.safetensors."""
+def save_variance(posterior: Posterior, folder: Path) -> None:
+    """Write variance.safetensors, for a model whose weights are the mean (or take its place)."""
     folder.mkdir(parents=True, exist_ok=True)
-    for part in ("mean", "variance"):
-        tensors = {name: value.contiguous() for name, value in getattr(posterior, part).items()}
-        save_file(tensors, folder / f"{part}.safetensors", metadata={"format": "pt"})
+    tensors = {name: value.contiguous() for name, value in posterior.variance.items()}
+    save_file(tensors, folder / "variance.safetensors", metadata={"format": "pt"})
 
 
 def packed(variance: dict[str, Tensor]) -> dict[str, Tensor]:

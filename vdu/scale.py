@@ -10,7 +10,7 @@ from torch import Tensor
 from vdu.errors import BrokenImages
 from vdu.events import Event
 from vdu.models import Model
-from vdu.optimizers import AT_ONCE
+from vdu.optimizers import AT_ONCE, CLOSED_FORM
 from vdu.run import REACHED, SPENT, Run
 from vdu.samples import Samples
 
@@ -22,17 +22,20 @@ class Search(NamedTuple):
         scales: candidates in ascending order; 1 is the change that the steps made.
         rows: at most this many seeds of the class, and of others, are drawn again at every scale.
         margin: factor on the scale found, since the smallest scale that meets the target on some seeds does so partly by luck.
+        smaller: scales tried when even the first of `scales` damages too many kept images.
     """
 
     scales: tuple[float, ...]
     rows: tuple[int, int]
     margin: float
+    smaller: tuple[float, ...] = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)
 
 
 UNPROMPTED_SEARCH = Search((0.3, 0.5, 0.65, 0.8, 1.0, 1.25, 1.6), (128, 64), 1.0)
 PROMPTED_SEARCH = Search((0.5, 0.65, 0.8, 0.95, 1.1, 1.25, 1.45), (96, 32), 1.1)  # guidance doubles the cost of an image
-SMALL_SCALES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25)  # tried when even the smallest scale damages too many kept images
-# Tried for a solution at once whose largest scale above is not enough: the length of such a solution is only a guess.
+# An exact solution has the right length; half-way between two meanings of a word, a picture shows neither clearly.
+CLOSED_FORM_SEARCH = Search((1.0, 1.25, 1.6), (96, 32), 1.0, (0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9))
+# Tried for a linearised solution whose largest scale above is not enough: the length of such a solution is only a guess.
 LARGE_SCALES = (2.0, 2.5, 3.2, 4.0, 5.0, 6.4, 8.0)
 
 
@@ -44,8 +47,10 @@ class Found(NamedTuple):
     drawn: Samples
 
 
-def search_of(model: Model) -> Search:
-    """The search that fits a model."""
+def search_of(model: Model, optimizer: str) -> Search:
+    """The search that fits a model and an optimizer."""
+    if optimizer == CLOSED_FORM:
+        return CLOSED_FORM_SEARCH
     return PROMPTED_SEARCH if model.takes_prompts else UNPROMPTED_SEARCH
 
 
@@ -55,15 +60,16 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     Along the line, forgetting and damage grow together. The result is the smallest scale whose forget rate meets the target;
     if that scale damages more kept images than the recipe allows, it is the largest scale that does not. If every scale
     damages too many, the model stays as it was. A scale that meets the target gets a margin if the damage allows it. For a
-    solution at once, smaller and larger scales are tried too, since its length is only a guess.
+    linearised solution or a guidance, smaller and larger scales are tried too, since its length is only a guess.
     """
-    search, guessed = search_of(run.model), run.recipe.optimizer in AT_ONCE
+    optimizer = run.recipe.optimizer
+    search, guessed = search_of(run.model, optimizer), optimizer in AT_ONCE and optimizer != CLOSED_FORM
     tried = run.replay.rows(*search.rows)
     found = yield from bisect_scale(run, frozen, tried, search.scales)
     smallest_is_enough = found is not None and found.met and found.scale == search.scales[0]
     largest_is_too_little = found is not None and not found.met and found.scale == search.scales[-1]
     if found is None or (guessed and smallest_is_enough):
-        smaller = yield from bisect_scale(run, frozen, tried, SMALL_SCALES)
+        smaller = yield from bisect_scale(run, frozen, tried, search.smaller)
         if smaller and (smaller.met or not found):
             found = smaller
     elif guessed and largest_is_too_little:

@@ -6,6 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
 
@@ -16,8 +17,11 @@ from vdu.catalog import CATALOG
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.models import UNCONDITIONAL
+from vdu.posterior import VARIANCE_FLOOR, checkpoints
 from vdu.pretrain import retrained
 from vdu.recipe import BY_KIND
+from vdu.sampling import run_to_end
+from vdu.task import open_model
 
 SHIPPED = ASSETS / "mnist-ddpm"
 
@@ -46,6 +50,28 @@ def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path,
 
     assert main([*command, "--without", "3", "x"]) == 2
     assert "takes digits, not 'x'" in capsys.readouterr().err
+
+
+def test_originals_differ_by_their_seeds_and_their_variance_is_the_posterior_of_the_first(idx, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(retrained, "CONFIG", dataclasses.replace(retrained.CONFIG, batch_size=4))
+    work, out = tmp_path / "work", tmp_path / "originals"
+    command = ["pretrain", "originals", "--data", str(idx), "--steps", "10", "--work", str(work), "--out", str(out)]
+    assert main([*command, "--seeds", "5", "5"]) == 2
+    assert "a variance needs two models" in capsys.readouterr().err
+    assert main([*command, "--seeds", "5", "2"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["independent", "seed-2", "seed-5"]
+    models = {folder.name: open_model(str(folder), "cpu")[0] for folder in out.iterdir()}
+    for model in models.values():
+        model.train_only("all")
+    first, second, chosen = (models[name].unet.conv_in.weight.detach() for name in ("seed-5", "seed-2", "independent"))
+    assert chosen.equal(first)
+    assert not first.equal(second)
+    found = run_to_end(checkpoints(models["independent"]))
+    variance = (first - second).square() / 2  # of two numbers
+    floored = variance.clamp(min=VARIANCE_FLOOR * variance.mean().item())
+    torch.testing.assert_close(found.variance["conv_in.weight"], floored, rtol=1e-4, atol=1e-12)
+    assert found.mean["conv_in.weight"].equal(first)
+    assert not run_to_end(checkpoints(models["seed-5"])).variance["conv_in.weight"].equal(found.variance["conv_in.weight"])
 
 
 def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypatch, capsys):

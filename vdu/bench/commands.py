@@ -148,6 +148,21 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
     draw_with(model, samplers, images, out, Ticker().line)
 
 
+@bench.command("guidance", params=recipe_options(("model",)), stopped=ROWS_KEPT)
+@click.option("--forget", cls=Several, metavar="WHAT", help="Words to forget; by default all of the model's.")
+@click.option(
+    "--guidance", type=click.FloatRange(1, FIELDS["guidance"].high), default=7.5, help="Guidance to draw at afterwards."
+)
+@click.option("--seed", type=SEED, default=0, help="Seed of the runs and of the samples.")
+@click.option("--images", type=Whole(1, 100), default=12, help="Images of each thing, per guidance and model.")
+@out("guidance.json")
+def run_guidance(model: str, forget: list[str], guidance: float, seed: int, images: int, out: Path) -> None:
+    """Whether a word is gone, and the rest kept, at another guidance."""
+    from vdu.bench.guidance import at_guidance
+
+    at_guidance(guidance, model, forget or classes_of(model), seed, images, out, Ticker().line)
+
+
 @bench.command("soak", stopped=NOTHING_WRITTEN)
 @click.option(
     "--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Minutes with thirty visitors; below 1, with two."

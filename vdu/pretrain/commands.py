@@ -8,32 +8,36 @@ import click
 from vdu.command import GOES_ON, Command, Several, Whole
 from vdu.errors import UserError
 
-MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained")
+MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained", "originals")
 TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every WHAT
     "without": ("retrained",),
+    "seeds": ("originals",),
     "minutes": ("cifar10", "tiny-imagenet"),
     "teacher": ("mnist", "cifar10", "tiny-imagenet"),
 }
 
 
 @click.command("pretrain", cls=Command, stopped=GOES_ON)
-@click.argument(
-    "what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}; retrained is MNIST without a digit."
-)
+@click.argument("what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}.")
 @click.option("--without", cls=Several, metavar="DIGIT", help="Digits that retrained models never see; by default 3 9.")
+@click.option("--seeds", cls=Several, type=Whole(0, 2**31 - 1), metavar="NUMBER",
+              help="Seeds of the originals; by default 0 1 2 3.")  # fmt: skip
 @click.option("--work", help="Folder for checkpoints, from which a killed run goes on; by default pretrain-WHAT.")
 @click.option("--data", help="Archive of photographs; or folder of (Fashion-)MNIST IDX files, fetched by default.")
 @click.option("--steps", type=Whole(10, 10**7), help="Optimiser steps of each stage.")
 @click.option("--minutes", type=float, help="Train for as many steps as fit into this time; for photographs.")
 @click.option("--teacher", help="Folder of a model to distil; photographs: to train on, guided by itself.")
-@click.option("--out", help="Folder to write; by default the one in assets/, or retrained/.")
+@click.option("--out", help="Folder to write; by default the one in assets/, retrained/ or originals/.")
 def pretrain(what: str, **given: Any) -> None:
-    """Train the shipped models again, or a model without a digit."""
+    """Train the shipped models again, or MNIST to compare with.
+
+    retrained: without some digits. originals: on all of them, from several seeds.
+    """
     from vdu import processes
     from vdu.pretrain import mnist, photographs, retrained, tiny_sd
 
-    makers = {"mnist": mnist.pretrain, "retrained": retrained.retrain, "tiny-sd": tiny_sd.pretrain}
-    makers |= dict.fromkeys(photographs.KINDS, photographs.pretrain)
+    makers = {"mnist": mnist.pretrain, "tiny-sd": tiny_sd.pretrain} | dict.fromkeys(photographs.KINDS, photographs.pretrain)
+    makers |= {"retrained": retrained.retrain, "originals": retrained.train_originals}
     for name, kinds in TAKEN_BY.items():
         if given[name] not in (None, ()) and what not in kinds:
             raise UserError(f"--{name} is for {' and '.join(kinds)}; {what} does not take it.")

@@ -29,7 +29,7 @@ from vdu.judges.classifier import Classifier, ShippedJudge
 from vdu.losses import per_image_error
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics, wilson
 from vdu.models import DDPM, UNCONDITIONAL, from_uint8, load_model, pick_device
-from vdu.posterior import from_checkpoints, save_posterior
+from vdu.posterior import from_checkpoints, save_variance
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.pretrain.loop import load_state, minutes_of
@@ -187,10 +187,10 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
 
 
 def write_model(runs: list[Path], out: Path) -> None:
-    """Write the posterior over the snapshots of `runs`, and its mean as the model."""
+    """Write the mean of the snapshots of `runs` as the model, and their variance as its posterior."""
     snapshots = [path for run in runs for path in sorted(run.glob("snapshot-*.safetensors"))]
     posterior = from_checkpoints(load_state(path)[1]["model"] for path in snapshots)
-    save_posterior(posterior, out / "posterior")
+    save_variance(posterior, out / "posterior")
     unet = UNet2DModel(**STUDENT)
     unet.load_state_dict(posterior.mean)
     DDPMPipeline(unet, DDPMScheduler(clip_sample=False)).save_pretrained(out)

@@ -1,21 +1,27 @@
-"""Models to compare unlearning with: one trained on all digits, and models retrained without a digit.
+"""Models to compare unlearning with: trained on all digits, from one seed or several, and retrained without a digit.
 
 python -m vdu pretrain retrained --without 3 9 --out retrained   (resumable; 15 minutes per model on two cores)
+python -m vdu pretrain originals --seeds 0 1 2 3 --out originals
 
 The network is that of mnist-ddpm, trained from random weights on the images alone, without the teacher, which knows all
 digits. These models draw less clearly than the shipped one. Compare a `without-…` with `with-all`, which is trained in the
 same way on all ten digits. Each folder is a plain diffusers folder with its own posterior/.
+
+Originals are trained on all ten digits, each from random weights and batches of its own seed. `independent` is the first of
+them, with the variance over all of them as its posterior: the paper's "independent trainings".
 """
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-from diffusers import DDPMScheduler
+from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.models import from_uint8, pick_device
+from vdu.posterior import from_checkpoints, save_variance
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
 from vdu.pretrain.teachers import ExactAtHighNoise
@@ -23,6 +29,8 @@ from vdu.processes import is_main
 
 WITH_ALL, WITHOUT = "with-all", "without-"  # names of the folders
 WITHOUT_BY_DEFAULT = ("3", "9")
+ORIGINAL, INDEPENDENT = "seed-", "independent"
+SEEDS_BY_DEFAULT = (0, 1, 2, 3)
 CONFIG = TrainingConfig(unet=STUDENT, steps=5000, batch_size=32, peak_rate=1.2e-3, floor_rate=2.5e-4, constant_from=0.75)
 
 
@@ -36,18 +44,43 @@ def retrain(arguments: SimpleNamespace) -> None:
     for digit in without:
         if digit not in CLASSES:
             raise UserError(f"--without takes digits, not '{digit}'.")
-    work, out, device = Path(arguments.work), Path(arguments.out or "retrained"), pick_device("auto")
-    images, labels = read_idx(Path(arguments.data) if arguments.data else fetch(work), "train")
-    config = replace(CONFIG, steps=min(CONFIG.steps, arguments.steps or CONFIG.steps))
-    alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
-
-    def noise_itself(noisy: Tensor, t: Tensor, noise: Tensor) -> Tensor:
-        return noise
-
+    images, labels = data(arguments)
     for name, digit in {WITH_ALL: None, **{WITHOUT + digit: digit for digit in without}}.items():
-        kept = images if digit is None else images[labels != CLASSES.index(digit)]
-        teacher = ExactAtHighNoise(from_uint8(kept).to(device), alpha_bar, noise_itself)
-        train(kept, config, work / name, device, teacher=teacher)
-        if is_main():
-            write_model([work / name], out / name)
-            print(out / name, flush=True)
+        make(images if digit is None else images[labels != CLASSES.index(digit)], 0, name, arguments)
+
+
+def train_originals(arguments: SimpleNamespace) -> None:
+    """Train the originals that do not exist yet, and write `independent`.
+
+    Raises:
+        UserError: for fewer than two seeds, before anything is trained.
+    """
+    seeds = tuple(dict.fromkeys(arguments.seeds or SEEDS_BY_DEFAULT))
+    if len(seeds) < 2:
+        raise UserError("--seeds takes two seeds or more: a variance needs two models.")
+    images, _ = data(arguments)
+    made = [make(images, seed, f"{ORIGINAL}{seed}", arguments) for seed in seeds]
+    if is_main():
+        out = made[0].parent / INDEPENDENT
+        shutil.copytree(made[0], out, dirs_exist_ok=True)
+        networks = (UNet2DModel.from_pretrained(folder, subfolder="unet", use_safetensors=True) for folder in made)
+        save_variance(from_checkpoints(network.state_dict() for network in networks), out / "posterior")
+        print(out, flush=True)
+
+
+def data(arguments: SimpleNamespace) -> tuple[Tensor, Tensor]:
+    """MNIST's training images (n, 1, 28, 28) uint8 and labels (n,)."""
+    return read_idx(Path(arguments.data) if arguments.data else fetch(Path(arguments.work)), "train")
+
+
+def make(images: Tensor, seed: int, name: str, arguments: SimpleNamespace) -> Path:
+    """Train a model on `images` unless that is done, and write its folder, which is returned."""
+    folder, work, device = Path(arguments.out or arguments.what) / name, Path(arguments.work) / name, pick_device("auto")
+    config = replace(CONFIG, seed=seed, steps=min(CONFIG.steps, arguments.steps or CONFIG.steps))
+    alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
+    teacher = ExactAtHighNoise(from_uint8(images).to(device), alpha_bar, lambda noisy, t, noise: noise)
+    train(images, config, work, device, teacher=teacher)
+    if is_main():
+        write_model([work], folder)
+        print(folder, flush=True)
+    return folder
