@@ -13,6 +13,7 @@ def write_idx(folder: Path) -> Path:
     entry = CATALOG["mnist-ddpm"]
     images = [entry.pictures.examples(name).numpy() for name in entry.classes]
     labels = np.repeat(np.arange(10, dtype=np.uint8), [len(part) for part in images])
-    (folder / "train-images-idx3-ubyte").write_bytes(bytes(16) + np.concatenate(images).tobytes())
-    (folder / "train-labels-idx1-ubyte").write_bytes(bytes(8) + labels.tobytes())
+    for name, content in (("images-idx3", np.concatenate(images)[:, 0]), ("labels-idx1", labels)):
+        head = bytes((0, 0, 8, content.ndim)) + np.array(content.shape, ">u4").tobytes()
+        (folder / f"train-{name}-ubyte").write_bytes(head + content.tobytes())
     return folder

@@ -81,3 +81,9 @@ def test_a_word_is_forgotten_drawn_at_another_guidance_and_not_again(tmp_path, m
 def test_a_model_without_prompts_is_refused(model, tmp_path):
     with pytest.raises(UserError, match="no shipped model that takes prompts; choose tiny-sd"):
         guidance.at_guidance(7.5, model, ["3"], 0, 1, tmp_path / "rows.json", print)
+
+
+def test_a_word_that_means_nothing_is_refused_before_another_is_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(guidance, "run_recipe", None)
+    with pytest.raises(UserError, match="'door' is not one thing"):
+        guidance.at_guidance(7.5, "tiny-sd", ["red", "door"], 0, 1, tmp_path / "rows.json", print)

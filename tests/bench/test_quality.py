@@ -134,6 +134,12 @@ def test_what_is_no_table_is_not_written_over(command, tmp_path, capsys):
     assert target.read_text() == '[{"mine": 1}]'
 
 
+def test_a_class_that_is_none_is_refused_before_another_is_forgotten(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "row_for", None)  # a run would fail
+    with pytest.raises(UserError, match="'x'"):
+        quality.quality(["default"], "mnist-ddpm", ["3", "x"], [0], 50, tmp_path / "rows.json", print)
+
+
 def photograph(**values):
     return row(forget="cat", nearest_class="dog", excess=0.0, nearest_before=0.10, nearest=0.08, nearest_ratio=0.8,
                second_forget_rate_before=0.12, second_forget_rate=0.04, second_u_fid_ratio=1.1,

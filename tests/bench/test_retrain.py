@@ -4,16 +4,15 @@ import dataclasses
 import json
 import shutil
 
-import numpy as np
 import pytest
 import torch
 from conftest import QUICK
 from diffusers import DDPMPipeline
+from mnist_files import write_idx
 
 from vdu.assets import ASSETS
 from vdu.bench import likelihood, retrain
 from vdu.bench.quality import Setting
-from vdu.catalog import CATALOG
 from vdu.cli import main
 from vdu.errors import UserError
 from vdu.models import UNCONDITIONAL
@@ -28,14 +27,7 @@ SHIPPED = ASSETS / "mnist-ddpm"
 
 @pytest.fixture
 def idx(tmp_path):
-    """The shipped forget images in the file format of MNIST."""
-    entry, folder = CATALOG["mnist-ddpm"], tmp_path / "idx"
-    folder.mkdir()
-    images = [entry.pictures.examples(name).numpy() for name in entry.classes]
-    labels = np.repeat(np.arange(10, dtype=np.uint8), [len(part) for part in images])
-    (folder / "train-images-idx3-ubyte").write_bytes(bytes(16) + np.concatenate(images).tobytes())
-    (folder / "train-labels-idx1-ubyte").write_bytes(bytes(8) + labels.tobytes())
-    return folder
+    return write_idx(tmp_path / "idx")
 
 
 def test_retraining_leaves_plain_folders_with_their_own_posterior(idx, tmp_path, capsys, monkeypatch):

@@ -148,7 +148,8 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
     draw_with(model, samplers, images, out, Ticker().line)
 
 
-@bench.command("guidance", params=recipe_options(("model",)), stopped=ROWS_KEPT)
+@bench.command("guidance", stopped=ROWS_KEPT)
+@click.option("--model", default="tiny-sd", help="A shipped model that takes prompts.")
 @click.option("--forget", cls=Several, metavar="WHAT", help="Words to forget; by default all of the model's.")
 @click.option(
     "--guidance", type=click.FloatRange(1, FIELDS["guidance"].high), default=7.5, help="Guidance to draw at afterwards."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vdu.attacks.words import right
-from vdu.bench.tables import Row, pooled_rate, read_rows, run_recipe, table
+from vdu.bench.tables import Row, check_requests, pooled_rate, read_rows, run_recipe, table
 from vdu.catalog import CATALOG
 from vdu.concepts.attributes import AttributeConcept
 from vdu.concepts.base import KEPT, TARGET, PromptSpec
@@ -50,11 +50,13 @@ def at_guidance(
         changes: to the default recipe.
 
     Raises:
-        UserError: if the model takes no prompts or does not ship, or `target` is no such table.
+        UserError: before anything is computed, if the model takes no prompts or does not ship, if it cannot forget one of the
+            words, or if `target` is no such table.
     """
     if model not in CATALOG or not CATALOG[model].takes_prompts:
         raise UserError(f"'{model}' is no shipped model that takes prompts; choose tiny-sd.")
     known, rows, how = read_rows(target), [], HowToSample(STEPS, "ode", scale)
+    check_requests(model, forgets)
     for forget in forgets:
         values = {"model": model, "forget": forget, "seed": seed, "samples": SAMPLES} | (changes or {})
         recipe = resolve(Recipe.from_dict(values), kind_of(model))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vdu.bench import photographs
-from vdu.bench.tables import Row, load_charts, mean_over_runs, pooled_rate, read_rows, save, span, table
+from vdu.bench.tables import Row, check_requests, load_charts, mean_over_runs, pooled_rate, read_rows, save, span, table
 from vdu.errors import UserError
 from vdu.recipe import Recipe, resolve
 from vdu.report import report_of
@@ -166,10 +166,12 @@ def quality(
     the PNG to draw forget rate and cost in.
 
     Raises:
-        UserError: if `target` holds something else, or `plots` cannot be drawn.
+        UserError: before anything is computed, if the model cannot forget one of the classes, `target` holds something else,
+            or `plots` cannot be drawn.
     """
     charts = load_charts() if plots else None
     known = read_rows(target)
+    check_requests(model, forgets)
     tables: dict[str, list[Row]] = {}
     print(HEADER, flush=True)
     for setting in settings:

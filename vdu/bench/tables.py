@@ -2,6 +2,7 @@
 
 import json
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from vdu.intervals import Z95, wilson
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.summary import table as table  # part of every bench table, like the rest of this module
+from vdu.task import open_task
 from vdu.unlearn import unlearn
 
 if TYPE_CHECKING:
@@ -25,6 +27,16 @@ def run_recipe(recipe: Recipe, start: str = "") -> Run:
     for _ in unlearn(run):
         pass
     return run
+
+
+def check_requests(model: str, forgets: Iterable[str]) -> None:
+    """Refuse a list of requests if one of them cannot be carried out; call this before the first is.
+
+    Raises:
+        UserError: if a model cannot forget one of these things.
+    """
+    for forget in forgets:
+        open_task(Recipe(model=model, forget=forget))
 
 
 def read_rows(target: Path, mark: str = "recipe") -> list[Row]:

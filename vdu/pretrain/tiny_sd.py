@@ -31,6 +31,7 @@ from vdu.models import SMALL, StableDiffusion, load_model, pick_device, to_uint8
 from vdu.posterior import Posterior, from_checkpoints
 from vdu.pretrain import fashion
 from vdu.pretrain.ddpm import TrainingConfig
+from vdu.pretrain.idx import check_both, read_idx
 from vdu.pretrain.judge import train_classifier
 from vdu.pretrain.latent_diffusion import (
     NO_CAPTION,
@@ -74,7 +75,7 @@ def load_average(network: nn.Module, path: Path) -> nn.Module:
 
 def paintings(folder: Path, part: str, times: int) -> fashion.Pictures:
     """All pictures of "train" or "t10k", each painted `times` times."""
-    grey, labels = fashion.read(folder, part)
+    grey, labels = read_idx(folder, part)
     return fashion.pictures(grey.repeat(times, 1, 1, 1), labels.repeat(times), seed=0 if part == "train" else 1,
                             hold_out=part == "train")  # fmt: skip
 
@@ -85,6 +86,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
     out = Path(arguments.out) if arguments.out else ASSETS / NAME
     folder = Path(arguments.data) if arguments.data else fashion.fetch(work)
     stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
+    check_both(folder)
     shown = paintings(folder, "train", PAINTINGS)
     images = to_uint8(shown.images)
     autoencoder = make_autoencoder().to(device)
@@ -163,7 +165,7 @@ def write_data(out: Path, work: Path, folder: Path, images: Tensor, shown: fashi
         shutil.rmtree(out / part, ignore_errors=True)
     shutil.copytree(work / "classifier", out / "classifier")
     (out / "forget").mkdir()
-    grey, labels = fashion.read(folder, "train")
+    grey, labels = read_idx(folder, "train")
     for place, garment in enumerate(fashion.GARMENTS):
         plain = grey[labels == place][: PICTURES * len(fashion.COLOURS)]
         colours = torch.arange(len(fashion.COLOURS)).repeat_interleave(PICTURES)
