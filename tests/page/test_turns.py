@@ -104,6 +104,8 @@ def test_long_runs_and_many_runs_are_refused_where_there_is_a_bound(monkeypatch)
     turns = Turns(Settings(run_minutes=10, runs_per_hour=2))
     with pytest.raises(UserError, match="take about 20 minutes here, and a run may take 10; choose fewer samples"):
         turns.ask("me", "here", 1200.0)
+    with pytest.raises(UserError, match="20 minutes here, and all of them may take 10; choose fewer methods, samples"):
+        turns.ask("me", "here", 1200.0, 3)
     for _ in range(2):
         turns.ask("me", "here", 60.0)
         turns.end(turns.take("me"))

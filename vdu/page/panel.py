@@ -86,7 +86,7 @@ class Page:
         self.presence.note(request.session_hash)
         seconds = [self.pace.seconds(recipe) for recipe in recipes]
         address = request.client.host if request.client else ""
-        return self.turns.ask(request.session_hash, address, None if None in seconds else sum(seconds))
+        return self.turns.ask(request.session_hash, address, None if None in seconds else sum(seconds), len(seconds))
 
     @property
     def first_view(self) -> RunView:

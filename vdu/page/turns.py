@@ -72,11 +72,12 @@ class Turns:
         self.begun: dict[str, deque[float]] = {}  # visitor -> when their runs of the last hour were asked for
         self.waited = self.expected = PRIOR  # seconds of past waits, of which the later count for more
 
-    def ask(self, visitor: str, address: str, seconds: float | None = None) -> Ticket:
-        """A ticket for a new run.
+    def ask(self, visitor: str, address: str, seconds: float | None = None, runs: int = 1) -> Ticket:
+        """A ticket for a new run, or for several one after another.
 
         Args:
-            visitor, address, seconds: see `Ticket`.
+            visitor, address, seconds: see `Ticket`; seconds of all runs together.
+            runs: their number.
 
         Raises:
             UserError: if the visitor, or their address, has too many runs, the queue is full, or the run would take too long.
@@ -85,9 +86,12 @@ class Turns:
             self.drop_ownerless()
             bound = self.settings
             if bound.run_minutes and (seconds or 0) > 60 * bound.run_minutes:
+                which, whole, fewer = (
+                    ("This run", "a run", "") if runs == 1 else (f"These {runs} runs", "all of them", "methods, ")
+                )
                 raise UserError(
-                    f"This run would take about {minutes(seconds)} here, and a run may take {bound.run_minutes:g}; "
-                    "choose fewer samples, steps or sampler steps."
+                    f"{which} would take about {minutes(seconds)} here, and {whole} may take {bound.run_minutes:g}; "
+                    f"choose fewer {fewer}samples, steps or sampler steps."
                 )
             mine = [ticket for ticket in self.waiting if ticket.visitor == visitor and not ticket.stopped.is_set()]
             if len(mine) >= bound.waiting_per_visitor:
