@@ -91,6 +91,17 @@ def test_a_model_is_no_further_from_itself_than_two_draws_are(tmp_path, monkeypa
     assert "| with all ten, untouched | 1 × 50 |" in printed
     assert "+0.0% [+0.0%, +0.0%]" in printed
 
+    monkeypatch.setattr(retrain, "run_recipe", None)  # another run would fail
+    retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", lines.append)
+    assert capsys.readouterr().out == printed
+
+
+def test_a_method_that_does_not_fit_is_refused_before_anything_is_drawn(tmp_path, monkeypatch):
+    for name in ("with-all", "without-3"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(UserError, match="Method uce cannot be used"):
+        retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", print, ["vdu-f", "uce"])
+
 
 def test_a_folder_without_retrained_models_is_refused(tmp_path):
     with pytest.raises(UserError, match="pretrain retrained"):

@@ -82,14 +82,16 @@ def run_tune(model: str, forget: str, methods: list[str], budget: int, page: Pat
 
 @bench.command("retrained", stopped=ROWS_KEPT)
 @click.option("--models", type=PATH, default="retrained", help="Folder that `pretrain retrained` wrote.")
+@click.option("--methods", cls=Several, type=click.Choice([*METHODS]), metavar="METHOD",
+              help="Methods to compare; by default vdu-f, vdu, its one-step form and neggrad.")  # fmt: skip
 @SEEDS
 @samples(2000)
 @out("retrained.json")
-def run_retrained(models: Path, seeds: list[int], samples: int, out: Path) -> None:
+def run_retrained(models: Path, methods: list[str], seeds: list[int], samples: int, out: Path) -> None:
     """How close unlearning comes to retraining without the class."""
     from vdu.bench.retrain import retrained
 
-    retrained(models, seeds, samples, out, Ticker().line)
+    retrained(models, seeds, samples, out, Ticker().line, methods)
 
 
 @bench.command("continual", params=recipe_options(("model", "method", "steps", "max_damage", "seed")), stopped=ROWS_KEPT)

@@ -7,21 +7,24 @@ in the same way without that class. The first model is unlearned; do its samples
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from vdu.bench.likelihood import excess
-from vdu.bench.quality import SETTINGS
+from vdu.bench.quality import SETTINGS, Setting
 from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, run_recipe, table
 from vdu.errors import UserError
+from vdu.methods import METHODS
 from vdu.metrics import Moments, frechet_distance, total_variation
-from vdu.models import Model
+from vdu.models import UNCONDITIONAL, Model
 from vdu.pretrain.retrained import WITH_ALL, WITHOUT
-from vdu.recipe import Recipe
-from vdu.samples import Samples, draw
+from vdu.recipe import Recipe, resolve
+from vdu.samples import Samples, draw_pristine
 from vdu.sampling import image_seeds, run_to_end
 from vdu.task import open_model, open_task
 
@@ -37,8 +40,12 @@ LOSSES = {
 }
 
 
-def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: Callable[[str], None]) -> None:
+def retrained(
+    folder: Path, seeds: list[int], samples: int, target: Path, show: Callable[[str], None], methods: Sequence[str] = ()
+) -> None:
     """Print a Markdown table of how close each setting comes to retraining, and write its rows as JSON.
+
+    Rows already in `target`, of the same models and settings, are reused.
 
     Args:
         folder: the output folder of `pretrain retrained`.
@@ -46,52 +53,64 @@ def retrained(folder: Path, seeds: list[int], samples: int, target: Path, show: 
         samples: number of samples per model, run and seed.
         target: JSON file to write.
         show: called with one line per row.
+        methods: to compare, each with its default settings; none for the settings in `UNLEARNED`.
 
     Raises:
-        UserError: if `folder` holds no retrained models.
+        UserError: before anything is computed, if `folder` holds no retrained models, if a method does not fit them, or if
+            `target` is no such table.
     """
     digits = sorted(path.name.removeprefix(WITHOUT) for path in folder.glob(f"{WITHOUT}*"))
     if not digits or not (folder / WITH_ALL).is_dir():
         raise UserError(
             f"'{folder}' holds no retrained models; make them with: python -m vdu pretrain retrained --out {folder}"
         )
-    read_rows(target, "distance")  # fails if the file is something else
-    rows: list[Row] = []
+    settings = [Setting(METHODS[name].title, {"method": name}) for name in methods] or [SETTINGS[key] for key in UNLEARNED]
+    for setting in settings:
+        resolve(Recipe(**setting.changes), UNCONDITIONAL)
+    known, rows = read_rows(target, "distance"), []
     for seed in seeds:
         for digit in digits:
-            for row in compare_models(folder, digit, seed, samples):
+            for row in compare_models(folder, digit, seed, samples, settings, known):
                 rows.append(row)
                 show(f"{digit} seed {seed}  {row['model']:<40} forget rate {row['forget_rate']:6.2%}  u-FID {row['u_fid']:.3f}"
                      f"  from the retrained {row['distance']:.3f}, TV {row['share_tv']:.3f}")  # fmt: skip
-                target.write_text(json.dumps(rows, indent=1) + "\n")
+                if row not in known:
+                    known.append(row)
+                    target.write_text(json.dumps(known, indent=1) + "\n")
     print(summary(rows))
 
 
-def compare_models(folder: Path, digit: str, seed: int, samples: int) -> Iterator[Row]:
+def compare_models(
+    folder: Path, digit: str, seed: int, samples: int, settings: Sequence[Setting], known: Sequence[Row]
+) -> Iterator[Row]:
     """One row per model, for one digit and seed: retrained, retrained with other seeds, untouched, and each setting.
 
     If a model has forgotten, real images of the class are no easier for it than for the retrained one: `loss_on_class` is not
-    below 0.
+    below 0. A row that is `known` is not made again.
     """
     shared = {"model": str(folder / WITH_ALL), "forget": digit, "seed": seed, "samples": samples}
     task = open_task(Recipe.from_dict(shared | {"model": str(folder / f"{WITHOUT}{digit}")}))
+    original = open_model(shared["model"], task.model.device)[0]
+    of_both = {"forget": digit, "seed": seed, "samples": samples, "digests": [task.model.digest, original.digest]}
 
-    def drawn(seeds: list[int]) -> Samples:
-        return run_to_end(draw("sample", task.model, task.judge, seeds, task.recipe.how))
+    def drawn(model: Model, seeds: list[int]) -> Samples:
+        return run_to_end(draw_pristine("sample", model, task.judge, seeds, task.recipe.how))
 
-    goal = drawn(image_seeds(seed, samples))
-    index = task.concept.classes.index(digit)
-
+    own, other = (image_seeds(start, samples) for start in (seed, seed + OTHER_SEEDS))
+    goal, index = drawn(task.model, own), task.concept.classes.index(digit)
     real = task.forget_set().images[:EXPLAINED]
 
-    def row(name: str, found: Samples, model: Model) -> Row:
+    def row(name: str, changes: dict[str, Any], make: Callable[[], tuple[Samples, Model]]) -> Row:
+        asked = {"model": name, "changes": changes, **of_both}
+        if same := next((row for row in known if row | asked == row), None):
+            return same
+        found, model = make()
         figures = task.measure(found)
         mine, theirs = found.images[:EXPLAINED], goal.images[:EXPLAINED]
         losses = (excess(model, task.model, theirs, seed), excess(task.model, model, mine, seed),
                   excess(model, task.model, real, seed))  # fmt: skip
-        return {
-            "model": name, "forget": digit, "seed": seed, "samples": samples, "target_samples": samples,
-            "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
+        return asked | {
+            "target_samples": samples, "forget_rate": figures["forget_rate"], "u_fid": figures["retain_fid"],
             "distance": frechet_distance(kept_moments(found, index), kept_moments(goal, index)),
             "share_tv": total_variation(kept_counts(found, index), kept_counts(goal, index)),
         } | {
@@ -99,13 +118,15 @@ def compare_models(folder: Path, digit: str, seed: int, samples: int) -> Iterato
             for key, value in ((name, mean), (f"{name}_ci95", ends))
         }  # fmt: skip
 
-    yield row("retrained without it", goal, task.model)
-    yield row("the same, other seeds", drawn(image_seeds(seed + OTHER_SEEDS, samples)), task.model)
-    for setting in UNLEARNED:
-        run = run_recipe(Recipe.from_dict(shared | SETTINGS[setting].changes))
-        if setting == UNLEARNED[0]:
-            yield row("with all ten, untouched", run.before, open_model(shared["model"], run.model.device)[0])
-        yield row(SETTINGS[setting].words, run.after, run.model)
+    def unlearned(setting: Setting) -> tuple[Samples, Model]:
+        run = run_recipe(Recipe.from_dict(shared | setting.changes))
+        return run.after, run.model
+
+    yield row("retrained without it", {}, lambda: (goal, task.model))
+    yield row("the same, other seeds", {}, lambda: (drawn(task.model, other), task.model))
+    yield row("with all ten, untouched", {}, lambda: (drawn(original, own), original))
+    for setting in settings:
+        yield row(setting.words, setting.changes, partial(unlearned, setting))
 
 
 def kept_moments(samples: Samples, index: int) -> Moments:
