@@ -54,7 +54,8 @@ def make_optimizer(name: str, named: dict[str, Tensor], posterior: Posterior, st
 
 CLOSED_FORM = "closed-form"
 GUIDANCE = "guidance"
-AT_ONCE = ("one-step", CLOSED_FORM, GUIDANCE)  # a solution in place of steps
+GUESSED = ("one-step", GUIDANCE)  # a solution in place of steps, whose length is only a guess
+AT_ONCE = (*GUESSED, CLOSED_FORM)
 NEEDS_POSTERIOR = ("natural", "one-step")
 OPTIMIZERS = {  # name -> description
     "natural": "natural gradient, sigma*² times the gradient; step size in posterior standard deviations",

@@ -10,7 +10,7 @@ from torch import Tensor
 from vdu.errors import BrokenImages
 from vdu.events import Event
 from vdu.models import Model
-from vdu.optimizers import AT_ONCE, CLOSED_FORM
+from vdu.optimizers import CLOSED_FORM, GUESSED
 from vdu.run import REACHED, SPENT, Run
 from vdu.samples import Samples
 
@@ -62,8 +62,7 @@ def rescale(run: Run, frozen: Model, reason: str) -> Generator[Event, None, str]
     damages too many, the model stays as it was. A scale that meets the target gets a margin if the damage allows it. For a
     linearised solution or a guidance, smaller and larger scales are tried too, since its length is only a guess.
     """
-    optimizer = run.recipe.optimizer
-    search, guessed = search_of(run.model, optimizer), optimizer in AT_ONCE and optimizer != CLOSED_FORM
+    search, guessed = search_of(run.model, run.recipe.optimizer), run.recipe.optimizer in GUESSED
     tried = run.replay.rows(*search.rows)
     found = yield from bisect_scale(run, frozen, tried, search.scales)
     smallest_is_enough = found is not None and found.met and found.scale == search.scales[0]

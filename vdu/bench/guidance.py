@@ -95,7 +95,7 @@ def for_concept(concept: AttributeConcept, samples: Samples) -> Samples:
 def compare(task: Task, before: Samples, after: Samples) -> Row:
     """Figures of the concept and of what is kept, before and after, and the kept thing that keeps the least share of its rate.
 
-    Of each thing: (rightly drawn, drawn).
+    Of that thing: [rightly drawn, drawn]. All is empty if the untouched model draws no kept thing rightly.
     """
     figures: Row = {}
     kept: dict[str, dict[str, list[int]]] = {}
@@ -106,9 +106,10 @@ def compare(task: Task, before: Samples, after: Samples) -> Row:
             if spec.kind == KEPT:
                 counts = kept.setdefault(spec.prompt, {}).setdefault(suffix, [0, 0])
                 counts[:] = counts[0] + hit, counts[1] + 1
-    shares = {prompt: counts[""][0] / max(1, counts["_before"][0]) for prompt, counts in kept.items()}
-    worst = min(shares, key=shares.__getitem__)
-    return figures | {"worst": worst, "worst_before": kept[worst]["_before"], "worst_after": kept[worst][""],
+    known = {prompt: counts for prompt, counts in kept.items() if counts["_before"][0]}  # what never was right cannot suffer
+    shares = {prompt: counts[""][0] / counts["_before"][0] for prompt, counts in known.items()}
+    worst = min(shares, key=shares.__getitem__, default="")
+    return figures | {"worst": worst, "worst_before": worst and known[worst]["_before"], "worst_after": worst and known[worst][""],
                       "below": sum(share < KEPT_BAR for share in shares.values()), "kept": len(shares)}  # fmt: skip
 
 
@@ -116,12 +117,10 @@ def summary(rows: Sequence[Row]) -> str:
     """A Markdown table with one line per word, and one over all."""
     lines = []
     for row in rows:
-        (was, of), (now, count) = row["worst_before"], row["worst_after"]
-        low, high = wilson(now, count)
         lines.append([
             row["forget"], str(row["target_samples"]), f"{row['forget_rate_before']:.1%}", pooled_rate([row]),
             f"{row['ira_before']:.1%} → {row['ira']:.1%}", f"{row['cra_before']:.1%} → {row['cra']:.1%}",
-            f"{row['worst'].removeprefix('a photo of a ')}: {was / of:.0%} → {now / count:.0%} [{low:.0%}–{high:.0%}]",
+            worst_of(row),
             f"{row['below']} of {row['kept']}",
         ])  # fmt: skip
     if len(rows) > 1:
@@ -133,3 +132,12 @@ def summary(rows: Sequence[Row]) -> str:
             f"{sum(row['below'] for row in rows)} of {sum(row['kept'] for row in rows)}",
         ])  # fmt: skip
     return table([*HEAD], lines)
+
+
+def worst_of(row: Row) -> str:
+    """The kept thing that suffers most, with its rates."""
+    if not row["worst"]:
+        return "–"
+    (was, of), (now, count) = row["worst_before"], row["worst_after"]
+    low, high = wilson(now, count)
+    return f"{row['worst'].removeprefix('a photo of a ')}: {was / of:.0%} → {now / count:.0%} [{low:.0%}–{high:.0%}]"

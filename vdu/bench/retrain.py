@@ -102,7 +102,7 @@ def compare_models(
 
     def row(name: str, changes: dict[str, Any], make: Callable[[], tuple[Samples, Model]]) -> Row:
         asked = {"model": name, "changes": changes, **of_both}
-        if same := next((row for row in known if row | asked == row), None):
+        if same := next((made for made in known if made | asked == made), None):
             return same
         found, model = make()
         figures = task.measure(found)

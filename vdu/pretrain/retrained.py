@@ -7,8 +7,8 @@ The network is that of mnist-ddpm, trained from random weights on the images alo
 digits. These models draw less clearly than the shipped one. Compare a `without-…` with `with-all`, which is trained in the
 same way on all ten digits. Each folder is a plain diffusers folder with its own posterior/.
 
-Originals are trained on all ten digits, each from random weights and batches of its own seed. `independent` is the first of
-them, with the variance over all of them as its posterior: the paper's "independent trainings".
+Each original is trained on all ten digits, from random weights and batches of its own seed. The folder `independent` has the
+weights of the first original, and the variance over all originals as its posterior: the paper's "independent trainings".
 """
 
 import shutil
