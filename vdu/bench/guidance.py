@@ -109,8 +109,10 @@ def compare(task: Task, before: Samples, after: Samples) -> Row:
     known = {prompt: counts for prompt, counts in kept.items() if counts["_before"][0]}  # what never was right cannot suffer
     shares = {prompt: counts[""][0] / counts["_before"][0] for prompt, counts in known.items()}
     worst = min(shares, key=shares.__getitem__, default="")
-    return figures | {"worst": worst, "worst_before": worst and known[worst]["_before"], "worst_after": worst and known[worst][""],
-                      "below": sum(share < KEPT_BAR for share in shares.values()), "kept": len(shares)}  # fmt: skip
+    return figures | {
+        "worst": worst, "worst_before": worst and known[worst]["_before"], "worst_after": worst and known[worst][""],
+        "below": sum(share < KEPT_BAR for share in shares.values()), "kept": len(shares),
+    }  # fmt: skip
 
 
 def summary(rows: Sequence[Row]) -> str:

@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -100,8 +99,8 @@ def compare_models(
     goal, index = drawn(task.model, own), task.concept.classes.index(digit)
     real = task.forget_set().images[:EXPLAINED]
 
-    def row(name: str, changes: dict[str, Any], make: Callable[[], tuple[Samples, Model]]) -> Row:
-        asked = {"model": name, "changes": changes, **of_both}
+    def row(name: str, recipe: Recipe, make: Callable[[], tuple[Samples, Model]]) -> Row:
+        asked = {"model": name, "recipe": recipe.to_dict(), **of_both}
         if same := next((made for made in known if made | asked == made), None):
             return same
         found, model = make()
@@ -118,15 +117,16 @@ def compare_models(
             for key, value in ((name, mean), (f"{name}_ci95", ends))
         }  # fmt: skip
 
-    def unlearned(setting: Setting) -> tuple[Samples, Model]:
-        run = run_recipe(Recipe.from_dict(shared | setting.changes))
+    def unlearned(recipe: Recipe) -> tuple[Samples, Model]:
+        run = run_recipe(recipe)
         return run.after, run.model
 
-    yield row("retrained without it", {}, lambda: (goal, task.model))
-    yield row("the same, other seeds", {}, lambda: (drawn(task.model, other), task.model))
-    yield row("with all ten, untouched", {}, lambda: (drawn(original, own), original))
+    yield row("retrained without it", task.recipe, lambda: (goal, task.model))
+    yield row("the same, other seeds", task.recipe, lambda: (drawn(task.model, other), task.model))
+    yield row("with all ten, untouched", task.recipe, lambda: (drawn(original, own), original))
     for setting in settings:
-        yield row(setting.words, setting.changes, partial(unlearned, setting))
+        recipe = resolve(Recipe.from_dict(shared | setting.changes), UNCONDITIONAL)
+        yield row(setting.words, recipe, partial(unlearned, recipe))
 
 
 def kept_moments(samples: Samples, index: int) -> Moments:
