@@ -184,7 +184,7 @@ def run_soak(minutes: float, out: Path | None) -> int:
 @samples(1000)
 @click.option("--repeats", type=Whole(1, 20), default=2, help="Runs and starts of each build; every run has its own seed.")
 @click.option("--seed", type=Whole(0, FIELDS["seed"].high - 20), default=0, help="Seed of the first run.")
-@click.option("--busy/--no-busy", default=False, help="Also time the runs beside a process that never waits.")
+@click.option("--busy/--no-busy", default=False, help="Also time the present build beside a process that never waits.")
 @click.option("--out", type=PATH, help="Page to write the tables into, between its marks.")
 def run_speed(against: str, cases: list[str], samples: int, **how: Any) -> None:
     """Seconds, memory and quality, against an older revision."""

@@ -42,7 +42,7 @@ def speed(
         revision: of git, the older build.
         cases: of `CASES`; samples: of their runs, before and after.
         repeats: of every run and start, for either build; seed: of the first run, from which the next ones count on.
-        busy: also repeat the runs beside a busy process.
+        busy: also repeat the present build's runs beside a busy process; older builds may take ten times as long there.
         show: gets a line after every process; out: the page, if any; root: of the checkout that is the present build.
 
     Raises:
@@ -83,11 +83,11 @@ def table_of(head: list[str], rows: list[Row]) -> str:
 
 
 def time_runs(trees: Trees, case: str, busy: bool, samples: int, seeds: Sequence[int], show: Show) -> list[Ran]:
-    """Runs of a case by both builds in turn, seed by seed."""
+    """Runs of a case by both builds in turn, seed by seed; beside a busy process, by the present build alone."""
     runs = []
     with neighbour(busy):
         for seed in seeds:
-            for build, tree in enumerate(trees):
+            for build, tree in [*enumerate(trees)][busy:]:
                 runs.append(Ran(case, build, busy, seed, *unlearn(tree, CASES[case], samples, seed)))
                 beside = " beside a busy process" if busy else ""
                 show(f"{CASES[case].title}, seed {seed}, {tree.name}{beside}: {runs[-1].seconds:.1f} s")
