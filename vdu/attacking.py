@@ -9,11 +9,12 @@ import torch
 
 from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Attack, Attacked, Result, Row, fitting
 from vdu.errors import UserError
+from vdu.evaluation import open_alike
 from vdu.optimizers import GUIDANCE
 from vdu.recipe import Recipe
 from vdu.sheet import sheet
 from vdu.system import package_versions
-from vdu.task import open_model, open_task
+from vdu.task import open_task
 from vdu.writing import whole
 
 Found = Mapping[str, Result]  # name of an attack -> what it found
@@ -41,19 +42,9 @@ def open_folder(folder: Path, gold: str, seed: int, images: int) -> Attacked:
     if not isinstance(recipe, dict) or not (folder / "unlearned").is_dir():
         raise UserError(f"'{folder}' does not hold a run (report.json, unlearned/); give the --out folder of `vdu unlearn`.")
     task = open_task(Recipe.from_dict(recipe))
-    models = {ORIGINAL: task.model, UNLEARNED: open_model(str(folder / "unlearned"), task.model.device)[0]}
+    models = {ORIGINAL: task.model, UNLEARNED: open_alike(str(folder / "unlearned"), task)}
     if gold:
-        models[RETRAINED] = open_model(gold, task.model.device)[0]
-    for name, model in models.items():
-        if (model.shape, model.image_shape, model.takes_prompts) != (
-            task.model.shape,
-            task.model.image_shape,
-            task.model.takes_prompts,
-        ):
-            what = gold if name == RETRAINED else folder
-            raise UserError(
-                f"'{what}' and {recipe['model']} do not draw the same kind of images; give a model of the same kind."
-            )
+        models[RETRAINED] = open_alike(gold, task)
     return Attacked(task, models, seed, images, folder / "unlearned")
 
 

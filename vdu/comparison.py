@@ -139,15 +139,16 @@ def results_csv(reports: "Sequence[Report]") -> str:
     return file.getvalue()
 
 
-def results_markdown(reports: "Sequence[Report]") -> str:
-    """A Markdown table of all metrics: the untouched model, then a line per method."""
+def results_markdown(reports: "Sequence[Report]", gold: Figures | None = None) -> str:
+    """A Markdown table of all metrics: a model that never saw the concept if there is one, the untouched one, the methods."""
     metrics = measured(reports)
     lines = [
         [report["method"], *(metric.text(report["after"]) for metric in metrics), f"{report['seconds']['unlearn']:.0f} s"]
         for report in reports
     ]
-    untouched = ["(before)", *(metric.text(reports[0]["before"]) for metric in metrics), "–"]
-    return table(["method", *(metric.label for metric in metrics), "unlearning"], [untouched, *lines]) + "\n"
+    others = {"(never saw it)": gold, "(before)": reports[0]["before"]}
+    above = [[name, *(metric.text(figures) for metric in metrics), "–"] for name, figures in others.items() if figures]
+    return table(["method", *(metric.label for metric in metrics), "unlearning"], [*above, *lines]) + "\n"
 
 
 def columns(metric: Metric) -> tuple[str, str, str]:

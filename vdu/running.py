@@ -25,6 +25,7 @@ from vdu.bench.tables import load_charts, table
 from vdu.command import GOES_ON, PATH, Command, Several, Whole
 from vdu.errors import UserError
 from vdu.estimate_cache import cache_folder, entry_of
+from vdu.evaluation import evaluate
 from vdu.events import Clock
 from vdu.export import write_run
 from vdu.forget_path import with_pictures
@@ -33,7 +34,6 @@ from vdu.posterior import CACHED, SETTINGS
 from vdu.processes import is_main, shared
 from vdu.recipe import FIELDS, resolve
 from vdu.run import Run, estimation_of
-from vdu.samples import draw
 from vdu.sampling import image_seeds, run_to_end, sample
 from vdu.sheet import sheet
 from vdu.summary import headline
@@ -136,20 +136,17 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
 def run_evaluate(**values: Any) -> None:
     """Measure any model; prints the figures as JSON."""
     task = open_task(with_pictures(recipe_of(values)))
-    recipe, concept, judge = task.recipe, task.concept, task.judge
-    specs = concept.plan(recipe.samples, concept.prompt_kinds)
+    recipe, judge = task.recipe, task.judge
     with Ticker() as ticker:
-        run_to_end(judge.fit(task.model, recipe.how), ticker.show)
-        seeds = image_seeds(recipe.seed, recipe.samples)
-        samples = run_to_end(draw("sample", task.model, judge, seeds, recipe.how, specs), ticker.show)
+        figures = run_to_end(evaluate(task, task.model), ticker.show)
     if not is_main():
         return
-    facts = {"model": recipe.model, "forget": concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
+    facts = {"model": recipe.model, "forget": task.concept.display_name, "seed": recipe.seed, "samples": recipe.samples}
     rates = {"judge": judge.error_rates.to_dict()} if judge.error_rates else {}
     if recipe.pictures and not rates:
         print("The judge of this model is not fitted on pictures, so --pictures is not read.", file=sys.stderr)
     notes = {"notes": task.notes} if task.notes else {}
-    print(json.dumps({**facts, **task.measure(samples), **rates, **notes}, indent=1))
+    print(json.dumps({**facts, **figures, **rates, **notes}, indent=1))
 
 
 @click.command("estimate", cls=Command, params=recipe_options(ESTIMATED, required=("model", "forget")))
@@ -203,14 +200,16 @@ def executor_of(cluster: str | None, threads: int | None, ticker: Ticker) -> Exe
     stopped=GOES_ON,
 )
 @click.option("--methods", required=True, help="Methods to compare, such as vdu-f,salun; a wrong name gets the full list.")
+@click.option("--gold", help="Model that never saw the concept, measured for the first row of results.md: a folder.")
 @click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
 @CLUSTER
 @THREADS
-def run_compare(methods: str, out: Path, cluster: str | None, threads: int | None, **values: Any) -> None:
+def run_compare(methods: str, gold: str | None, out: Path, cluster: str | None, threads: int | None, **values: Any) -> None:
     """Run several methods on one recipe, side by side."""
     names = [name.strip() for name in methods.split(",") if name.strip()]
     with Ticker() as ticker:
-        table = compare(with_pictures(recipe_of(values)), names, out, executor_of(cluster, threads, ticker), ticker.line)
+        recipe, executor = with_pictures(recipe_of(values)), executor_of(cluster, threads, ticker)
+        table = compare(recipe, names, out, executor, ticker.line, gold or "", ticker.show)
     print(table)
 
 

@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import QUICK
 
+from vdu.assets import ASSETS
 from vdu.bench import cells
 from vdu.bench.cells import FILES, Here
 from vdu.bench.compare import compare
@@ -52,6 +53,24 @@ def test_it_goes_on_where_it_stopped_and_runs_nothing_twice(folder, monkeypatch)
         assert (folder / "results.jsonl").read_text() == before
         rows = [line.split(" | ")[0] for line in (folder / "results.md").read_text().splitlines()[3:]]
         assert rows == ["| neggrad", "| vdu-f"], "what is there stays in the tables"
+
+
+def test_a_gold_model_comes_first_and_is_measured_as_the_others_are(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "unlearn", lambda run: pytest.fail("it ran again"))
+    other = shutil.copytree(folder, tmp_path / "other")
+    compare(RECIPE, ["vdu-f"], other, *SILENT, gold=str(ASSETS / "mnist-ddpm"))  # the untouched model stands in for it
+    gold, before, *_ = [line.split(" | ") for line in (other / "results.md").read_text().splitlines()[2:]]
+    assert (gold[0], before[0]) == ("| (never saw it)", "| (before)")
+    assert gold[1:] == before[1:]
+    assert (other / "results.jsonl").read_text() == (folder / "results.jsonl").read_text()
+
+
+@pytest.mark.parametrize(("gold", "why"), [("tiny-sd", "do not draw the same kind of images"), ("nowhere", "nowhere")])
+def test_a_gold_model_of_another_kind_is_refused_before_anything_runs(gold, why, tmp_path, monkeypatch):
+    monkeypatch.setattr(cells, "unlearn", lambda run: pytest.fail("it ran"))
+    with pytest.raises(UserError, match=why):
+        compare(RECIPE, ["vdu-f"], tmp_path / "new", *SILENT, gold=gold)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(("name", "text"), [("mine.txt", "keep"), ("results.jsonl", "not a report"), ("results.md", "mine")])

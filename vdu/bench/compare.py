@@ -1,20 +1,32 @@
 """Several methods on the same recipe and seeds: `python -m vdu compare --model M --forget W --methods a,b,c --out DIR`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 
-from vdu.bench.cells import TABLES, Cell, Executor, check, digests, read_reports, run_missing, written
+from vdu.bench.cells import TABLES, Cell, Executor, Show, check, digests, read_reports, run_missing, written
 from vdu.bench.tables import load_charts, save
 from vdu.comparison import costs, results_csv, results_markdown
 from vdu.errors import UserError
+from vdu.evaluation import evaluate, open_alike
+from vdu.events import Event
 from vdu.methods import METHODS
+from vdu.metrics import Figures
 from vdu.recipe import OPEN, Recipe, resolve
 from vdu.report import Report
+from vdu.sampling import run_to_end
 from vdu.summary import headline
-from vdu.task import kind_of
+from vdu.task import kind_of, open_task
 
 
-def compare(recipe: Recipe, methods: list[str], folder: Path, executor: Executor, say: Callable[[str], None]) -> Path:
+def compare(
+    recipe: Recipe,
+    methods: list[str],
+    folder: Path,
+    executor: Executor,
+    say: Callable[[str], None],
+    gold: str = "",
+    show: Show = lambda event: None,
+) -> Path:
     """Run a recipe with each method and write the results; an interrupted comparison is resumed.
 
     Fields that the recipe leaves open take each method's own defaults; model, seeds and samples are the same for all.
@@ -25,13 +37,16 @@ def compare(recipe: Recipe, methods: list[str], folder: Path, executor: Executor
         folder: where to write results.jsonl (one report per line), results.csv, results.md and pareto.png.
         executor: runs them.
         say: called with a line per finished run.
+        gold: folder or catalog name of a model that never saw the concept, for the first row of results.md; "" for none.
+        show: called with the events of measuring it.
 
     Returns:
         the path of results.md.
 
     Raises:
         UserError: before anything is computed, for a method that is unknown or does not fit the model, for a recipe that
-            cannot be run, or for a folder that holds other files or a comparison of another recipe.
+            cannot be run, for a gold model that draws other images, or for a folder that holds other files or a comparison of
+            another recipe.
     """
     load_charts()  # fails now, not after hours, if matplotlib is missing
     if not methods:
@@ -47,6 +62,7 @@ def compare(recipe: Recipe, methods: list[str], folder: Path, executor: Executor
     for cell in asked:
         if not cell.find(earlier):
             check(cell, executor.device)  # fails before the first run begins if any run is impossible
+    never = run_to_end(measure_gold(recipes[0], gold), show) if gold else None
     for cell, outcome in run_missing(asked, earlier, folder, executor):
         if isinstance(outcome, UserError):
             raise outcome
@@ -54,7 +70,13 @@ def compare(recipe: Recipe, methods: list[str], folder: Path, executor: Executor
     reports = read_reports(folder)
     first = [cell.find(reports) for cell in asked]
     with written(folder, *TABLES):
-        return write_tables(first + [report for report in reports if report not in first], folder)
+        return write_tables(first + [report for report in reports if report not in first], folder, never)
+
+
+def measure_gold(recipe: Recipe, gold: str) -> Generator[Event, None, Figures]:
+    """The figures of a gold model, by the judge of a recipe and from its seeds; its name as for `compare`."""
+    task = open_task(recipe)
+    return (yield from evaluate(task, open_alike(gold, task)))
 
 
 def with_method(recipe: Recipe, method: str) -> Recipe:
@@ -86,12 +108,12 @@ def reports_of_same(folder: Path, recipe: Recipe, kind: str, digest: str) -> lis
     return reports
 
 
-def write_tables(reports: list[Report], folder: Path) -> Path:
-    """Write results.csv, results.md and pareto.png; returns the path of results.md."""
+def write_tables(reports: list[Report], folder: Path, gold: Figures | None) -> Path:
+    """Write results.csv, results.md and pareto.png; returns the path of results.md, which also has a gold model's figures."""
     with (folder / "results.csv").open("w", newline="") as file:
         file.write(results_csv(reports))
     path = folder / "results.md"
-    path.write_text(results_markdown(reports))
+    path.write_text(results_markdown(reports, gold))
     points = costs({report["method"]: [report] for report in reports})
     save(load_charts().pareto({"": points}), folder / "pareto.png")
     return path
