@@ -50,7 +50,8 @@ COMPARED: dict[str, Setting] = {
 # For models that take prompts.
 PROMPTED = {"uce": Setting("UCE: closed form, from prompts alone", {"method": "uce"})}
 # Ablation of the paper's loss: posterior x optimizer x window of timesteps. Each run has 400 steps of 24 images, which cost
-# as much as the default's 150 steps of 48 + 48; step sizes and gammas are the best of two to four, tried on digit 4 (for `kronecker` on digit 3).
+# as much as the default's 150 steps of 48 + 48; step sizes and gammas are the best of two to four, tried on digit 4, or for
+# `kronecker` on digit 3.
 TUNED: dict[str, dict[str, dict[str, float]]] = {
     "checkpoints": {"natural": {"step_size": 1e-4}, "adam": {"step_size": 1e-5}, "one-step": {"gamma": 0.7}},
     "fisher": {
