@@ -1,6 +1,6 @@
 """Several methods on the same recipe and seeds: `python -m vdu compare --model M --forget W --methods a,b,c --out DIR`."""
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from pathlib import Path
 
 from vdu.bench.cells import TABLES, Cell, Executor, Show, check, digests, read_reports, run_missing, written
@@ -8,7 +8,6 @@ from vdu.bench.tables import load_charts, save
 from vdu.comparison import costs, results_csv, results_markdown
 from vdu.errors import UserError
 from vdu.evaluation import evaluate, open_alike
-from vdu.events import Event
 from vdu.methods import METHODS
 from vdu.metrics import Figures
 from vdu.recipe import OPEN, Recipe, resolve
@@ -62,7 +61,10 @@ def compare(
     for cell in asked:
         if not cell.find(earlier):
             check(cell, executor.device)  # fails before the first run begins if any run is impossible
-    never = run_to_end(measure_gold(recipes[0], gold), show) if gold else None
+    never = None
+    if gold:
+        task = open_task(recipes[0], device=executor.device)
+        never = run_to_end(evaluate(task, open_alike(gold, task)), show)
     for cell, outcome in run_missing(asked, earlier, folder, executor):
         if isinstance(outcome, UserError):
             raise outcome
@@ -71,12 +73,6 @@ def compare(
     first = [cell.find(reports) for cell in asked]
     with written(folder, *TABLES):
         return write_tables(first + [report for report in reports if report not in first], folder, never)
-
-
-def measure_gold(recipe: Recipe, gold: str) -> Generator[Event, None, Figures]:
-    """The figures of a gold model, by the judge of a recipe and from its seeds; its name as for `compare`."""
-    task = open_task(recipe)
-    return (yield from evaluate(task, open_alike(gold, task)))
 
 
 def with_method(recipe: Recipe, method: str) -> Recipe:
