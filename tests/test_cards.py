@@ -9,16 +9,17 @@ import pytest
 from huggingface_hub import ModelCard, ModelCardData
 
 from vdu import cards
-from vdu.catalog import CATALOG, ENTRIES
+from vdu.catalog import CATALOG, CIFAR10, ENTRIES, TINY_IMAGENET
 from vdu.export import model_card
-from vdu.pretrain import mnist, photographs, tiny_sd
+from vdu.pretrain import cifar10_sd, mnist, photographs, tiny_sd
 from vdu.report import report_of
 
 SHIPPED = {
     "mnist-ddpm": mnist.card,
     "tiny-sd": tiny_sd.card,
-    "cifar10-ddpm": lambda figures: photographs.card(figures, "cifar10-ddpm", list(ENTRIES[2].classes)),
-    "tiny-imagenet-ddpm": lambda figures: photographs.judge_card(figures, "tiny-imagenet-ddpm", list(ENTRIES[3].classes)),
+    "cifar10-sd": cifar10_sd.card,
+    "cifar10-ddpm": lambda figures: photographs.card(figures, "cifar10-ddpm", list(CIFAR10)),
+    "tiny-imagenet-ddpm": lambda figures: photographs.judge_card(figures, "tiny-imagenet-ddpm", list(TINY_IMAGENET)),
 }
 
 

@@ -160,7 +160,7 @@ def test_swag_keeps_the_mean_and_has_a_variance_everywhere():
 def test_a_model_without_checkpoints_is_told_what_to_choose(tmp_path):
     with pytest.raises(UserError, match="choose the posterior fisher"):
         checkpoints(model_of(Line(0.3), folder=tmp_path))
-    with pytest.raises(UserError, match="another network"):
+    with pytest.raises(UserError, match="not one of all parameters to train; choose the posterior fisher"):
         checkpoints(model_of(Line(0.3), folder=ASSETS / "mnist-ddpm"))
 
 

@@ -8,7 +8,7 @@ import torch
 
 from vdu.errors import UserError
 from vdu.models import from_uint8
-from vdu.pretrain import fashion, latent_diffusion, loop
+from vdu.pretrain import fashion, latent_diffusion, loop, tiny_sd
 from vdu.pretrain.ddpm import TrainingConfig, beta_quantile, train
 from vdu.pretrain.loop import load_state
 from vdu.pretrain.teachers import Autoguidance, ExactAtHighNoise
@@ -94,13 +94,13 @@ def test_a_taught_run_learns_what_the_teacher_says(images, tmp_path):
 
 
 def test_a_tokenizer_is_the_same_every_time_and_knows_its_words():
-    first, second = (latent_diffusion.make_tokenizer() for _ in range(2))
+    first, second = (latent_diffusion.make_tokenizer(tiny_sd.DESIGN) for _ in range(2))
     assert first.get_vocab() == second.get_vocab()
     assert all(len(first(word).input_ids) == 3 for word in fashion.vocabulary() if "-" not in word)
 
 
 def test_standard_latents_decode_to_the_same_pictures():
-    network = latent_diffusion.make_autoencoder().eval()
+    network = latent_diffusion.make_autoencoder(tiny_sd.DESIGN).eval()
     pictures = torch.randint(0, 256, (8, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     batch = from_uint8(pictures)
     with torch.no_grad():

@@ -24,7 +24,7 @@ from vdu.task import (
     PICTURES,
     choose_judge,
     classes_of,
-    entry_that_judges,
+    entries_that_judge,
     kind_of,
     known_history,
     open_model,
@@ -35,14 +35,14 @@ from vdu.task import (
 
 DIGIT, COLOUR, LARGE = (1, 28, 28), (3, 32, 32), (3, 64, 64)
 SHIPPED, FITTED, BY_CLIP = (ClassConcept, ShippedJudge), (PictureConcept, FittedJudge), (PromptConcept, ClipJudge)
-GARMENT = (AttributeConcept, ShippedJudge)
+WORD = (AttributeConcept, ShippedJudge)
 OWN = "my-model"  # in no catalog
 
 
 def chosen(name, shape, prompts, folder, **request):
     """The choice for a model that draws images of a shape, without loading anything."""
     entry = CATALOG.get(name)
-    model = SimpleNamespace(takes_prompts=prompts, image_shape=shape)
+    model = SimpleNamespace(takes_prompts=prompts, image_shape=shape, knows_whole=lambda words: True)
     return choose_judge(name, model, entry.folder if entry else folder, entry, ConceptRequest(**request))
 
 
@@ -53,7 +53,8 @@ def chosen(name, shape, prompts, folder, **request):
         ("cifar10-ddpm", COLOUR, False, {"forget": "cat"}, SHIPPED, "cifar10-ddpm", DrawnSheets),
         ("mnist-ddpm", DIGIT, False, {"forget": "3", "pictures": "p"}, SHIPPED, "mnist-ddpm", UserPictures),
         ("mnist-ddpm", DIGIT, False, {"forget": "my 3", "pictures": "p", "judge": PICTURES}, FITTED, None, UserPictures),
-        ("tiny-sd", COLOUR, True, {"forget": "red"}, GARMENT, "tiny-sd", AttributeSheets),
+        ("tiny-sd", COLOUR, True, {"forget": "red"}, WORD, "tiny-sd", AttributeSheets),
+        ("cifar10-sd", COLOUR, True, {"forget": "cat"}, WORD, "cifar10-ddpm", DrawnSheets),
         ("tiny-sd", COLOUR, True, {"forget": "red", "judge": "clip"}, BY_CLIP, "clip", UserPictures),
         ("tiny-sd", COLOUR, True, {"forget": "red", "pictures": "p"}, BY_CLIP, CLIP, UserPictures),
         ("tiny-sd", COLOUR, True, {"forget": "nude", "judge": NUDENET}, (PromptConcept, NudeNetJudge), NUDENET, UserPictures),
@@ -62,7 +63,8 @@ def chosen(name, shape, prompts, folder, **request):
         (OWN, LARGE, False, {"forget": "my ship", "pictures": "p"}, FITTED, None, UserPictures),
         (OWN, DIGIT, False, {"forget": "3"}, SHIPPED, "mnist-ddpm", RealSheets),
         (OWN, (1, 24, 24), False, {"forget": "my ship", "pictures": "p"}, FITTED, None, UserPictures),
-        (OWN, COLOUR, True, {"forget": "red"}, GARMENT, "tiny-sd", AttributeSheets),
+        (OWN, COLOUR, True, {"forget": "red"}, WORD, "tiny-sd", AttributeSheets),
+        (OWN, COLOUR, True, {"forget": "cat"}, WORD, "cifar10-ddpm", DrawnSheets),
         (OWN, COLOUR, False, {"forget": "cat"}, SHIPPED, "cifar10-ddpm", DrawnSheets),
         (OWN, (3, 512, 512), True, {"forget": "a [cat]"}, BY_CLIP, CLIP, UserPictures),
         (OWN, (3, 512, 512), True, {"forget": "x", "judge": NUDENET}, (PromptConcept, NudeNetJudge), NUDENET, UserPictures),
@@ -182,11 +184,17 @@ def test_shape_classes_and_prompts_of_a_model(folder):
     with pytest.raises(UserError, match="are not known; choose one of mnist-ddpm"):
         classes_of(str(folder / "grey"))
     digits, prompted = (open_model(str(folder / name), "cpu")[0] for name in ("digits", "sd"))
-    assert entry_that_judges(digits) is CATALOG["mnist-ddpm"]
-    assert entry_that_judges(prompted) is None
+    assert entries_that_judge(digits) == [CATALOG["mnist-ddpm"]]
+    assert entries_that_judge(prompted) == []
     assert sample_prompts("x", digits) == (None,)
     assert sample_prompts("x", prompted) == ("anything", *KEEP)
     assert len(sample_prompts("tiny-sd", prompted)) == 80
+
+
+@pytest.mark.parametrize("name", ["tiny-sd", "cifar10-sd"])
+def test_a_model_made_from_a_shipped_one_keeps_its_judge(name):
+    model, _, entry = open_model(name, "cpu")
+    assert entries_that_judge(model) == [entry]  # though both draw pictures of 32×32 by prompt
 
 
 @pytest.mark.parametrize(

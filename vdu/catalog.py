@@ -33,6 +33,7 @@ class Entry:
         licence: of the weights and of their training data.
         sheets: the class in `vdu.data.forget_set` that reads its pictures.
         takes_prompts: whether it is a text-to-image model.
+        judged_by: the entry whose judge and real pictures it shares; "" for its own.
     """
 
     name: str
@@ -42,11 +43,17 @@ class Entry:
     licence: str
     sheets: str
     takes_prompts: bool = False
+    judged_by: str = ""
 
     @property
     def folder(self) -> Path:
-        """A plain diffusers folder that also holds classifier/, statistics.safetensors, and perhaps forget/ and posterior/."""
+        """A plain diffusers folder, perhaps with forget/, drawn/, posterior/ and the files of `judge_folder`."""
         return ASSETS / self.name
+
+    @property
+    def judge_folder(self) -> Path:
+        """The folder that holds classifier/, statistics.safetensors and features.safetensors."""
+        return ASSETS / (self.judged_by or self.name)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -57,7 +64,7 @@ class Entry:
     def pictures(self) -> "RealSheets":
         """The source of the shipped pictures."""
         kind = getattr(importlib.import_module("vdu.data.forget_set"), self.sheets)  # imports torch
-        return kind(self.folder, self.shape, self.axes) if self.takes_prompts else kind(self.folder, self.shape)
+        return kind(self.folder, self.shape, self.axes) if len(self.axes) > 1 else kind(self.folder, self.shape)
 
     def concept(self, forget: str, keep: tuple[str, ...] = (), forgotten: tuple[str, ...] = ()) -> Concept:
         """The concept that a name stands for in this model; an unknown name is refused when the concept is first used."""
@@ -73,7 +80,7 @@ class Entry:
         """The shipped judge."""
         from vdu.judges.classifier import ShippedJudge
 
-        return ShippedJudge(self.name, self.folder / "classifier", self.axes)
+        return ShippedJudge(self.judged_by or self.name, self.judge_folder / "classifier", self.axes)
 
 
 ENTRIES = (
@@ -103,6 +110,16 @@ ENTRIES = (
         sheets="DrawnSheets",
     ),
     Entry(
+        name="cifar10-sd",
+        title="CIFAR-10 photographs by prompt · Stable Diffusion, 32×32",
+        axes={"class": CIFAR10},
+        shape=(3, 32, 32),
+        licence="weights MIT; CIFAR-10: A. Krizhevsky, V. Nair and G. Hinton, without a licence of its own",
+        sheets="DrawnSheets",
+        takes_prompts=True,
+        judged_by="cifar10-ddpm",
+    ),
+    Entry(
         name="tiny-imagenet-ddpm",
         title="tinyImageNet, 20 classes · DDPM, 64×64",
         axes={"class": TINY_IMAGENET},
@@ -126,7 +143,7 @@ LISTED = {
     "google/ddpm-cifar10-32": "CIFAR-10, 35.7 M parameters · DDPM, 32×32",
 }
 SHARED_JUDGE = {"google/ddpm-cifar10-32": "cifar10-ddpm"}  # unconditional models -> the entry that judges their images
-WITH_JUDGE = [entry for entry in ENTRIES if (entry.folder / "classifier").is_dir()]  # a judge may ship without its model
+WITH_JUDGE = [entry for entry in ENTRIES if (entry.judge_folder / "classifier").is_dir()]  # a judge may ship without its model
 
 
 def entry_of(name: str) -> Entry | None:

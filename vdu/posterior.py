@@ -87,9 +87,9 @@ def with_floor(posterior: Posterior) -> Posterior:
 
 
 def save_variance(posterior: Posterior, folder: Path) -> None:
-    """Write variance.safetensors, for a model whose weights are the mean (or take its place)."""
+    """Write variance.safetensors in bfloat16, for a model whose weights are the mean (or take its place)."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: value.contiguous() for name, value in posterior.variance.items()}
+    tensors = {name: value.bfloat16().contiguous() for name, value in posterior.variance.items()}
     save_file(tensors, folder / "variance.safetensors", metadata={"format": "pt"})
 
 
@@ -110,7 +110,7 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
     """Mean and variance over training checkpoints, read from the model's `posterior/`; without a mean, the model is the mean.
 
     Raises:
-        UserError: when called, if there is no such folder or it belongs to another network.
+        UserError: when called, if there is no such folder, or it lacks some of the parameters that are to be trained.
     """
     folder = model.folder / "posterior" if model.folder else None
     if folder is None or not (folder / "variance.safetensors").is_file():
@@ -122,7 +122,7 @@ def checkpoints(model: Model, prompts: Prompts = (None,)) -> Estimation:
         *({name: part[name].float().clone() for name in wanted if name in part} for part in (mean, variance))
     )
     if not shapes(wanted) == shapes(posterior.mean) == shapes(posterior.variance):
-        raise UserError(f"The posterior in '{folder}' belongs to another network; choose the posterior fisher.")
+        raise UserError(f"The posterior in '{folder}' is not one of all parameters to train; choose the posterior fisher.")
     return constant(with_floor(posterior))
 
 

@@ -131,10 +131,9 @@ def choose_judge(name: str, model: Model, folder: Path, entry: Entry | None, req
     shipped = not fit and not (own and model.takes_prompts)
     if entry and shipped:
         return shipped_parts(entry, folder, request)
-    for like in WITH_JUDGE if shipped else ():
-        fits = (like.shape, like.takes_prompts) == (model.image_shape, model.takes_prompts)
-        if fits and not (own and not knows(like, request.forget)):
-            return shipped_parts(like, folder, request)
+    likes = entries_that_judge(model) if shipped else []
+    if found := [like for like in likes if knows(like, request.forget)] or likes[: not own]:
+        return shipped_parts(found[0], folder, request)
     return (prompt_parts if model.takes_prompts else picture_parts)(name, model, folder, request)
 
 
@@ -161,7 +160,7 @@ def shipped_parts(entry: Entry, folder: Path, request: ConceptRequest) -> Parts:
 @lru_cache
 def reference_of(entry: Entry) -> Reference:
     """The shipped statistics of an entry's real pictures, loaded once."""
-    return Reference(entry.folder)
+    return Reference(entry.judge_folder)
 
 
 def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:
@@ -220,22 +219,26 @@ def classes_of(name: str) -> tuple[str, ...]:
     if entry := entry_of(name):
         return entry.classes
     model, _, _ = open_model(name, "cpu")
-    if like := entry_that_judges(model):
-        return like.classes
+    if likes := entries_that_judge(model):
+        return likes[0].classes
     raise UserError(f"The classes of '{name}' are not known; choose one of {', '.join(CATALOG)}.")
 
 
-def entry_that_judges(model: Model) -> Entry | None:
-    """The first entry whose judge fits a model: same image shape, prompts or none as in the model; None if there is none."""
+def entries_that_judge(model: Model) -> list[Entry]:
+    """The entries whose judges fit a model: same image shape, prompts or none as in the model.
+
+    Of several with prompts, only those whose classes its tokenizer knows as whole words, if there are any.
+    """
     wanted = (model.image_shape, model.takes_prompts)
-    return next((entry for entry in WITH_JUDGE if (entry.shape, entry.takes_prompts) == wanted), None)
+    found = [entry for entry in WITH_JUDGE if (entry.shape, entry.takes_prompts) == wanted]
+    return [entry for entry in found if len(found) > 1 and model.knows_whole(entry.classes)] or found
 
 
 def sample_prompts(name: str, model: Model) -> tuple[str | None, ...]:
     """Prompts that together cover what a model draws; (None,) for a model without prompts."""
     if not model.takes_prompts:
         return (None,)
-    if entry := entry_of(name) or entry_that_judges(model):
+    if entry := entry_of(name) or next(iter(entries_that_judge(model)), None):
         return entry.concept(entry.classes[0]).prompts
     return ("anything", *KEEP)
 

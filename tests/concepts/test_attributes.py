@@ -142,3 +142,36 @@ def test_forget_captions_name_the_class_and_neutral_ones_do_not(forget):
     probabilities, _ = ENTRY.judge.judge(those.images)
     seen = probabilities[:, concept.class_sets[0][0]]
     assert seen.mean() > 0.75  # the pictures are of what their captions say
+
+
+PHOTOGRAPHS = CATALOG["cifar10-sd"]  # with one axis
+
+
+def test_with_one_axis_what_is_said_instead_names_nothing():
+    concept = PHOTOGRAPHS.concept("cat")
+    specs = concept.plan(10 * len(MEASURED_KINDS), MEASURED_KINDS)
+    said = {kind: {spec.prompt for spec in specs if spec.kind == kind} for kind in MEASURED_KINDS}
+    assert said[INSTEAD] == {concept.neutral_prompt("a picture of a cat")} == {"a photo of something"}
+    assert said[UNPROMPTED] == {""}
+    assert "a photo of a cat" in said[TARGET]
+    assert {word for prompt in said[PARAPHRASE] for word in prompt.split()} >= {"cat", "kitten"}
+    assert not said[PARAPHRASE] & said[TARGET]
+    assert not any({"cat", "kitten"} & {*prompt.split()} for prompt in said[KEPT])
+    assert len({spec.classes for spec in specs if spec.kind == KEPT}) == 9
+    assert "a photo of an airplane" in concept.prompts
+
+
+def test_with_one_axis_every_kept_class_can_take_the_place_of_the_forgotten():
+    concept = PHOTOGRAPHS.concept("truck, automobile")
+    assert [*concept.rewritings[0].instead] == [name for name in concept.classes if name not in ("truck", "automobile")]
+    assert {rewriting.prompt for rewriting in concept.rewritings} >= {"a photo of a truck", "a photo of an automobile"}
+    kept = concept.prompts_to_keep
+    assert {"a photo of a ship", "a photo of something", ""} <= {*kept}
+    assert not any("truck" in prompt or "automobile" in prompt for prompt in kept)
+
+
+@pytest.mark.parametrize(("said", "meant"), [("a photo of a kitten", "cat"), ("Lorry", "truck"), ("plane", "airplane")])
+def test_with_one_axis_a_concept_is_a_class_by_any_of_its_names(said, meant):
+    assert PHOTOGRAPHS.concept(said).display_name == meant
+    with pytest.raises(UserError, match="is not one thing that cifar10-sd draws"):
+        _ = PHOTOGRAPHS.concept("cat dog").class_sets

@@ -1,17 +1,14 @@
 """Training of models of photographs: from an archive of pictures, with a calibrated judge."""
 
-import io
 import json
-import tarfile
 from argparse import Namespace
 from dataclasses import replace
 from unittest import mock
 
-import numpy as np
 import pytest
 import torch
+from archives import archive_of
 from diffusers import DDPMPipeline
-from PIL import Image
 
 from vdu.assets import ASSETS
 from vdu.errors import UserError
@@ -24,21 +21,6 @@ from vdu.posterior import checkpoints
 from vdu.pretrain import noised, photographs
 from vdu.pretrain.ddpm import TrainingConfig, steps_in
 from vdu.sampling import run_to_end
-
-
-def archive_of(path, per_class, colours=("red", "green", "blue")):
-    """An archive of pictures, with one colour per class."""
-    random = np.random.default_rng(0)
-    with tarfile.open(path, "w") as archive:
-        for colour in colours:
-            for number in range(per_class):
-                noise = random.integers(0, 40, (32, 32, 3), dtype=np.uint8)
-                picture = Image.blend(Image.new("RGB", (32, 32), colour), Image.fromarray(noise), 0.3)
-                picture.save(packed := io.BytesIO(), "PNG")
-                member = tarfile.TarInfo(f"train/{colour}/{number:03d}.png")
-                member.size = len(packed.getvalue())
-                archive.addfile(member, io.BytesIO(packed.getvalue()))
-    return path
 
 
 def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):

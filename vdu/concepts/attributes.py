@@ -1,4 +1,7 @@
-"""Concepts of a text-to-image model with two axes, such as garments in colours: a class on one axis, or one on both."""
+"""Concepts of a text-to-image model of known classes, on one axis (photographs) or on two (garments in colours).
+
+With two axes, a concept is a class on one of them, or one on both.
+"""
 
 import itertools
 import json
@@ -26,16 +29,17 @@ from vdu.concepts.base import (
 )
 from vdu.errors import UserError
 
-Thing = dict[str, str]  # axis -> class, for one axis or both
+Thing = dict[str, str]  # axis -> class, for some axes or all
 
 
 @dataclass(frozen=True)
 class AttributeConcept(Concept):
-    """A garment, a colour, or a garment in a colour.
+    """A garment, a colour, or a garment in a colour; an animal or a vehicle.
 
     Attributes:
         words: concepts.json of the model's folder: "phrases" with a field per axis; "plain", axis -> a phrase for it alone;
             "unheard" phrases that no caption has; "synonyms" of classes; the number of "pictures" of each thing on a sheet.
+            With one axis, "neutral", a phrase that names nothing. Perhaps "written", a class or synonym -> with its article.
         keep: a user's own prompts to keep.
     """
 
@@ -69,10 +73,15 @@ class AttributeConcept(Concept):
         """Whether a thing shows what `name` stands for."""
         return any(meaning.items() <= thing.items() for meaning in self.meanings(name))
 
+    def written(self, phrase: str, thing: Thing) -> str:
+        """A phrase with the classes of a thing in its fields."""
+        written = self.words.get("written", {})
+        return phrase.format(**{axis: written.get(name, name) for axis, name in thing.items()})
+
     @property
     def prompts(self) -> tuple[str | None, ...]:
         """One prompt per thing."""
-        return tuple(self.words["phrases"][0].format(**thing) for thing in self.things)
+        return tuple(self.written(self.words["phrases"][0], thing) for thing in self.things)
 
     @property
     def kept_prompts(self) -> list[PromptSpec]:
@@ -94,11 +103,16 @@ class AttributeConcept(Concept):
         return specs
 
     def neutral_prompt(self, prompt: str) -> str:
-        """The prompt's class on the other axis alone, in a plain phrase; for a garment in a colour, the garment alone."""
+        """The prompt's class on the other axis alone, in a plain phrase; for a garment in a colour, the garment alone.
+
+        With one axis, the phrase that names nothing.
+        """
         forgotten = list(self.axes)[self.axes_named[0]]
-        (rest,) = (axis for axis in self.axes if axis != forgotten)
+        rest = next((axis for axis in self.axes if axis != forgotten), None)
+        if rest is None:
+            return self.words["neutral"]
         named = next((name for name in self.axes[rest] if name in prompt.split()), None)
-        return self.words["plain"][rest].format(**{rest: named}) if named else ""
+        return self.written(self.words["plain"][rest], {rest: named}) if named else ""
 
     @property
     def rewritings(self) -> list[Rewriting]:
@@ -109,7 +123,7 @@ class AttributeConcept(Concept):
         for thing in (thing for thing in self.things if self.shows(thing, self.forget)):
             others = [other for other in kept if other | {axis: thing[axis]} == thing]
             for phrase in self.words["phrases"]:
-                prompt, instead = phrase.format(**thing), {other[axis]: phrase.format(**other) for other in others}
+                prompt, instead = self.written(phrase, thing), {other[axis]: self.written(phrase, other) for other in others}
                 found.append(Rewriting(prompt, instead or {"": self.neutral_prompt(prompt)}))
         return found
 
@@ -122,8 +136,9 @@ class AttributeConcept(Concept):
         kept = [thing for thing in self.things if not self.shows(thing, self.forget)]
         alone = [(axis, {axis: name}) for axis, names in self.axes.items() for name in names]
         return [
-            *(phrase.format(**thing) for thing in kept for phrase in self.words["phrases"]),
-            *(self.words["plain"][axis].format(**thing) for axis, thing in alone if not self.shows(thing, self.forget)),
+            *(self.written(phrase, thing) for thing in kept for phrase in self.words["phrases"]),
+            *(self.written(self.words["plain"][axis], thing) for axis, thing in alone if not self.shows(thing, self.forget)),
+            *([self.words["neutral"]] if "neutral" in self.words else []),
             *self.keep,
             "",
         ]
@@ -166,7 +181,7 @@ class AttributeConcept(Concept):
             phrase = phrases[turn % len(phrases)]
             if kind == PARAPHRASE:
                 phrase, named = next(unheard), thing | {axis: next(synonyms[thing[axis]]) for axis in axes}
-            spec = PromptSpec(kind, phrase.format(**named), classes)
+            spec = PromptSpec(kind, self.written(phrase, named), classes)
             specs.append(spec.neutral(self.neutral_prompt(spec.prompt)) if kind in (INSTEAD, UNPROMPTED) else spec)
         return specs
 

@@ -191,6 +191,11 @@ class StableDiffusion(Diffusion):
         """All tokens of a prompt, each learned word with all of its vectors (textual inversion)."""
         return list(tokenizer(self.pipeline.maybe_convert_prompt(prompt, tokenizer), verbose=False).input_ids)
 
+    def knows_whole(self, words: Sequence[str]) -> bool:
+        """Whether every tokenizer has one token for each of some words; words with other signs than letters do not count."""
+        tokenizers = [getattr(self, name) for name in self.ENCODERS.values()]
+        return all(len(self.tokens_of(word, each)) == 3 for each in tokenizers for word in words if word.isalpha())
+
     def check_lengths(self, prompts: Sequence[str]) -> None:
         """Refuse prompts that are longer than the model reads.
 

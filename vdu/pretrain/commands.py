@@ -8,7 +8,7 @@ import click
 from vdu.command import GOES_ON, Command, Several, Whole
 from vdu.errors import UserError
 
-MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "retrained", "originals")
+MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "cifar10-sd", "retrained", "originals")
 TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every WHAT
     "without": ("retrained",),
     "seeds": ("originals",),
@@ -34,10 +34,10 @@ def pretrain(what: str, **given: Any) -> None:
     retrained: without some digits. originals: on all of them, from several seeds.
     """
     from vdu import processes
-    from vdu.pretrain import mnist, photographs, retrained, tiny_sd
+    from vdu.pretrain import cifar10_sd, mnist, photographs, retrained, tiny_sd
 
     makers = {"mnist": mnist.pretrain, "tiny-sd": tiny_sd.pretrain} | dict.fromkeys(photographs.KINDS, photographs.pretrain)
-    makers |= {"retrained": retrained.retrain, "originals": retrained.train_originals}
+    makers |= {"cifar10-sd": cifar10_sd.pretrain, "retrained": retrained.retrain, "originals": retrained.train_originals}
     for name, kinds in TAKEN_BY.items():
         if given[name] not in (None, ()) and what not in kinds:
             raise UserError(f"--{name} is for {' and '.join(kinds)}; {what} does not take it.")

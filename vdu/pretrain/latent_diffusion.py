@@ -1,52 +1,93 @@
 """Networks, tokenizer and losses of a small text-to-image latent diffusion model (Rombach et al. 2022)."""
 
 import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from vdu.models import autocast, from_uint8
-from vdu.pretrain import fashion
+from vdu.models import PARAMETERS, StableDiffusion, autocast, from_uint8
+from vdu.posterior import Posterior, from_checkpoints
 from vdu.pretrain.ddpm import TrainingConfig
-from vdu.pretrain.loop import Losses, Pace
+from vdu.pretrain.loop import Losses, Pace, fit, load_state
 from vdu.processes import own_rows
+from vdu.recipe import PROMPTED_DEFAULTS
 
-# Two groups in the normalisation layers, as in the DDPM: many small groups are slow on a CPU.
-AUTOENCODER = {
-    "block_out_channels": (16, 32, 64),
-    "down_block_types": ("DownEncoderBlock2D",) * 3,
-    "up_block_types": ("UpDecoderBlock2D",) * 3,
-    "latent_channels": 4,
-    "norm_num_groups": 2,
-    "sample_size": fashion.SIZE,
-    "mid_block_add_attention": False,
-}
-WIDTH = 64  # channels of the text encoder
-UNET = {
-    "sample_size": fashion.SIZE // 4,
-    "in_channels": 4,
-    "out_channels": 4,
-    "layers_per_block": 1,
-    "block_out_channels": (64, 128),
-    "down_block_types": ("CrossAttnDownBlock2D",) * 2,
-    "up_block_types": ("CrossAttnUpBlock2D",) * 2,
-    "cross_attention_dim": WIDTH,
-    "attention_head_dim": 2,  # despite its name, the number of heads
-    "norm_num_groups": 2,
-}
-TEXT_ENCODER = {
-    "hidden_size": WIDTH,
-    "intermediate_size": 2 * WIDTH,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 2,
-    "max_position_embeddings": fashion.LENGTH,
-}
+SIZE, WIDTH = 32, 64  # height and width of the pictures in pixels; channels of the text encoder
+PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+
+
+@dataclass(frozen=True)
+class Design:
+    """The networks of a text-to-image model, and the words that its tokenizer knows whole.
+
+    Attributes:
+        autoencoder, unet, text_encoder: arguments of `AutoencoderKL`, `UNet2DConditionModel` and `CLIPTextConfig`.
+        words: every word that a caption can contain, and others that people type.
+        length: tokens per prompt, with the start and end tokens.
+    """
+
+    autoencoder: dict[str, Any]
+    unet: dict[str, Any]
+    text_encoder: dict[str, Any]
+    words: list[str]
+    length: int
+
+
+def small_design(
+    channels: tuple[int, ...], latents: int, unet: tuple[int, ...], groups: int, words: list[str], length: int = 16
+) -> Design:
+    """A design for pictures of 32 × 32 pixels, which are encoded to latents of 8 × 8.
+
+    Args:
+        channels: of the three levels of the autoencoder; latents: of its latents; unet: of the two levels of the U-Net.
+        groups: in the U-Net's normalisation layers, 2 in the autoencoder's: many small groups are slow on a CPU.
+    """
+    return Design(
+        autoencoder={
+            "block_out_channels": channels,
+            "down_block_types": ("DownEncoderBlock2D",) * len(channels),
+            "up_block_types": ("UpDecoderBlock2D",) * len(channels),
+            "latent_channels": latents,
+            "norm_num_groups": 2,
+            "sample_size": SIZE,
+            "mid_block_add_attention": False,
+        },
+        unet={
+            "sample_size": SIZE // 4,
+            "in_channels": latents,
+            "out_channels": latents,
+            "layers_per_block": 1,
+            "block_out_channels": unet,
+            "down_block_types": ("CrossAttnDownBlock2D",) * len(unet),
+            "up_block_types": ("CrossAttnUpBlock2D",) * len(unet),
+            "cross_attention_dim": WIDTH,
+            "attention_head_dim": 2,  # despite its name, the number of heads
+            "norm_num_groups": groups,
+        },
+        text_encoder={
+            "hidden_size": WIDTH,
+            "intermediate_size": 2 * WIDTH,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "max_position_embeddings": length,
+        },
+        words=words,
+        length=length,
+    )
+
+
 SCHEDULE = {  # noise schedule of Stable Diffusion v1
     "num_train_timesteps": 1000,
     "beta_start": 0.00085,
@@ -60,8 +101,8 @@ DIVERGENCE = 1e-5  # weight of the latents' KL divergence from N(0, I), relative
 NO_CAPTION = 0.1  # share of pictures trained without their caption, for classifier-free guidance
 
 
-def make_tokenizer() -> CLIPTokenizer:
-    """A byte-pair tokenizer: every word of the captions is one token, any other word is split into shorter tokens."""
+def make_tokenizer(design: Design) -> CLIPTokenizer:
+    """A byte-pair tokenizer: every word of the design is one token, any other word is split into shorter tokens."""
     letters = [*map(chr, range(ord("a"), ord("z") + 1)), *"0123456789-,.'"]
     ends = ["<|startoftext|>", "<|endoftext|>"]
     tokenizer = Tokenizer(BPE(end_of_word_suffix="</w>"))
@@ -75,42 +116,48 @@ def make_tokenizer() -> CLIPTokenizer:
         show_progress=False,
     )
     # CLIP's tokenizer splits words at a hyphen.
-    tokenizer.train_from_iterator([" ".join(fashion.vocabulary()).replace("-", " - ")], trainer)
+    tokenizer.train_from_iterator([" ".join(design.words).replace("-", " - ")], trainer)
     learned = json.loads(tokenizer.to_str())["model"]
     # The trainer numbers tokens at random; sorted, they are the same every time.
     known = {*learned["vocab"], *letters, *(letter + "</w>" for letter in letters)} - {*ends}
     vocabulary = {token: number for number, token in enumerate([*ends, *sorted(known)])}
-    return CLIPTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in learned["merges"]], model_max_length=fashion.LENGTH)
+    return CLIPTokenizer(vocab=vocabulary, merges=[tuple(pair) for pair in learned["merges"]], model_max_length=design.length)
 
 
-def make_denoiser(tokenizer: CLIPTokenizer, seed: int = 0) -> nn.ModuleDict:
+def make_denoiser(design: Design, tokenizer: CLIPTokenizer, seed: int = 0) -> nn.ModuleDict:
     """A U-Net and a text encoder with random weights, to train together."""
     torch.manual_seed(seed)
-    unet = UNet2DConditionModel(**UNET).to(memory_format=torch.channels_last)
+    unet = UNet2DConditionModel(**design.unet).to(memory_format=torch.channels_last)
     unet.set_attn_processor(AttnProcessor())  # at this size the backward pass of fused attention would take half of the time
     config = CLIPTextConfig(
         vocab_size=len(tokenizer),
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
-        **TEXT_ENCODER,
+        **design.text_encoder,
     )
     return nn.ModuleDict({"unet": unet, "text_encoder": CLIPTextModel(config)})
 
 
-def make_autoencoder(seed: int = 0) -> AutoencoderKL:
+def make_autoencoder(design: Design, seed: int = 0) -> AutoencoderKL:
     """An autoencoder with random weights."""
     torch.manual_seed(seed)
-    return AutoencoderKL(**AUTOENCODER).to(memory_format=torch.channels_last)
+    return AutoencoderKL(**design.autoencoder).to(memory_format=torch.channels_last)
 
 
 def tokens(tokenizer: CLIPTokenizer, captions: list[str]) -> Tensor:
-    """Token numbers of n captions, (n, LENGTH)."""
+    """Token numbers of n captions, (n, length)."""
     return tokenizer(captions, padding="max_length", truncation=True, return_tensors="pt").input_ids
 
 
-def autoencoder_losses(network: AutoencoderKL, images: Tensor, config: Pace) -> Losses:
-    """Absolute plus squared error per pixel plus the latents' KL divergence from N(0, I), on uint8 images (n, 3, h, w)."""
+def autoencoder_losses(
+    network: AutoencoderKL, images: Tensor, config: Pace, perceptual: Callable[[Tensor, Tensor], Tensor] | None = None
+) -> Losses:
+    """Absolute plus squared error per pixel plus the latents' KL divergence from N(0, I), on uint8 images (n, 3, h, w).
+
+    Args:
+        perceptual: a further loss, of images as drawn and as they were, both (b, 3, h, w) in [-1, 1].
+    """
     device, shape = network.device, (network.config.latent_channels, images.shape[2] // 4, images.shape[3] // 4)
 
     def losses(random: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -124,7 +171,8 @@ def autoencoder_losses(network: AutoencoderKL, images: Tensor, config: Pace) -> 
         error = drawn.float() - batch
         squared = error.square().mean()
         divergence = (latents.mean.float().square() + latents.var.float() - 1 - latents.logvar.float()).mean() / 2
-        return squared + error.abs().mean() + DIVERGENCE * divergence, squared
+        loss = squared + error.abs().mean() + DIVERGENCE * divergence
+        return (loss + perceptual(drawn.float(), batch) if perceptual else loss), squared
 
     return losses
 
@@ -160,7 +208,7 @@ def standardise(network: AutoencoderKL, images: Tensor) -> None:
 def denoiser_losses(
     network: nn.ModuleDict, latents: Tensor, captions: Tensor, empty: Tensor, config: TrainingConfig
 ) -> Losses:
-    """The DDPM loss on scaled latents (n, 4, h, w), given captions as tokens (n, LENGTH); `empty` is the empty caption."""
+    """The DDPM loss on scaled latents (n, 4, h, w), given captions as tokens (n, length); `empty` is the empty caption."""
     scheduler, draw_timesteps = DDIMScheduler(**SCHEDULE), config.timesteps()
     device = next(network.parameters()).device
     alpha_bar = scheduler.alphas_cumprod.to(device)
@@ -184,3 +232,80 @@ def denoiser_losses(
         return (error * weights[t]).mean(), error.mean()
 
     return losses
+
+
+def load_average(network: nn.Module, path: Path) -> nn.Module:
+    """Load the running average of a file that `save_state` wrote into a network; returns the network."""
+    network.load_state_dict(load_state(path)[1]["ema"])
+    return network.eval()
+
+
+def train_autoencoder(
+    design: Design,
+    images: Tensor,
+    config: Pace,
+    work: Path,
+    device: str,
+    perceptual: Callable[[Tensor, Tensor], Tensor] | None = None,
+) -> AutoencoderKL:
+    """Train an autoencoder on uint8 images (n, 3, h, w), and standardise its latents; resumable in `work`."""
+    autoencoder = make_autoencoder(design).to(device)
+    fit(autoencoder, autoencoder_losses(autoencoder, images, config, perceptual), config, work, device="cpu")
+    load_average(autoencoder, work / "state.safetensors")
+    standardise(autoencoder, images)
+    return autoencoder
+
+
+def train_denoiser(
+    design: Design, latents: Tensor, captions: list[str], config: TrainingConfig, work: Path, device: str
+) -> tuple[nn.ModuleDict, CLIPTokenizer]:
+    """Train a U-Net and a text encoder on latents (n, c, h, w) with captions; resumable in `work`."""
+    tokenizer = make_tokenizer(design)
+    denoiser = make_denoiser(design, tokenizer).to(device)
+    losses = denoiser_losses(denoiser, latents, tokens(tokenizer, captions), tokens(tokenizer, [""]), config)
+    fit(denoiser, losses, config, work)
+    return denoiser, tokenizer
+
+
+def snapshots_of(work: Path) -> Posterior:
+    """The mean and variance of the snapshots of a training run."""
+    return from_checkpoints(load_state(file)[1]["model"] for file in sorted(work.glob("snapshot-*.safetensors")))
+
+
+def write_model(
+    out: Path,
+    autoencoder: AutoencoderKL,
+    denoiser: nn.ModuleDict,
+    tokenizer: CLIPTokenizer,
+    posterior: Posterior,
+) -> None:
+    """Write the diffusers folder with the U-Net in float16, and the variance of what a run trains by default in bfloat16."""
+    for part in (*PARTS, "posterior"):
+        shutil.rmtree(out / part, ignore_errors=True)
+    unet, start = denoiser["unet"].half(), "unet."
+    StableDiffusionPipeline(
+        autoencoder, denoiser["text_encoder"], tokenizer, unet, DDIMScheduler(**SCHEDULE), **StableDiffusion.PIPELINE_OPTIONS
+    ).save_pretrained(out)
+    for_earlier_transformers(out)
+    variance = {
+        name.removeprefix(start): value.bfloat16()
+        for name, value in posterior.variance.items()
+        if name.startswith(start) and PARAMETERS[PROMPTED_DEFAULTS["parameters"]](name)
+    }
+    (out / "posterior").mkdir(parents=True)
+    save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
+
+
+def for_earlier_transformers(out: Path) -> None:
+    """Make a folder of transformers 5 readable by transformers 4 too.
+
+    Version 4 reads a CLIPTokenizer from vocab.json and merges.txt alone, and takes weights of a CLIPTextModel whose names lack
+    "text_model." for missing, which it fills at random. Version 5 reads both forms.
+    """
+    path = out / "text_encoder" / "model.safetensors"
+    weights = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(path).items()}
+    save_file(weights, path, metadata={"format": "pt"})
+    model = json.loads((out / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
+    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+    (out / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
+    (out / "tokenizer" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")

@@ -164,7 +164,7 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
         out / "statistics.safetensors",
     )
     sheets = RealSheets(out, (1, 28, 28))
-    save_file({name: judge.judge(sheets.examples(name))[1].float() for name in CLASSES}, out / "features.safetensors")
+    save_file({name: judge.judge(sheets.examples(name))[1].half() for name in CLASSES}, out / "features.safetensors")
     write_model([work / name for name in INTERVALS], out)
     figures = measure_figures(out, judge, images, test_images, features) | {
         "classifier_accuracy": accuracy(judge, test_images, test_labels),

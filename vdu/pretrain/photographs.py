@@ -135,10 +135,15 @@ def sharpening(model: Model) -> Autoguidance:
     """The teacher that a model is for itself, guided away from a copy with noise on its weights.
 
     Raises:
-        UserError: if the model's folder has no posterior.
+        UserError: if the model's folder has no posterior, or one of another network.
     """
-    run_to_end(checkpoints(model))  # refuses a posterior that is missing, or of another network
-    variance, weak = unpacked(load_file(model.folder / "posterior" / "variance.safetensors")), copy.deepcopy(model.unet)
+    path = model.folder / "posterior" / "variance.safetensors"
+    if not path.is_file():
+        raise UserError(
+            f"'{model.folder}' has no posterior/, which `pretrain` writes; name a folder that it wrote (--teacher)."
+        )
+    run_to_end(checkpoints(model))  # refuses a posterior of another network
+    variance, weak = unpacked(load_file(path)), copy.deepcopy(model.unet)
     random = torch.Generator().manual_seed(WEAK_SEED)
     with torch.no_grad():
         for name, value in weak.named_parameters():

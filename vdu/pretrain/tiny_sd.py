@@ -15,10 +15,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
-from transformers import CLIPTokenizer
+from safetensors.torch import save_file
+from torch import Tensor
 
 from vdu import cards
 from vdu.assets import ASSETS
@@ -27,26 +25,21 @@ from vdu.data.forget_set import AttributeSheets
 from vdu.data.sheets import write_sheet
 from vdu.judges.classifier import ShippedJudge
 from vdu.metrics import Moments, rate, save_statistics
-from vdu.models import SMALL, StableDiffusion, load_model, pick_device, to_uint8
-from vdu.posterior import Posterior, from_checkpoints
+from vdu.models import SMALL, load_model, pick_device, to_uint8
 from vdu.pretrain import fashion
 from vdu.pretrain.ddpm import TrainingConfig
 from vdu.pretrain.idx import check_both, read_idx
 from vdu.pretrain.judge import train_classifier
 from vdu.pretrain.latent_diffusion import (
     NO_CAPTION,
-    SCHEDULE,
-    UNET,
-    autoencoder_losses,
-    denoiser_losses,
     encode,
-    make_autoencoder,
-    make_denoiser,
-    make_tokenizer,
-    standardise,
-    tokens,
+    small_design,
+    snapshots_of,
+    train_autoencoder,
+    train_denoiser,
+    write_model,
 )
-from vdu.pretrain.loop import Pace, fit, load_state, minutes_of
+from vdu.pretrain.loop import Pace, minutes_of
 from vdu.processes import is_main
 from vdu.recipe import Recipe, resolve
 from vdu.samples import draw, judged
@@ -55,22 +48,16 @@ from vdu.sampling import image_seeds, run_to_end
 NAME, AXES = "tiny-sd", {"garment": tuple(fashion.GARMENTS), "colour": tuple(fashion.COLOURS)}
 DATASET = "zalando-datasets/fashion_mnist"  # id of the data on the hub
 PAINTINGS = 3  # paintings per garment picture, each in a random colour
+DESIGN = small_design((16, 32, 64), latents=4, unet=(64, 128), groups=2, words=fashion.vocabulary())
 STAGES = {  # in this order; `--steps` shortens each of them
     "autoencoder": Pace(steps=3000, peak_rate=1.5e-3, floor_rate=2e-4, snapshots=1),
     "denoiser": TrainingConfig(
-        unet=UNET, steps=5500, batch_size=128, peak_rate=1.5e-3, floor_rate=3e-4, t_shape=(1.5, 1.2), constant_from=0.75
+        unet=DESIGN.unet, steps=5500, batch_size=128, peak_rate=1.5e-3, floor_rate=3e-4, t_shape=(1.5, 1.2), constant_from=0.75
     ),
 }
 JUDGE_EPOCHS = {"garment": 8, "colour": 1}
 PICTURES = 16  # shipped forget images per pair of garment and colour
 DRAWN = 25  # samples per prompt for the card's figures
-PARTS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-
-
-def load_average(network: nn.Module, path: Path) -> nn.Module:
-    """Load the running average of a file that `save_state` wrote into a network; returns the network."""
-    network.load_state_dict(load_state(path)[1]["ema"])
-    return network.eval()
 
 
 def paintings(folder: Path, part: str, times: int) -> fashion.Pictures:
@@ -89,22 +76,13 @@ def pretrain(arguments: SimpleNamespace) -> None:
     check_both(folder)
     shown = paintings(folder, "train", PAINTINGS)
     images = to_uint8(shown.images)
-    autoencoder = make_autoencoder().to(device)
-    path = work / "autoencoder" / "state.safetensors"
-    fit(autoencoder, autoencoder_losses(autoencoder, images, stages["autoencoder"]), stages["autoencoder"], path.parent)
-    standardise(load_average(autoencoder, path), images)
+    autoencoder = train_autoencoder(DESIGN, images, stages["autoencoder"], work / "autoencoder", device)
     latents = encode(autoencoder, images)
-
-    tokenizer = make_tokenizer()
-    denoiser = make_denoiser(tokenizer).to(device)
-    captions, empty = tokens(tokenizer, shown.captions), tokens(tokenizer, [""])
-    losses = denoiser_losses(denoiser, latents, captions, empty, stages["denoiser"])
-    fit(denoiser, losses, stages["denoiser"], work / "denoiser")
+    denoiser, tokenizer = train_denoiser(DESIGN, latents, shown.captions, stages["denoiser"], work / "denoiser", device)
     if not is_main():
         return
     train_judges(images, shown, work, bool(arguments.steps))
-    snapshots = [load_state(file)[1]["model"] for file in sorted((work / "denoiser").glob("snapshot-*.safetensors"))]
-    posterior = from_checkpoints(snapshots)
+    posterior = snapshots_of(work / "denoiser")
     denoiser.load_state_dict(posterior.mean)
     write_model(out, autoencoder, denoiser.eval(), tokenizer, posterior)
     write_data(out, work, folder, images, shown)
@@ -124,39 +102,6 @@ def train_judges(images: Tensor, shown: fashion.Pictures, work: Path, quick: boo
         if not (work / "classifier" / axis).is_dir():
             epochs = 1 if quick else JUDGE_EPOCHS[axis]
             train_classifier(images[:count], labels[:count], list(names), epochs).save(work / "classifier" / axis)
-
-
-def write_model(
-    out: Path, autoencoder: AutoencoderKL, denoiser: nn.ModuleDict, tokenizer: CLIPTokenizer, posterior: Posterior
-) -> None:
-    """Write the diffusers folder with the U-Net in float16, and the variance of its parameters in bfloat16."""
-    for part in (*PARTS, "posterior"):
-        shutil.rmtree(out / part, ignore_errors=True)
-    unet, start = denoiser["unet"].half(), "unet."
-    StableDiffusionPipeline(
-        autoencoder, denoiser["text_encoder"], tokenizer, unet, DDIMScheduler(**SCHEDULE), **StableDiffusion.PIPELINE_OPTIONS
-    ).save_pretrained(out)
-    for_earlier_transformers(out)
-    variance = {
-        name.removeprefix(start): value.bfloat16() for name, value in posterior.variance.items() if name.startswith(start)
-    }
-    (out / "posterior").mkdir(parents=True)
-    save_file(variance, out / "posterior" / "variance.safetensors", metadata={"format": "pt"})
-
-
-def for_earlier_transformers(out: Path) -> None:
-    """Make a folder of transformers 5 readable by transformers 4 too.
-
-    Version 4 reads a CLIPTokenizer from vocab.json and merges.txt alone, and takes weights of a CLIPTextModel whose names lack
-    "text_model." for missing, which it fills at random. Version 5 reads both forms.
-    """
-    path = out / "text_encoder" / "model.safetensors"
-    weights = {f"text_model.{name.removeprefix('text_model.')}": value for name, value in load_file(path).items()}
-    save_file(weights, path, metadata={"format": "pt"})
-    model = json.loads((out / "tokenizer" / "tokenizer.json").read_text(encoding="utf-8"))["model"]
-    merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
-    (out / "tokenizer" / "vocab.json").write_text(json.dumps(model["vocab"], ensure_ascii=False), encoding="utf-8")
-    (out / "tokenizer" / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
 
 
 def write_data(out: Path, work: Path, folder: Path, images: Tensor, shown: fashion.Pictures) -> None:
@@ -187,7 +132,7 @@ def write_data(out: Path, work: Path, folder: Path, images: Tensor, shown: fashi
         parts |= {name: Moments.of(features[which == place]) for place, name in enumerate(names)}
     save_statistics(parts, out / "statistics.safetensors")
     sheets, judge = AttributeSheets(out, (3, 32, 32), AXES), judge_in(out)
-    real = {name: judge.judge(sheets.examples(name))[1].float() for names in AXES.values() for name in names}
+    real = {name: judge.judge(sheets.examples(name))[1].half() for names in AXES.values() for name in names}
     save_file(real, out / "features.safetensors")
 
 
