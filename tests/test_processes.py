@@ -199,12 +199,13 @@ def test_the_halves_of_a_batch_have_the_loss_of_the_whole(monkeypatch):
     monkeypatch.setattr(latent_diffusion, "autocast", lambda device: nullcontext())
     random = torch.Generator().manual_seed(0)
     pictures = torch.randint(0, 256, (8, 3, 32, 32), generator=random, dtype=torch.uint8)
-    tokenizer, stages = make_tokenizer(tiny_sd.DESIGN), tiny_sd.STAGES
+    design, stages = tiny_sd.DESIGN, tiny_sd.STAGES
+    tokenizer = make_tokenizer(design)
     words, empty = (tokens(tokenizer, captions) for captions in (["a red bag"] * 8, [""]))
     latents = torch.randn((8, 4, 8, 8), generator=random)
     all_losses = [
-        autoencoder_losses(make_autoencoder(tiny_sd.DESIGN), pictures, replace(stages["autoencoder"], batch_size=8)),
-        denoiser_losses(make_denoiser(tiny_sd.DESIGN, tokenizer), latents, words, empty, replace(stages["denoiser"], batch_size=8)),
+        autoencoder_losses(make_autoencoder(design), pictures, replace(stages["autoencoder"], batch_size=8)),
+        denoiser_losses(make_denoiser(design, tokenizer), latents, words, empty, replace(stages["denoiser"], batch_size=8)),
     ]
     for losses in all_losses:
         whole = torch.stack(losses(torch.Generator().manual_seed(1)))

@@ -79,7 +79,7 @@ def test_a_word_is_forgotten_drawn_at_another_guidance_and_not_again(tmp_path, m
 
 @pytest.mark.parametrize("model", ["mnist-ddpm", "nowhere"])
 def test_a_model_without_prompts_is_refused(model, tmp_path):
-    with pytest.raises(UserError, match="no shipped model that takes prompts; choose tiny-sd"):
+    with pytest.raises(UserError, match="no shipped model that takes prompts; choose tiny-sd or cifar10-sd"):
         guidance.at_guidance(7.5, model, ["3"], 0, 1, tmp_path / "rows.json", print)
 
 
@@ -87,3 +87,11 @@ def test_a_word_that_means_nothing_is_refused_before_another_is_forgotten(tmp_pa
     monkeypatch.setattr(guidance, "run_recipe", None)
     with pytest.raises(UserError, match="'door' is not one thing"):
         guidance.at_guidance(7.5, "tiny-sd", ["red", "door"], 0, 1, tmp_path / "rows.json", print)
+
+
+def test_a_model_with_one_axis_has_no_cra_to_show():
+    row = {"forget": "cat", "target_samples": 4, "forget_rate": 0.0, "forget_rate_before": 1.0, "ira": 0.9, "ira_before": 1.0,
+           "cra": None, "cra_before": None, "below": 1, "kept": 9, "worst": "a photo of an airplane", "worst_before": [4, 4],
+           "worst_after": [2, 4]}  # fmt: skip
+    words = guidance.summary([row, row])
+    assert "| 100.0% → 90.0% | – | airplane: 100% → 50% [15%–85%] | 1 of 9 |" in words

@@ -5,6 +5,7 @@ is asked for equally often, and counted by itself.
 """
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -54,7 +55,7 @@ def at_guidance(
             words, or if `target` is no such table.
     """
     if model not in CATALOG or not CATALOG[model].takes_prompts:
-        raise UserError(f"'{model}' is no shipped model that takes prompts; choose tiny-sd.")
+        raise UserError(f"'{model}' is no shipped model that takes prompts; choose tiny-sd or cifar10-sd.")
     known, rows, how = read_rows(target), [], HowToSample(STEPS, "ode", scale)
     check_requests(model, forgets)
     for forget in forgets:
@@ -101,7 +102,7 @@ def compare(task: Task, before: Samples, after: Samples) -> Row:
     kept: dict[str, dict[str, list[int]]] = {}
     for suffix, samples in (("_before", for_concept(task.concept, before)), ("", for_concept(task.concept, after))):
         found = task.measure(samples)
-        figures |= {f"{name}{suffix}": found[name] for name in ("forget_rate", "target_samples", "ira", "cra")}
+        figures |= {f"{name}{suffix}": found.get(name) for name in ("forget_rate", "target_samples", "ira", "cra")}
         for spec, hit in zip(samples.specs, right(samples).tolist(), strict=True):
             if spec.kind == KEPT:
                 counts = kept.setdefault(spec.prompt, {}).setdefault(suffix, [0, 0])
@@ -121,19 +122,26 @@ def summary(rows: Sequence[Row]) -> str:
     for row in rows:
         lines.append([
             row["forget"], str(row["target_samples"]), f"{row['forget_rate_before']:.1%}", pooled_rate([row]),
-            f"{row['ira_before']:.1%} → {row['ira']:.1%}", f"{row['cra_before']:.1%} → {row['cra']:.1%}",
-            worst_of(row),
+            mean_of([row], "ira"), mean_of([row], "cra"), worst_of(row),
             f"{row['below']} of {row['kept']}",
         ])  # fmt: skip
     if len(rows) > 1:
-        means = [f"{sum(row[f'{name}_before'] for row in rows) / len(rows):.1%} → "
-                 f"{sum(row[name] for row in rows) / len(rows):.1%}" for name in ("ira", "cra")]  # fmt: skip
         lines.append([
             "all", str(sum(row["target_samples"] for row in rows)),
-            f"{sum(row['forget_rate_before'] for row in rows) / len(rows):.1%}", pooled_rate([*rows]), *means, "",
+            f"{sum(row['forget_rate_before'] for row in rows) / len(rows):.1%}", pooled_rate([*rows]),
+            mean_of(rows, "ira"), mean_of(rows, "cra"), "",
+            f"{sum(row['below'] for row in rows)} of {sum(row['kept'] for row in rows)}",
+        ]), mean_of(rows, "ira"), mean_of(rows, "cra"), "",
             f"{sum(row['below'] for row in rows)} of {sum(row['kept'] for row in rows)}",
         ])  # fmt: skip
     return table([*HEAD], lines)
+
+
+def mean_of(rows: Sequence[Row], name: str) -> str:
+    """A figure's mean over rows, before and after; a model with one axis has no CRA."""
+    if rows[0][name] is None:
+        return "–"
+    return " → ".join(f"{sum(row[key] for row in rows) / len(rows):.1%}" for key in (f"{name}_before", name))
 
 
 def worst_of(row: Row) -> str:
@@ -142,4 +150,4 @@ def worst_of(row: Row) -> str:
         return "–"
     (was, of), (now, count) = row["worst_before"], row["worst_after"]
     low, high = wilson(now, count)
-    return f"{row['worst'].removeprefix('a photo of a ')}: {was / of:.0%} → {now / count:.0%} [{low:.0%}–{high:.0%}]"
+    return f"{re.sub('^a photo of an? ', '', row['worst'])}: {was / of:.0%} → {now / count:.0%} [{low:.0%}–{high:.0%}]"

@@ -63,10 +63,8 @@ class AttributeConcept(Concept):
         known |= {other: known[word] for word, others in self.words["synonyms"].items() for other in others}
         found = [known[word] for word in name.lower().split() if word in known]
         if not found or len({axis for axis, _ in found}) < len(found):
-            raise UserError(
-                f"'{name}' is not one thing that {self.model} draws: name one of {', '.join(self.classes)}, "
-                f"or one {' and one '.join(self.axes)} together."
-            )
+            pair = f", or one {' and one '.join(self.axes)} together" if len(self.axes) > 1 else ""
+            raise UserError(f"'{name}' is not one thing that {self.model} draws: name one of {', '.join(self.classes)}{pair}.")
         return {axis: dict(found)[axis] for axis in self.axes if axis in dict(found)}
 
     def shows(self, thing: Thing, name: str) -> bool:

@@ -6,11 +6,11 @@ The archive holds train/CLASS/*.jpg and test/CLASS/*.jpg; for tiny-imagenet, the
 the test set instead. The judge is trained first and is useful without a model. The network is then trained in two rounds of
 --minutes each; the second round starts from the average weights of the first.
 
-python -m vdu pretrain cifar10 --data cifar10.tar.xz --teacher assets/cifar10-ddpm        (resumable; on a CPU)
+python -m vdu pretrain cifar10 --data cifar10.tar.xz --teacher FOLDER        (resumable; on a CPU)
 
-This keeps the judge of a model and trains its network on, towards its own predictions guided away from a weaker network:
-a copy with noise on its weights, in proportion to the posterior's standard deviation. The copy makes the errors of a network
-that was trained too little, and makes them larger.
+This keeps the judge of the model that `pretrain` wrote to a folder and trains its network on, towards its own predictions
+guided away from a weaker network: a copy with noise on its weights, in proportion to the posterior's standard deviation. The
+copy makes the errors of a network that was trained too little, and makes them larger.
 """
 
 import copy
