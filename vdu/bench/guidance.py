@@ -131,8 +131,6 @@ def summary(rows: Sequence[Row]) -> str:
             f"{sum(row['forget_rate_before'] for row in rows) / len(rows):.1%}", pooled_rate([*rows]),
             mean_of(rows, "ira"), mean_of(rows, "cra"), "",
             f"{sum(row['below'] for row in rows)} of {sum(row['kept'] for row in rows)}",
-        ]), mean_of(rows, "ira"), mean_of(rows, "cra"), "",
-            f"{sum(row['below'] for row in rows)} of {sum(row['kept'] for row in rows)}",
         ])  # fmt: skip
     return table([*HEAD], lines)
 
