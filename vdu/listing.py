@@ -16,6 +16,7 @@ FIGURES = {
     "confident": "{:.1%} of samples are clearly of a class",
     "classifier_real_over_half": "it is more than half sure of a class in {:.1%} of these",
     "over_half": "and in {:.1%} of samples",
+    "right": "the judge sees the class of the prompt in {:.1%} of samples",
     "garment": "garments come out right in {:.1%} of samples",
     "colour": "colours in {:.1%}",
     "fid": "Fréchet distance {:.2f}",

@@ -79,7 +79,11 @@ class Recipe:
         "Keep", "Prompts to keep, divided by line breaks or “;”. Model without prompts: a picture folder.", "basic", "", True
     )
     pictures: str = text(
-        "Pictures", "Pictures of what to forget: folder, zip or hub data set. tiny-sd uses only its own.", "basic", "", True
+        "Pictures",
+        "Pictures of what to forget: folder, zip or hub data set. Not for tiny-sd and cifar10-sd.",
+        "basic",
+        "",
+        True,
     )
     judge: str = text(
         "Judge", "A CLIP model (hub id or folder), nudenet, or pictures (a classifier fitted on yours).", "basic", "", True

@@ -178,3 +178,15 @@ def test_a_photograph_is_gone_below_either_of_two_rates(before, after, above):
     assert found["excess"] == pytest.approx(above)
     assert (found["nearest_class"], found["nearest_ratio"]) == ("dog", pytest.approx(0.5))
     assert found["second_u_fid_ratio"] == 1
+
+
+SHOWN = ("forget_rate_before", "u_fid_before", "u_fid", "u_fid_floor", "drift", "steps", "scale", "share_tv", "least_class")
+
+
+def test_a_model_with_one_axis_has_no_cra_in_its_rows_and_tables():
+    row = {name: value for name, value in prompted(forget="cat").items() if not name.startswith("cra")}
+    assert quality.misses(row) == []
+    assert "| 95.0% → 94.0%, 0.990 | – |" in quality.settings_table({"uce": [row]})
+    assert "CRA" not in quality.line_of("uce", {**dict.fromkeys(SHOWN, 0.5), "forget_rate_ci95": (0.1, 0.2), **row})
+    rates = {"paraphrase_rate": 0.1, "paraphrase_samples": 9, "instead_rate": 0.1, "unprompted_rate": 0.1, "ira": 0.9}
+    assert {name for name in quality.prompt_figures(rates, rates) if "cra" in name} == set()

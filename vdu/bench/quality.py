@@ -119,11 +119,11 @@ def row_of(report: dict[str, Any]) -> Row:
 
 
 def prompt_figures(before: dict[str, Any], after: dict[str, Any]) -> Row:
-    """Further figures of a model that takes prompts."""
-    row = {name: after[name] for name in ("paraphrase_rate", "paraphrase_samples", "cra_target")}
+    """Further figures of a model that takes prompts; a model with one axis has no CRA."""
+    row = {name: after[name] for name in ("paraphrase_rate", "paraphrase_samples", "cra_target") if name in after}
     for name in ("instead_rate", "unprompted_rate"):
         row |= {f"{name}_before": before[name], name: after[name]}
-    for name in ("ira", "cra"):
+    for name in (name for name in ("ira", "cra") if name in after):
         row |= {f"{name}_before": before[name], name: after[name], f"{name}_ratio": after[name] / max(before[name], 1e-9)}
     return row
 
@@ -139,8 +139,8 @@ def line_of(setting: str, row: Row) -> str:
     ) + (
         f" | other words {row['paraphrase_rate']:.1%}, left open {row['instead_rate_before']:.1%} → "
         f"{row['instead_rate']:.1%}, no prompt {row['unprompted_rate_before']:.1%} → "
-        f"{row['unprompted_rate']:.1%}, IRA {row['ira_before']:.1%} → {row['ira']:.1%}, "
-        f"CRA {row['cra_before']:.1%} → {row['cra']:.1%} (target {row['cra_target']:.1%})"
+        f"{row['unprompted_rate']:.1%}, IRA {row['ira_before']:.1%} → {row['ira']:.1%}"
+        + (f", CRA {row['cra_before']:.1%} → {row['cra']:.1%} (target {row['cra_target']:.1%})" if "cra" in row else "")
         if "ira" in row
         else ""
     )
@@ -149,7 +149,8 @@ def line_of(setting: str, row: Row) -> str:
 def misses(row: Row) -> list[str]:
     """The figures of a row that miss their limit."""
     bar = PROMPTED_BAR if "ira" in row else photographs.BAR if "excess" in row else BAR
-    return [name for name, (limit, small) in bar.items() if (row[name] > limit if small else row[name] < limit)]
+    return [name for name, (limit, small) in bar.items()
+            if name in row and (row[name] > limit if small else row[name] < limit)]  # fmt: skip
 
 
 def quality(
@@ -278,6 +279,8 @@ def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
             return " → ".join(f"{statistics.fmean(row[key] for row in rows):.1%}" for key in (f"{figure}_before", figure))
 
         def kept(figure: str, rows: list[Row] = rows) -> str:
+            if figure not in rows[0]:
+                return "–"
             return f"{moved(figure, rows)}, {min(row[f'{figure}_ratio'] for row in rows):.3f}"
 
         seconds = [row["unlearn_s"] for row in rows]
