@@ -111,7 +111,7 @@ ENTRIES = (
     ),
     Entry(
         name="cifar10-sd",
-        title="CIFAR-10 photographs by prompt · Stable Diffusion, 32×32",
+        title="Photographs by prompt · Stable Diffusion, 32×32",
         axes={"class": CIFAR10},
         shape=(3, 32, 32),
         licence="weights MIT; CIFAR-10: A. Krizhevsky, V. Nair and G. Hinton, without a licence of its own",
