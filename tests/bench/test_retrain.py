@@ -61,7 +61,7 @@ def test_originals_differ_by_their_seeds_and_their_variance_is_the_posterior_of_
     found = run_to_end(checkpoints(models["independent"]))
     variance = (first - second).square() / 2  # of two numbers
     floored = variance.clamp(min=VARIANCE_FLOOR * variance.mean().item())
-    torch.testing.assert_close(found.variance["conv_in.weight"], floored, rtol=1e-4, atol=1e-12)
+    torch.testing.assert_close(found.variance["conv_in.weight"], floored, rtol=0.01, atol=1e-12)  # stored in bfloat16
     assert found.mean["conv_in.weight"].equal(first)
     assert not run_to_end(checkpoints(models["seed-5"])).variance["conv_in.weight"].equal(found.variance["conv_in.weight"])
 
