@@ -5,10 +5,11 @@ import pytest
 import torch
 from dummies import dummy_ddpm, dummy_stable_diffusion
 
+from vdu.catalog import CATALOG
 from vdu.concepts.base import ConceptRequest
 from vdu.errors import UserError
 from vdu.models import UNCONDITIONAL
-from vdu.page.controls import Controls, recipe_of
+from vdu.page.controls import Controls, recipe_of, typed_texts
 from vdu.page.panel import default_recipe
 from vdu.page.settings import Settings
 from vdu.recipe import Recipe, resolve
@@ -53,6 +54,14 @@ def test_pictures_to_keep_are_refused_for_a_model_that_takes_prompts(values, tmp
     dummy_stable_diffusion(tmp_path / "sd")
     with pytest.raises(UserError, match="takes prompts; write prompts to keep"):
         recipe_of(values | {"model": str(tmp_path / "sd")}, SETTINGS)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in CATALOG.values() if entry.takes_prompts], ids=lambda entry: entry.name)
+def test_the_text_field_suggests_what_the_model_can_forget(entry):
+    suggested = typed_texts(entry, prompted=True)["placeholder"].split("   or   ")
+    assert len(suggested) == len(entry.axes) + 1
+    for names in suggested:
+        assert entry.concept(names).class_sets  # an unknown name would be refused
 
 
 @pytest.mark.parametrize(("typed", "steps", "taken"), [("", 150, 150), ("3, 8", 150, 300), ("3, 8", 90, 90)])

@@ -67,6 +67,14 @@ class AttributeConcept(Concept):
             raise UserError(f"'{name}' is not one thing that {self.model} draws: name one of {', '.join(self.classes)}{pair}.")
         return {axis: dict(found)[axis] for axis in self.axes if axis in dict(found)}
 
+    @property
+    def ways_to_name(self) -> tuple[str, ...]:
+        """Examples of what a user can ask for: a synonym, with two axes a class of each, and two classes at once."""
+        *rest, names = self.axes.values()
+        synonym = next(others[0] for name in names if (others := self.words["synonyms"].get(name)))
+        together = [" ".join(axis[0] for axis in (names, *rest))] if rest else []
+        return (synonym, *together, ", ".join(names[:2]))
+
     def shows(self, thing: Thing, name: str) -> bool:
         """Whether a thing shows what `name` stands for."""
         return any(meaning.items() <= thing.items() for meaning in self.meanings(name))

@@ -24,8 +24,7 @@ HIDDEN = ("device",)  # fields without an input
 SEVERAL_OR_PICTURES, IN_WORDS, IN_PICTURES = "Several classes, or your own pictures", "In words", "Your own pictures"
 ATTRIBUTE = {
     "label": "Or in your own words",
-    "info": "Replaces the choice above: a class or a synonym, a pair, or several separated by commas.",
-    "placeholder": "crimson   or   a red sneaker   or   red, blue",
+    "info": "Replaces the choice above: a class or a synonym, or several separated by commas.",
 }
 SEVERAL = {"label": "Several classes", "info": "Replaces the choice above: classes separated by commas."}
 PROMPT = {
@@ -52,7 +51,7 @@ def typed_texts(entry: Entry | None, prompted: bool) -> dict[str, str]:
     if entry is None:
         return PROMPT if prompted else NAME
     if prompted:
-        return ATTRIBUTE
+        return ATTRIBUTE | {"placeholder": "   or   ".join(entry.concept(entry.classes[0]).ways_to_name)}
     return SEVERAL | {"placeholder": f"{entry.classes[3]}, {entry.classes[-2]}"}
 
 

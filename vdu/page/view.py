@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vdu.catalog import CATALOG
-from vdu.concepts.base import INSTEAD, UNPROMPTED, PromptSpec
+from vdu.catalog import CATALOG, Entry
+from vdu.concepts.base import INSTEAD, PARAPHRASE, UNPROMPTED, Concept, PromptSpec
 from vdu.events import Preview
 from vdu.export import preview_sheet
 from vdu.page.markup import png
@@ -60,6 +60,7 @@ class RunView:
         steps: rows of step, plasticity and stability, for `charts.curves`.
         previews: rows of step, forget_rate and damage; estimates from the preview's images.
         takes_prompts: whether the model takes prompts.
+        other_wording: a prompt that asks for what is forgotten in words of no forget image; "" for a model without prompts.
         finished: whether the run has ended.
         example: whether it is a shipped example, not a run of the visitor.
         pairs: the measured samples; None for a saved run, and until both models are measured.
@@ -74,6 +75,7 @@ class RunView:
     steps: list[dict[str, float]] = field(default_factory=list)
     previews: list[dict[str, float]] = field(default_factory=list)
     takes_prompts: bool = False
+    other_wording: str = ""
     finished: bool = False
     example: bool = False
     pairs: SamplePairs | None = None
@@ -111,6 +113,7 @@ def live_view(run: Run, last: RunView | None = None, report: Report | None = Non
         steps=[{"step": taken.step, "plasticity": taken.plasticity, "stability": taken.stability} for taken in run.steps],
         previews=[{"step": look.step, "forget_rate": look.forget_rate, "damage": look.damage} for look in run.previews],
         takes_prompts=run.model.takes_prompts,
+        other_wording=other_wording(run.task.concept),
         finished=finished,
         pairs=pairs_of(run),
         pictures=len(run.replay.grid) if run.replay else 0,
@@ -145,8 +148,14 @@ def prompted_class(spec: PromptSpec, axis: int, first: int) -> int:
     return LEFT_OPEN if spec.kind == INSTEAD or spec.classes[axis] < 0 else spec.classes[axis] - first
 
 
-def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False) -> RunView:
-    """The view of a run that `vdu unlearn --out` saved in a folder."""
+def other_wording(concept: Concept) -> str:
+    """See `RunView.other_wording`."""
+    return concept.plan(2, (PARAPHRASE,))[1].prompt or "" if concept.takes_prompts else ""
+
+
+def example_view(entry: Entry) -> RunView:
+    """The view of the run that ships with a model, as `vdu unlearn --out` saved it."""
+    folder = entry.folder / "example"
     report = json.loads((folder / "report.json").read_text())
     sheets = {int(path.stem.split("-")[1]): path.read_bytes() for path in sorted((folder / "previews").glob("step-*.png"))}
     with (folder / "trajectory.csv").open() as file:
@@ -157,20 +166,17 @@ def saved_view(folder: Path, takes_prompts: bool = False, example: bool = False)
         sheets=sheets,
         steps=steps,
         previews=report["previews"],
-        takes_prompts=takes_prompts,
+        takes_prompts=entry.takes_prompts,
+        other_wording=other_wording(entry.concept(report["forget"])),
         finished=True,
-        example=example,
+        example=True,
     )
 
 
 @lru_cache(maxsize=1)
 def examples() -> dict[str, RunView]:
     """Model -> its example, a run that ships with it, in the order of the catalog."""
-    return {
-        name: saved_view(entry.folder / "example", entry.takes_prompts, example=True)
-        for name, entry in CATALOG.items()
-        if (entry.folder / "example").is_dir()
-    }
+    return {name: example_view(entry) for name, entry in CATALOG.items() if (entry.folder / "example").is_dir()}
 
 
 def example_of(model: str) -> RunView:

@@ -21,6 +21,14 @@ def test_it_is_there_for_models_that_take_prompts(panels):
         assert rendered[panel.answer] == ""  # what another run drew is gone
 
 
+@pytest.mark.parametrize(("model", "named"), [("tiny-sd", "crimson"), ("cifar10-sd", "kitten")])
+def test_the_field_suggests_other_words_for_what_the_model_forgot(panels, model, named):
+    panel = panels["Prompt"]
+    suggested = panel.render(examples()[model])[panel.prompt]["placeholder"]
+    assert named in suggested.split()
+    assert examples()[model].forget not in suggested.split()
+
+
 def test_the_answer_has_the_samples_of_both_models_and_escapes_the_prompt():
     images, nothing = torch.arange(128, dtype=torch.uint8).view(2, 1, 8, 8), torch.zeros(2, 1)
     drawn = Samples(images, nothing, nothing, nothing.long(), (PromptSpec(),) * 2)

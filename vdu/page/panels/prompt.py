@@ -27,16 +27,16 @@ class Prompt(Panel):
     def build(self, page: Page) -> None:
         """See `Panel.build`."""
         with gr.Column(visible=page.first_view.takes_prompts, min_width=200) as self.column:
-            prompt = gr.Textbox(
+            self.prompt = prompt = gr.Textbox(
                 label="Try any prompt",
                 info="After a run: both models draw it from the same seeds. Try synonyms or an empty prompt.",
-                placeholder="crimson trainer on a black background",
+                placeholder=page.first_view.other_wording,
                 max_length=200,
                 elem_id="prompt",
                 submit_btn="Draw",
             )
             self.answer = gr.HTML(elem_id="answer")
-        self.outputs = [self.column, self.answer]
+        self.outputs = [self.column, self.prompt, self.answer]
         prompt.submit(
             show_prompt,
             [page.state, prompt],
@@ -47,7 +47,11 @@ class Prompt(Panel):
 
     def render(self, view: RunView) -> dict[Any, Any]:
         """See `Panel.render`."""
-        return {self.column: gr.update(visible=view.takes_prompts), self.answer: ""}
+        return {
+            self.column: gr.update(visible=view.takes_prompts),
+            self.prompt: gr.update(placeholder=view.other_wording),
+            self.answer: "",
+        }
 
 
 @shows_errors()
