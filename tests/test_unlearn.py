@@ -177,6 +177,7 @@ def test_the_one_step_solution_solves_the_linearised_loss():
     assert ways[0].norm() > 0
 
 
-def test_a_model_that_takes_no_words_has_no_cross_attention():
-    with pytest.raises(UserError, match="no cross-attention parameters"):
-        run_to_end(unlearn(Run(Recipe.from_dict(QUICK | {"parameters": "cross-attention"}))))
+@pytest.mark.parametrize("parameters", ["cross-attention", "keys-values"])
+def test_a_model_that_takes_no_words_has_no_cross_attention(parameters):
+    with pytest.raises(UserError, match=f"no {parameters} parameters"):
+        run_to_end(unlearn(Run(Recipe.from_dict(QUICK | {"parameters": parameters}))))

@@ -112,7 +112,8 @@ class Recipe:
     )  # fmt: skip
     parameters: str = choice(
         "Parameters", "Which parameters of the network may change.", "expert",
-        {"all": "all", "cross-attention": "the layers that read the prompt", "no-cross-attention": "all other layers"},
+        {"all": "all", "cross-attention": "the layers that read the prompt", "no-cross-attention": "all other layers",
+         "keys-values": "how these layers turn the prompt into keys and values"},
     )  # fmt: skip
     t_min: int = whole(
         "First timestep", "Forget images are noised to timesteps from this one on; 0 is no noise.", "expert", 0, 998

@@ -12,8 +12,8 @@ from vdu.errors import UserError
 from vdu.experiments import go_further
 from vdu.export import preview_sheet
 from vdu.methods import METHODS, Prompts
-from vdu.methods.uce import PRIOR, READS_PROMPT, aligned_places, embeddings
-from vdu.models import UNCONDITIONAL
+from vdu.methods.uce import PRIOR, aligned_places, embeddings
+from vdu.models import PARAMETERS, UNCONDITIONAL
 from vdu.recipe import Recipe, resolve
 from vdu.report import report_of
 from vdu.sampling import run_to_end
@@ -48,7 +48,7 @@ def test_at_its_weights_the_gradient_of_the_sum_of_squares_vanishes(prompts):
 def slope_at_solution(prompts, source, target, kept):
     """The largest gradient of the sum of squares at the solution, as a share of the one at the start."""
     found, trained, weights = [], prompts.frozen.trained, solved(prompts).weights
-    assert weights.keys() == {name for name in trained if name.endswith(READS_PROMPT)}
+    assert weights.keys() == {name for name in trained if PARAMETERS["keys-values"](name)}
     width, gamma = source.shape[1], prompts.gamma
     mean = sum(share * part.square().sum() / len(part) for share, part in ((1 - gamma, source), (gamma, kept))) / width
     for name, weight in weights.items():
@@ -101,7 +101,7 @@ def test_a_run_sees_no_image_and_its_strength_can_be_moved_afterwards(finished_r
     start = dict(open_model("tiny-sd", "cpu")[0].unet.named_parameters())
     moved = {name for name, value in run.model.unet.named_parameters() if not torch.equal(value, start[name])}
     assert run.scale > 0
-    assert moved == {name for name in run.model.trained if name.endswith(READS_PROMPT)}
+    assert moved == {name for name in run.model.trained if PARAMETERS["keys-values"](name)}
     none, further = (run_to_end(go_further(run, factor)) for factor in (0.0, 1.5))
     assert (none.images.float() - run.previews[0].images.float()).abs().mean() < 2  # some processors round differently
     assert not torch.equal(further.images, none.images)

@@ -46,6 +46,15 @@ def test_a_large_model_is_held_in_half_and_what_is_trained_is_not(folder, tmp_pa
         torch.testing.assert_close(second[name], value + 1 if ".attn2." in name else value)
 
 
+def test_keys_and_values_are_the_matrices_that_multiply_the_prompt(folder):
+    model = load_model(folder / "sd")
+    width = model.text_encoder.config.hidden_size
+    model.train_only("keys-values")
+    assert {value.shape[1] for value in model.trained.values()} == {width}
+    blocks = {name.rpartition(".attn2.")[0] for name, _ in model.unet.named_parameters() if ".attn2." in name}
+    assert len(model.trained) == 2 * len(blocks)
+
+
 def test_checkpointed_gradients_are_the_same(folder):
     gradients = []
     for checkpointing in (False, True):

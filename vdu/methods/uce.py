@@ -11,9 +11,8 @@ from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.methods.base import Method, Prompts, Solution, Terms
-from vdu.models import FULL_SIZE, SMALL
+from vdu.models import FULL_SIZE, PARAMETERS, SMALL
 
-READS_PROMPT = ("attn2.to_k.weight", "attn2.to_v.weight")  # ends of the names of the weights that read the prompt
 PRIOR = 1e-3  # weight on staying as it is in all directions, as a share of the mean weight on a direction of the embeddings
 TINY = 1e-12
 
@@ -31,12 +30,14 @@ def edit_embeddings(prompts: Prompts) -> Solution:
     E|c* - c|^2, are smallest. The terms shown are E|M c - c|^2 (plasticity) and E|M k - k|^2 (stability).
 
     Raises:
-        UserError: if the recipe trains no weights of the cross-attention.
+        UserError: if the recipe trains no keys and values of the cross-attention.
     """
     model, gamma = prompts.frozen, prompts.gamma
-    edited = {name: weight for name, weight in model.trained.items() if name.endswith(READS_PROMPT)}
+    edited = {name: weight for name, weight in model.trained.items() if PARAMETERS["keys-values"](name)}
     if not edited:
-        raise UserError("This method changes how the prompt is read; set the parameters to cross-attention, or to all.")
+        raise UserError(
+            "This method changes how the prompt is read; set the parameters to keys-values or to all."
+        )
     source, targets, kept = embeddings(prompts)
     moments = (1 - gamma) * source.T @ source / len(source) + gamma * kept.T @ kept / len(kept)
     prior = PRIOR * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype, device=moments.device)

@@ -32,6 +32,7 @@ LARGE = 32  # smallest height and width of a full-size model's latents; above it
 PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to train -> whether it includes a name
     "all": lambda name: True,
     "cross-attention": lambda name: ".attn2." in name,
+    "keys-values": lambda name: name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")),
     "no-cross-attention": lambda name: ".attn2." not in name,
 }
 
