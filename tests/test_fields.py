@@ -19,3 +19,5 @@ def test_it_has_a_row_per_field_and_per_method_and_kind():
         assert [line for line in lines if line.startswith(f"| `{name}` | {field.help} |")]
     for name, method in METHODS.items():
         assert sum(line.startswith(f"| `{name}` |") for line in lines) == len(method.defaults)
+        for model, own in method.by_model.items():
+            assert any(line.startswith(f"On `{model}`, `{name}`") and all(field in line for field in own) for line in lines)

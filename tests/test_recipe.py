@@ -10,6 +10,7 @@ from typing import get_args
 
 import pytest
 
+from vdu.catalog import CATALOG
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.models import FULL_SIZE, KINDS, PHOTOGRAPHS, SMALL, UNCONDITIONAL, hub
@@ -121,6 +122,18 @@ def test_what_is_left_open_is_what_the_kind_and_the_method_decide():
     assert not set(DEPENDENT) & {name for name, default in DEFAULTS.items() if default is not None}
 
 
+def test_a_model_may_have_defaults_of_its_own_which_a_choice_still_overrides():
+    plain, own = (resolve(Recipe(model=model, forget="cat"), SMALL) for model in ("tiny-sd", "cifar10-sd"))
+    changed = {name for name, value in own.to_dict().items() if value != plain.to_dict()[name]}
+    assert changed == {"model", *METHODS["vdu-f"].by_model["cifar10-sd"]}
+    assert changed - {"model"} <= set(BY_METHOD)
+    assert resolve(Recipe(model="cifar10-sd", gamma=0.5), SMALL).gamma == 0.5
+    assert all(model in CATALOG for method in METHODS.values() for model in method.by_model)
+    wrong = dataclasses.replace(METHODS["vdu-f"], by_model={"cifar10-sd": {"gama": 0.5}})
+    with pytest.raises(ValueError, match="in the defaults for 'cifar10-sd': gama, which no recipe has"):
+        check_defaults({"my-own": wrong})
+
+
 def test_what_is_said_stays_whatever_the_model():
     said = {"gamma": 0.125, "steps": 7, "sampler_steps": 9, "target": 0.5}
     for kind, method in FITTING:
@@ -191,5 +204,5 @@ def test_wrong_defaults_of_a_method_name_its_file(changes, says):
     defaults = METHODS["vdu-f"].defaults[UNCONDITIONAL] | changes
     defaults = {name: value for name, value in defaults.items() if value is not None}
     wrong = dataclasses.replace(METHODS["vdu-f"], defaults={UNCONDITIONAL: defaults})
-    with pytest.raises(ValueError, match=f"vdu/methods/my_own.py: in the defaults for kind 'unconditional': {says}"):
+    with pytest.raises(ValueError, match=f"vdu/methods/my_own.py: in the defaults for 'unconditional': {says}"):
         check_defaults({"my-own": wrong})

@@ -43,7 +43,7 @@ def fitting(kind: str) -> list[str]:
 
 def changed_fields(recipe: Recipe, kind: str) -> dict[str, Any]:
     """The fields of a recipe, without the method, that differ from the defaults of its method on a kind of model."""
-    defaults = defaults_of(kind, recipe.method)
+    defaults = defaults_of(kind, recipe.method, recipe.model)
     return {
         name: value
         for name, value in recipe.to_dict().items()

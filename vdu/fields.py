@@ -66,6 +66,10 @@ def reference() -> str:
         for kind in KINDS:
             if kind in method.defaults:
                 lines.append(row(f"`{name}`", KIND_WORDS[kind], *(defaults_of(kind, name)[field] for field in BY_METHOD)))
+    for name, method in METHODS.items():
+        for model, own in method.by_model.items():
+            differing = ", ".join(f"`{field}` {value}" for field, value in own.items())
+            lines += ["", f"On `{model}`, `{name}` has other defaults: {differing}."]
     return "\n".join(lines)
 
 

@@ -262,24 +262,29 @@ def check_defaults(methods: Mapping[str, Method]) -> None:
         ValueError: if a default is of no field, or a field in `NEEDED` has no default; the sentence names the file.
     """
     for name, method in methods.items():
-        for kind, defaults in method.defaults.items():
-            unknown, missing = set(defaults) - set(FIELDS), set(NEEDED) - set(defaults)
+        for what, defaults in (*method.defaults.items(), *method.by_model.items()):
+            unknown = set(defaults) - set(FIELDS)
+            missing = set(NEEDED) - set(defaults) if what in method.defaults else set()
             for wrong, why in ((unknown, "which no recipe has"), (missing, "which must have a default")):
                 if wrong:
                     file = f"vdu/methods/{name.replace('-', '_')}.py"
-                    raise ValueError(f"{file}: in the defaults for kind '{kind}': {', '.join(sorted(wrong))}, {why}")
+                    raise ValueError(f"{file}: in the defaults for '{what}': {', '.join(sorted(wrong))}, {why}")
 
 
 check_defaults(METHODS)
 
 # Fields that some method sets, which a change of method resets.
 BY_METHOD = tuple(
-    name for name in FIELDS if any(name in defaults for method in METHODS.values() for defaults in method.defaults.values())
+    name
+    for name in FIELDS
+    if any(
+        name in defaults for method in METHODS.values() for defaults in (*method.defaults.values(), *method.by_model.values())
+    )
 )
 
 
-def defaults_of(kind: str, method: str) -> dict[str, Any]:
-    """Field -> default, for a method on a kind of model.
+def defaults_of(kind: str, method: str, model: str = "") -> dict[str, Any]:
+    """Field -> default, for a method on a kind of model, or on a model of the catalog that has defaults of its own.
 
     Raises:
         UserError: if the method cannot unlearn this kind of model.
@@ -291,7 +296,7 @@ def defaults_of(kind: str, method: str) -> dict[str, Any]:
             raise UserError(f"Method {method} has no settings for models of kind '{kind}'; choose one of {fitting}.")
         what = "takes prompts" if kind in PROMPTED else "takes no prompts"
         raise UserError(f"Method {method} cannot be used with a model that {what}; choose one of {fitting}.")
-    return BY_KIND[kind] | chosen.defaults[kind]
+    return BY_KIND[kind] | chosen.defaults[kind] | chosen.by_model.get(model, {})
 
 
 def resolve(recipe: Recipe, kind: str) -> Recipe:
@@ -303,7 +308,7 @@ def resolve(recipe: Recipe, kind: str) -> Recipe:
         UserError: if the method cannot unlearn this kind of model, or the values contradict each other.
     """
     method = recipe.method if recipe.method is not OPEN else BY_KIND[kind]["method"]
-    filled = {name: value for name, value in defaults_of(kind, method).items() if getattr(recipe, name) is OPEN}
+    filled = {name: value for name, value in defaults_of(kind, method, recipe.model).items() if getattr(recipe, name) is OPEN}
     if kind == UNCONDITIONAL and "steps" in filled and (recipe.optimizer or filled["optimizer"]) not in AT_ONCE:
         filled["steps"] = min(int(FIELDS["steps"].high), filled["steps"] * len(named_in(recipe.forget)))
     return dataclasses.replace(recipe, method=method, **{name: value for name, value in filled.items() if name != "method"})

@@ -1,10 +1,9 @@
-"""The report of a run, as plain values, and its figures as rows of a table."""
+"""The report of a run, as plain values."""
 
 from pathlib import Path
 from typing import Any
 
 from vdu.concepts.base import history
-from vdu.metrics import Figures, table_metrics
 from vdu.run import Run
 from vdu.system import describe_device, package_versions, peak_memory_mib
 
@@ -46,16 +45,3 @@ def report_of(run: Run) -> Report:
         "device": device,
         "versions": package_versions(),
     }
-
-
-def figure_rows(before: Figures | None, after: Figures | None) -> list[tuple[str, str, str, str]]:
-    """Rows for a table of figures: (label, meaning, before, after), each figure with its interval, "–" for an unknown one.
-
-    Rows that neither side has are left out, since reports of earlier versions lack the newer figures.
-    """
-    sides = before or {}, after or {}
-    return [
-        (metric.label, metric.meaning, *(metric.text(figures) for figures in sides))
-        for metric in table_metrics()
-        if any(metric.key in figures for figures in sides)
-    ]

@@ -76,5 +76,14 @@ def test_every_model_is_asked_with_its_own_word(monkeypatch):
     assert result.sentence.startswith("With a word learned in 2 steps from 8 pictures, “red” is drawn in")
 
 
+def test_where_the_model_drew_the_pictures_they_have_captions_to_learn_from(monkeypatch):
+    monkeypatch.setattr(invert, "STEPS", (0, 1))
+    given = attacked(images=4, model="cifar10-sd", forget="cat", sampler_steps=2)
+    assert "invert" in fitting(given)
+    result, last = carry_out(ATTACK, given)
+    assert last.done == last.total
+    assert [row.count for row in result.rows] == [4] * 4
+
+
 def test_without_prompts_there_is_no_word():
     assert ATTACK.misfit(attacked()) == "mnist-ddpm takes no prompts."

@@ -43,6 +43,8 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
     assert "other things brings it back after 10 steps. As many steps on its own samples do not" in words
     assert "does not come back within 50 steps" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.7)
     assert "is not gone" in in_words(given, [row(0, 30)], {IT: {UNLEARNED: 0}}, 0.05)
+    perhaps = in_words(given, [row(0, 6), row(50, 7)], {IT: {UNLEARNED: None}}, 0.05)  # its interval reaches below half
+    assert "does not come back within 50 steps" in perhaps
     assert "in none of 8 samples" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.0)
     gold = attacked()
     gold.models["retrained"] = gold.models[ORIGINAL]

@@ -29,6 +29,7 @@ def test_each_request_goes_on_from_the_last_and_is_measured_against_the_first(tm
         (["--forget", "3"], "at least two"),
         (["--forget", "3, 8", "cat"], "no class 'cat'"),
         (["--model", "tiny-sd", "--forget", "red", "bag"], "takes no prompts"),
+        (["--forget", "3", "8", "--method", "dng"], "leaves the weights as they are"),
     ],
 )
 def test_what_cannot_be_measured_so_is_one_sentence(flags, message, tmp_path, capsys):

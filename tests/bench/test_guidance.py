@@ -95,3 +95,5 @@ def test_a_model_with_one_axis_has_no_cra_to_show():
            "worst_after": [2, 4]}  # fmt: skip
     words = guidance.summary([row, row])
     assert "| 100.0% → 90.0% | – | airplane: 100% → 50% [15%–85%] | 1 of 9 |" in words
+    for rows in ([row, row | {"cra": 0.8, "cra_before": 0.9}], [row | {"cra": 0.8, "cra_before": 0.9}, row]):
+        assert "| 90.0% → 80.0% |  | 2 of 18 |" in guidance.summary(rows)  # a pair of words has none, a word has

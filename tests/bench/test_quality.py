@@ -89,6 +89,12 @@ def test_another_file_is_not_overwritten(tmp_path):
     assert (tmp_path / "mine.json").read_text() == '{"a": 1}'
 
 
+def test_a_prompt_says_the_class_at_every_timestep(tmp_path):
+    with pytest.raises(UserError, match="'tiny-sd' takes prompts"):
+        timesteps("tiny-sd", 1, tmp_path / "t.json", print)
+    assert not (tmp_path / "t.json").exists()
+
+
 def test_the_class_is_kept_at_low_noise_and_lost_at_high(tmp_path):
     lines = []
     timesteps("mnist-ddpm", 1, tmp_path / "t.json", lines.append, tmp_path / "t.png")
@@ -187,6 +193,8 @@ def test_a_model_with_one_axis_has_no_cra_in_its_rows_and_tables():
     row = {name: value for name, value in prompted(forget="cat").items() if not name.startswith("cra")}
     assert quality.misses(row) == []
     assert "| 95.0% → 94.0%, 0.990 | – |" in quality.settings_table({"uce": [row]})
+    alone, among_others = (quality.settings_table({"uce": rows}) for rows in ([prompted()], [row, prompted(), row]))
+    assert alone.split(" | ")[-4] == among_others.split(" | ")[-4] != "–"
     assert "CRA" not in quality.line_of("uce", {**dict.fromkeys(SHOWN, 0.5), "forget_rate_ci95": (0.1, 0.2), **row})
     rates = {"paraphrase_rate": 0.1, "paraphrase_samples": 9, "instead_rate": 0.1, "unprompted_rate": 0.1, "ira": 0.9}
     assert {name for name in quality.prompt_figures(rates, rates) if "cra" in name} == set()

@@ -101,6 +101,8 @@ def test_a_method_that_does_not_fit_is_refused_before_anything_is_drawn(tmp_path
         (tmp_path / name).mkdir()
     with pytest.raises(UserError, match="Method uce cannot be used"):
         retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", print, ["vdu-f", "uce"])
+    with pytest.raises(UserError, match="leaves the weights as they are"):
+        retrain.retrained(tmp_path, [0], 50, tmp_path / "rows.json", print, ["dng"])
 
 
 def test_a_folder_without_retrained_models_is_refused(tmp_path):

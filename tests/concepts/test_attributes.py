@@ -129,6 +129,13 @@ def test_with_all_of_an_axis_forgotten_nothing_would_be_left(axis):
         ENTRY.concept(", ".join(ENTRY.axes[axis])).plan(1)
 
 
+def test_with_every_pair_forgotten_nothing_would_be_left():
+    pairs = [" ".join(reversed(thing.values())) for thing in ENTRY.concept("red").things]
+    assert ENTRY.concept(", ".join(pairs[1:])).plan(4)
+    with pytest.raises(UserError, match="With all that tiny-sd draws forgotten nothing would be left"):
+        ENTRY.concept(", ".join(pairs)).plan(1)
+
+
 @pytest.mark.parametrize("forget", ["sneaker", "red", "t-shirt"])
 def test_forget_captions_name_the_class_and_neutral_ones_do_not(forget):
     concept, those = ENTRY.concept(forget), forget_set(forget)

@@ -12,7 +12,6 @@ from vdu import metrics
 from vdu.export import model_card
 from vdu.metrics import METRICS, Evidence, Metric, measure, rate, table_metrics, wilson
 from vdu.registry import collect
-from vdu.report import figure_rows
 
 
 def test_a_rate_of_nothing_is_not_known():
@@ -78,7 +77,8 @@ def level(tmp_path, monkeypatch):
 def test_a_new_file_is_a_new_row_of_report_table_and_card(level):
     figures = measure(Evidence(digits([0, 1, 2]), ONE_OF_THREE, NOTHING))
     assert figures["level"] == 0
-    assert ("Level", "mean of the pixels", "0.0", "–") in figure_rows(figures, None)
+    (row,) = [metric for metric in metrics.table_metrics() if metric.label == "Level"]
+    assert (row.meaning, row.text(figures)) == ("mean of the pixels", "0.0")
     report = {
         "model": "mnist-ddpm", "forget": "0", "forgotten": ["0"], "method": "vdu", "earlier": [], "seed": 0, "samples": 3,
         "before": figures, "after": figures | {"level": 1.5}, "steps_taken": 1, "scale": 1.0, "stopped_because": "done",
@@ -86,11 +86,10 @@ def test_a_new_file_is_a_new_row_of_report_table_and_card(level):
     assert "- Level: 0.0 → 1.5\n" in model_card(report, SimpleNamespace(folder=None, takes_prompts=False))
 
 
-def test_a_table_leaves_out_what_neither_side_has():
-    rows = figure_rows({"forget_rate": 0.5, "forget_rate_ci95": (0.25, 0.75)}, {"forget_rate": 0.0, "retained_drift": 0.3})
-    assert [row[0] for row in rows] == ["Forget rate", "Drift"]
-    assert rows[0][2:] == ("50.0% [25.0% – 75.0%]", "0.0%")
-    assert rows[1][2:] == ("–", "0.30")
+def test_a_value_is_written_with_its_interval_and_an_unknown_one_as_a_dash():
+    rate = next(metric for metric in metrics.table_metrics() if metric.key == "forget_rate")
+    assert rate.text({"forget_rate": 0.5, "forget_rate_ci95": (0.25, 0.75)}) == "50.0% [25.0% – 75.0%]"
+    assert rate.text({}) == "–"
 
 
 def test_a_value_without_an_interval_is_written_alone():

@@ -34,4 +34,8 @@ def test_changes_are_counted_over_the_seeds_that_drew_the_rest():
         "least_retained_class": "2",
     }
     assert changes(Evidence(after, ONE_OF_THREE, NOTHING, None, digits([0] * 5))) == {}
+    never_drawn = changes(
+        Evidence(digits([1, 1, 1, 0, 0], moved), ONE_OF_THREE, NOTHING, None, digits([0, 1, 1, 1, 1], moved))
+    )
+    assert (never_drawn["least_retained_ratio"], never_drawn["least_retained_class"]) == (0.5, "1")  # nobody drew a 2
     assert changes(Evidence(after, ONE_OF_THREE, NOTHING)) == {}

@@ -69,6 +69,8 @@ def test_everything_is_made_from_an_archive(tmp_path, monkeypatch):
     told = {"what": "cifar10-sd", "work": tmp_path / "work", "out": tmp_path / "out", "steps": 10}
     with pytest.raises(UserError, match="--data"):
         cifar10_sd.pretrain(SimpleNamespace(data=None, **told))
+    with pytest.raises(UserError, match="has other classes than airplane"):
+        cifar10_sd.pretrain(SimpleNamespace(data=archive_of(tmp_path / "b.tar", 1, parts=("train", "test")), **told))
     colours = dict(zip(CIFAR10, ["red", "green", "blue", "navy", "grey"] * 2, strict=True))
     archive = archive_of(tmp_path / "a.tar", 2, colours, ("train", "test"))
     cifar10_sd.pretrain(SimpleNamespace(data=archive, **told))

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vdu.concepts.base import Kinds, PromptSpec
+from vdu.concepts.base import Concept, Kinds, PromptSpec
 from vdu.data.forget_set import ForgetSet, RealSheets
 from vdu.events import Clock, Progress
 from vdu.intervals import wilson
@@ -224,7 +224,7 @@ def no_pictures(attacked: Attacked) -> str:
 
 
 def pictures_of_it(task: Task, count: int) -> Generator[Progress, None, ForgetSet]:
-    """At most `count` pictures of the concept, evenly from all: real ones or, where none may ship, the original model's.
+    """At most `count` pictures of the concept, evenly from all: real ones or, where none may ship, the shipped model's.
 
     Raises:
         UserError: if a user's pictures cannot be read.
@@ -251,10 +251,21 @@ def pictures_of_others(task: Task, count: int) -> ForgetSet | None:
 
 
 def sheets(task: Task, name: str) -> ForgetSet:
-    """The shipped pictures of what a name stands for."""
+    """The shipped pictures of what a name stands for, with captions if the model takes prompts."""
     concept = replace(task.concept, forget=name)
-    found = task.source.forget_set(concept)
-    return found or ForgetSet(torch.cat([task.source.examples(one) for one in concept.forgotten_classes]))
+    if found := task.source.forget_set(concept):
+        return found
+    return reduce(ForgetSet.joined, [drawn_pictures(task, concept, one) for one in concept.forgotten_classes])
+
+
+def drawn_pictures(task: Task, concept: Concept, name: str) -> ForgetSet:
+    """The pictures of one class that ship where no real ones may: what the shipped model draws."""
+    images = task.source.examples(name)
+    if not concept.takes_prompts:
+        return ForgetSet(images)
+    phrases, thing = concept.words["phrases"], concept.meaning(name)
+    captions = [concept.written(phrases[row % len(phrases)], thing) for row in range(len(images))]
+    return ForgetSet(images, captions, [concept.neutral_prompt(caption) for caption in captions])
 
 
 # --- words ---

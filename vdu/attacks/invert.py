@@ -92,7 +92,8 @@ class Word:
         found = output.clone()
         for row, prompt in enumerate(self.reads):
             places = self.places[prompt]
-            found[row, places] = self.vectors[: len(places)].to(found)
+            # Of several tokens the last is the noun, and the first an article, which not every prompt has.
+            found[row, places] = self.vectors[len(self.vectors) - len(places) :].to(found)
         return found
 
     def conditions(self, prompts: list[str]) -> Condition:

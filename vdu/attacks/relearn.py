@@ -157,7 +157,7 @@ def in_words(attacked: Attacked, rows: Sequence[Row], back: dict[str, dict[str, 
         return f"The original model drew {it} in none of {attacked.images} samples, so nothing shows when it is back."
     k, never = back[IT][UNLEARNED], f"within {STEPS[-1]} steps"
     at = {row.at: row for row in rows if (row.model, row.series) == (UNLEARNED, IT)}
-    if at[0].value > half:
+    if is_back(at[0], half):
         return f"{it} is not gone: without any training the unlearned model draws it in {at[0].words()} of samples."
     rate = at[STEPS[-1] if k is None else k].words()
     lesson = f"of training on {PICTURES} pictures of it: then the unlearned model draws it in {rate} of samples"

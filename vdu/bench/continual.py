@@ -15,7 +15,8 @@ from vdu.errors import UserError
 from vdu.export import write_run
 from vdu.metrics import rate
 from vdu.models import PHOTOGRAPHS, UNCONDITIONAL
-from vdu.recipe import Recipe
+from vdu.optimizers import GUIDANCE
+from vdu.recipe import Recipe, resolve
 from vdu.run import Run
 from vdu.samples import Samples
 from vdu.task import kind_of, open_task
@@ -41,6 +42,8 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
     """
     if len(forgets) < 2:
         raise UserError("Give at least two requests, such as --forget 3 8.")
+    if resolve(recipe, kind_of(recipe.model)).optimizer == GUIDANCE:
+        raise UserError(f"{recipe.method} leaves the weights as they are, so nothing can follow; choose another method.")
     read_rows(target)  # fails if the file is something else
     known = kind_of(recipe.model) in (UNCONDITIONAL, PHOTOGRAPHS)
     task = open_task(replace(recipe, forget=", ".join(forgets))) if known else None

@@ -136,10 +136,11 @@ def summary(rows: Sequence[Row]) -> str:
 
 
 def mean_of(rows: Sequence[Row], name: str) -> str:
-    """A figure's mean over rows, before and after; a model with one axis has no CRA."""
-    if rows[0][name] is None:
+    """A figure's mean over the rows that have it, before and after; a concept on every axis of its model has no CRA."""
+    known = [row for row in rows if row[name] is not None]
+    if not known:
         return "–"
-    return " → ".join(f"{sum(row[key] for row in rows) / len(rows):.1%}" for key in (f"{name}_before", name))
+    return " → ".join(f"{sum(row[key] for row in known) / len(known):.1%}" for key in (f"{name}_before", name))
 
 
 def worst_of(row: Row) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -209,7 +209,8 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
         pass
     report = report_of(run)
     reference = run.task.reference
-    alone = reference.second and report["forget"] in reference.statistics  # one class, so that one is most like it
+    # Without prompts and with one class to forget, one of the others is most like it.
+    alone = reference.second and report["forget"] in reference.statistics and not run.model.takes_prompts
     further = photographs.photograph_figures(run, report) if alone else {}
     known.append(row_of(report) | further | {"recipe": recipe.to_dict()})
     target.write_text(json.dumps(known, indent=1) + "\n")
@@ -275,13 +276,13 @@ def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
     lines = []
     for name, rows in tables.items():
 
-        def moved(figure: str, rows: list[Row] = rows) -> str:
+        def moved(figure: str, rows: Sequence[Row] = rows) -> str:
             return " → ".join(f"{statistics.fmean(row[key] for row in rows):.1%}" for key in (f"{figure}_before", figure))
 
-        def kept(figure: str, rows: list[Row] = rows) -> str:
-            if figure not in rows[0]:
+        def kept(figure: str, rows: Sequence[Row] = rows) -> str:
+            if not (known := [row for row in rows if figure in row]):  # a concept on every axis of its model has no CRA
                 return "–"
-            return f"{moved(figure, rows)}, {min(row[f'{figure}_ratio'] for row in rows):.3f}"
+            return f"{moved(figure, known)}, {min(row[f'{figure}_ratio'] for row in known):.3f}"
 
         seconds = [row["unlearn_s"] for row in rows]
         lines.append([

@@ -21,6 +21,7 @@ from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.metrics import Moments, frechet_distance, total_variation
 from vdu.models import UNCONDITIONAL, Model
+from vdu.optimizers import GUIDANCE
 from vdu.pretrain.retrained import WITH_ALL, WITHOUT
 from vdu.recipe import Recipe, resolve
 from vdu.samples import Samples, draw_pristine
@@ -65,7 +66,8 @@ def retrained(
         )
     settings = [Setting(METHODS[name].title, {"method": name}) for name in methods] or [SETTINGS[key] for key in UNLEARNED]
     for setting in settings:
-        resolve(Recipe(**setting.changes), UNCONDITIONAL)
+        if resolve(Recipe(**setting.changes), UNCONDITIONAL).optimizer == GUIDANCE:
+            raise UserError(f"'{setting.words}' leaves the weights as they are, so it has no losses; leave it out.")
     known, rows = read_rows(target, "distance"), []
     for seed in seeds:
         for digit in digits:

@@ -213,7 +213,7 @@ def value_text(recipe: Recipe, name: str) -> str:
 def section_table(read: Sweep, rows: dict[tuple[str, ...], list[Report]]) -> str:
     """A Markdown table with a line for the untouched model, and one per row."""
     every = [report for runs in rows.values() for report in runs]
-    metrics = [metric for metric in measured(every) if any(run["after"][metric.key] is not None for run in every)]
+    metrics = [metric for metric in measured(every) if any(run["after"].get(metric.key) is not None for run in every)]
     distinct = list({(report["forget"], report["seed"]): report for report in every}.values())
     ratio_label, ratio_of = next(iter(COSTS.items()))
     lines = []

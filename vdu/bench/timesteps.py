@@ -9,6 +9,7 @@ import torch
 
 from vdu.bench.tables import load_charts, read_rows, save
 from vdu.data.forget_set import real_images
+from vdu.errors import UserError
 from vdu.intervals import wilson
 from vdu.models import from_uint8
 from vdu.recipe import Recipe
@@ -32,6 +33,8 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
     charts = load_charts() if picture else None
     read_rows(target, "same_class")  # fails if the file is something else
     task = open_task(Recipe(model=model, forget=classes_of(model)[0]))
+    if task.concept.takes_prompts:
+        raise UserError(f"'{model}' takes prompts, which say the class at every timestep; choose a model that takes none.")
     network, recipe, concept = task.model, task.recipe, task.concept
     sets = (real_images(task.source, replace(concept, forget=name), model) for name in concept.classes)
     clean = torch.cat([run_to_end(found)[:images] for found in sets])

@@ -167,9 +167,12 @@ class AttributeConcept(Concept):
         random = torch.Generator().manual_seed(0)
         shuffled = [self.things[row] for row in torch.randperm(len(self.things), generator=random).tolist()]
         names = (self.forget, *self.forgotten)
+        kept_things = [thing for thing in shuffled if not any(self.shows(thing, name) for name in names)]
+        if not kept_things:
+            raise UserError(f"With all that {self.model} draws forgotten nothing would be left; keep at least one thing.")
         things = {
             TARGET: itertools.cycle([thing for thing in shuffled if self.shows(thing, self.forget)]),
-            KEPT: itertools.cycle([thing for thing in shuffled if not any(self.shows(thing, name) for name in names)]),
+            KEPT: itertools.cycle(kept_things),
             EARLIER: itertools.chain.from_iterable(zip(*map(itertools.cycle, self.earlier_things), strict=False)),
         }
         unheard = itertools.cycle(self.words["unheard"])

@@ -1,7 +1,7 @@
 """The interface of an unlearning method: what it declares, and the batch that it gets at every step."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -136,6 +136,7 @@ class Method:
         guide: (batch, state) -> what guides samples, for a method that leaves the weights as they are; its optimizer is
             "guidance", its steps are 1. It may use the batch's sets of images and its frozen model.
         defaults: kind of model -> recipe field -> default; the method refuses a kind that is missing.
+        by_model: name in the catalog -> field -> default, for a model that is served better by others than its kind.
         uses_forget_images: whether the loss uses the images in `Batch.forget`, and not only their prompts and timesteps.
         needs_posterior: whether the loss uses mu* and sigma*^2.
         uses_retain_set: whether the loss uses `Batch.replay`.
@@ -155,6 +156,7 @@ class Method:
     loss: Callable[[Batch, Any], Terms] | None = None
     solve: Callable[[Prompts], Solution] | None = None
     guide: Callable[[Batch, Any], Shift] | None = None
+    by_model: Mapping[str, Mapping[str, float | int | str]] = field(default_factory=dict)
     uses_forget_images: bool = True
     needs_posterior: bool = False
     uses_retain_set: bool = False

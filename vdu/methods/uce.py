@@ -35,9 +35,7 @@ def edit_embeddings(prompts: Prompts) -> Solution:
     model, gamma = prompts.frozen, prompts.gamma
     edited = {name: weight for name, weight in model.trained.items() if PARAMETERS["keys-values"](name)}
     if not edited:
-        raise UserError(
-            "This method changes how the prompt is read; set the parameters to keys-values or to all."
-        )
+        raise UserError("This method changes how the prompt is read; set the parameters to keys-values or to all.")
     source, targets, kept = embeddings(prompts)
     moments = (1 - gamma) * source.T @ source / len(source) + gamma * kept.T @ kept / len(kept)
     prior = PRIOR * moments.diagonal().mean() * torch.eye(len(moments), dtype=moments.dtype, device=moments.device)

@@ -58,17 +58,22 @@ def retained_share_tv(evidence: Evidence) -> Figures:
     return {"retained_share_tv": total_variation(before.tolist(), after.tolist())}
 
 
+def some_class_drawn(evidence: Evidence) -> bool:
+    """Whether the untouched model draws a retained class from some seed to be retained."""
+    return applies(evidence) and bool(retained_counts(evidence)[1].any())
+
+
 def least_retained(evidence: Evidence) -> Figures:
-    """The smallest ratio after / before among the retained classes' counts, and its class."""
-    rows, before, after = retained_counts(evidence)
-    ratios = (after / before.clamp(min=1)).tolist()
-    worst = min(range(len(rows)), key=ratios.__getitem__)
-    return {"least_retained_ratio": ratios[worst], "least_retained_class": evidence.concept.classes[rows[worst]]}
+    """The smallest ratio after / before among the counts of the retained classes that were drawn before, and its class."""
+    rows, before, after = (torch.as_tensor(counts) for counts in retained_counts(evidence))
+    known = before > 0  # a class that was never drawn cannot lose anything
+    ratio, place = (after[known] / before[known]).min(0)
+    return {"least_retained_ratio": ratio.item(), "least_retained_class": evidence.concept.classes[rows[known][place]]}
 
 
 def changes(evidence: Evidence) -> Figures:
     """All figures of this module; empty if no seed is to be retained."""
-    return {key: value for metric in METRICS if applies(evidence) for key, value in metric.compute(evidence).items()}
+    return {key: value for metric in METRICS if metric.applies(evidence) for key, value in metric.compute(evidence).items()}
 
 
 METRICS = (
@@ -112,7 +117,7 @@ METRICS = (
         format="{:.2f}",
         better="higher",
         group=Group.CHANGE,
-        applies=applies,
+        applies=some_class_drawn,
         order=93,
     ),
 )

@@ -11,7 +11,6 @@ from vdu.errors import UserError
 
 FULL = ""  # the variant of files without one
 PRECISIONS = (FULL, "fp32", "bf16", "fp16")  # variants that hold the same weights, in the order of choice
-STEMS = ("diffusion_pytorch_model", "model")  # names of weight files in diffusers and in transformers
 # Endings of the files that a model may consist of: configurations, vocabularies, weights. None is executed.
 PLAIN = (".json", ".txt", ".model", ".jinja")
 WEIGHT = re.compile(

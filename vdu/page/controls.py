@@ -103,7 +103,7 @@ def recipe_of(values: Mapping[str, Any], settings: Settings, folder: Path | None
     settings.check_allowed(choices["model"], choices["judge"])
     recipe = Recipe.from_dict(choices)
     several = len(named_in(recipe.forget)) > 1
-    if several and recipe.steps == defaults_of(kind_of(recipe.model), recipe.method)["steps"]:
+    if several and recipe.steps == defaults_of(kind_of(recipe.model), recipe.method, recipe.model)["steps"]:
         return replace(recipe, steps=OPEN)  # several at once take more than the input's own default
     return recipe
 

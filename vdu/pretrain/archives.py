@@ -1,6 +1,7 @@
 """Sets of photographs to train on: their archives, and the size of the network and the judge for each."""
 
 import io
+import lzma
 import tarfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def read_archive(path: Path, kind: Kind) -> Pictures:
     """Classes; uint8 images (n, 3, size, size) and labels (n,) for training; the same for testing.
 
     Raises:
-        UserError: if the archive cannot be read.
+        UserError: if the archive cannot be read, or has no pictures in train/CLASS/ or, for measuring, test/CLASS/.
     """
     found: dict[str, dict[str, list[np.ndarray]]] = {"train": {}, "test": {}}
     try:
@@ -75,7 +76,7 @@ def read_archive(path: Path, kind: Kind) -> Pictures:
                 if member.isfile() and len(parts) >= 3 and parts[-3] in found:
                     picture = Image.open(io.BytesIO(archive.extractfile(member).read())).convert("RGB")
                     found[parts[-3]].setdefault(parts[-2], []).append(np.asarray(picture.resize((kind.size, kind.size))))
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, EOFError, lzma.LZMAError, tarfile.TarError) as error:
         raise UserError(f"'{path}' could not be read as an archive of pictures: {error}") from error
     classes = sorted(found["train"])
     sets = []
@@ -84,6 +85,8 @@ def read_archive(path: Path, kind: Kind) -> Pictures:
         if kind.held_out:
             rows = slice(None, -kind.held_out) if part == "train" else slice(-kind.held_out, None)
             pictures = [found["train"][name][rows] for name in classes]
+        if not any(pictures):
+            raise UserError(f"'{path}' has no pictures to {part} with; name an archive with train/CLASS/ and test/CLASS/.")
         images = torch.from_numpy(np.stack([picture for group in pictures for picture in group])).permute(0, 3, 1, 2)
         sets += [images.contiguous(), torch.tensor([index for index, group in enumerate(pictures) for _ in group])]
     return classes, *sets

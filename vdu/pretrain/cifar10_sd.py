@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vdu import cards
 from vdu.assets import ASSETS
-from vdu.catalog import ENTRIES
+from vdu.catalog import CIFAR10, ENTRIES
 from vdu.concepts.attributes import AttributeConcept, read_words
 from vdu.concepts.base import KEPT, PromptSpec
 from vdu.data.sheets import SHEET_COLUMNS, write_sheet
@@ -144,6 +144,8 @@ def pretrain(arguments: SimpleNamespace) -> None:
     out = Path(arguments.out) if arguments.out else ASSETS / NAME
     stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
     pictures = read_archive(Path(arguments.data), KINDS[DATASET])
+    if tuple(pictures[0]) != CIFAR10:
+        raise UserError(f"'{arguments.data}' has other classes than {', '.join(CIFAR10)}.")
     classes, images, labels = pictures[0], torch.cat([pictures[1], pictures[1].flip(3)]), pictures[2].repeat(2)
     perceptual = Perceptual(Classifier.load(ENTRY.judge_folder / SECOND / "classifier")).to(device)
     autoencoder = train_autoencoder(DESIGN, images, stages["autoencoder"], work / "autoencoder", device, perceptual)

@@ -179,7 +179,7 @@ def autoencoder_losses(
 
 @torch.no_grad()
 def encode(network: AutoencoderKL, images: Tensor) -> Tensor:
-    """Mean latents of uint8 images (n, 3, h, w), float16 (n, 4, h / 4, w / 4)."""
+    """Mean latents of uint8 images (n, 3, h, w), float16 (n, channels, h / 4, w / 4)."""
     parts = []
     for part in images.split(500):
         with autocast(network.device.type):
@@ -193,7 +193,7 @@ def standardise(network: AutoencoderKL, images: Tensor) -> None:
 
     With one scaling factor for all channels, as in Stable Diffusion, noise would drown weak channels first.
     """
-    latents = encode(network, images).float()
+    latents = encode(network, images).float().to(network.device)
     mean, deviation = latents.mean((0, 2, 3)), latents.std((0, 2, 3))
     inner, outer = network.quant_conv, network.post_quant_conv
     outer.bias += outer.weight[:, :, 0, 0] @ mean
@@ -208,7 +208,7 @@ def standardise(network: AutoencoderKL, images: Tensor) -> None:
 def denoiser_losses(
     network: nn.ModuleDict, latents: Tensor, captions: Tensor, empty: Tensor, config: TrainingConfig
 ) -> Losses:
-    """The DDPM loss on scaled latents (n, 4, h, w), given captions as tokens (n, length); `empty` is the empty caption."""
+    """The DDPM loss on scaled latents (n, channels, h, w), given captions as tokens (n, length), `empty` for none."""
     scheduler, draw_timesteps = DDIMScheduler(**SCHEDULE), config.timesteps()
     device = next(network.parameters()).device
     alpha_bar = scheduler.alphas_cumprod.to(device)

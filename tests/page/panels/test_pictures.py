@@ -17,10 +17,19 @@ pytest_plugins = ["page_states"]
 
 def test_the_experiment_needs_pictures():
     some = SimpleNamespace(images=torch.zeros(20, 1))
-    run = SimpleNamespace(task=SimpleNamespace(forget_set=lambda: some))
+    run = SimpleNamespace(
+        task=SimpleNamespace(forget_set=lambda: some),
+        recipe=SimpleNamespace(method="vdu-f"),
+        model=SimpleNamespace(takes_prompts=False),
+    )
     assert counts_for(run) == [1, 4, 16, 20]
     run.task.forget_set = lambda: None
-    with pytest.raises(UserError, match="This model ships no real pictures"):
+    for prompted, instead in ((False, "upload pictures of your own first"), (True, "choose a model that does")):
+        run.model.takes_prompts = prompted
+        with pytest.raises(UserError, match=f"This model ships no real pictures; {instead}"):
+            counts_for(run)
+    run.recipe.method = "uce"
+    with pytest.raises(UserError, match="uce sees no pictures"):
         counts_for(run)
 
 

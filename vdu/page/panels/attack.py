@@ -141,7 +141,7 @@ def part_of(attack: Attack, result: Result) -> dict[str, Any]:
         "question": attack.question,
         "svg": Markup(svg),
         "strips": strips,
-        "images": min(row.count for row in result.rows),
+        "images": (min(counts := [row.count for row in result.rows]), max(counts)),
     }
 
 

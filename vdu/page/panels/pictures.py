@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from vdu import charts
 from vdu.errors import UserError
+from vdu.methods import METHODS
 from vdu.page import gpu
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
@@ -96,9 +97,14 @@ def counts_for(run: Run) -> list[int]:
     Raises:
         UserError: if there are no real pictures.
     """
+    if not METHODS[run.recipe.method].uses_forget_images:
+        raise UserError(
+            f"Method {run.recipe.method} sees no pictures, so their number changes nothing; choose another method."
+        )
     real = run.task.forget_set()
     if real is None:
-        raise UserError("This model ships no real pictures; upload pictures of your own first.")
+        instead = "choose a model that does" if run.model.takes_prompts else "upload pictures of your own first"
+        raise UserError(f"This model ships no real pictures; {instead}.")
     return sorted({min(number, len(real.images)) for number in COUNTS})
 
 
