@@ -284,7 +284,7 @@ BY_METHOD = tuple(
 
 
 def defaults_of(kind: str, method: str, model: str = "") -> dict[str, Any]:
-    """Field -> default, for a method on a kind of model, or on a model of the catalog that has defaults of its own.
+    """Field -> default, for a method on a kind of model, or on a model of the catalog, whose own defaults come first.
 
     Raises:
         UserError: if the method cannot unlearn this kind of model.
