@@ -37,6 +37,23 @@ def test_a_folder_opens_with_its_original_and_a_retrained_model(run):
     assert (opened.seed, opened.images, opened.how.steps) == (5, 8, 4)
 
 
+def test_a_run_is_attacked_although_its_model_and_its_pictures_have_moved(run, tmp_path):
+    threes = tmp_path / "threes"
+    threes.mkdir()
+    for number in range(2):
+        Image.linear_gradient("L").rotate(180 * number).save(threes / f"{number}.png")
+    recipe = dataclasses.replace(task().recipe, model="gone", pictures="threes", sampler_steps=4)
+    moved = shutil.copytree(run, tmp_path / "moved")
+    (moved / "report.json").write_text(json.dumps({"recipe": recipe.to_dict()}))
+    with pytest.raises(UserError, match="no model 'gone'"):
+        open_folder(moved, "", 0, 8)
+    with pytest.raises(UserError, match="no folder of pictures 'threes' here"):
+        open_folder(moved, "", 0, 8, {"model": "mnist-ddpm"}).task.forget_set()
+    opened = open_folder(moved, "", 0, 8, {"model": "mnist-ddpm", "pictures": str(threes)})
+    first, second = opened.task.forget_set().images
+    assert (first[0, 0] < 10).all() and (second[0, 0] > 245).all()
+
+
 def test_what_cannot_be_attacked_is_refused_in_a_sentence(run, tmp_path):
     with pytest.raises(UserError, match="There is no folder"):
         open_folder(tmp_path / "nothing", "", 0, 8)
@@ -56,6 +73,7 @@ def test_what_cannot_be_attacked_is_refused_in_a_sentence(run, tmp_path):
     [(["--run", "nowhere"], "There is no folder 'nowhere'"), ([], "--run"), (["--run", "{run}", "--kind", "magic"], "magic"),
      (["--run", "{run}", "--kind", "words"], "takes no prompts"),
      (["--run", "{run}", "--images", "0"], "whole number from 8"),
+     (["--run", "{run}", "--kind", "relearn", "--pictures", "away"], "no folder of pictures 'away' here"),
      (["--run", "{run}", "--gold", "tiny-sd"], "do not draw the same kind of images")],
 )  # fmt: skip
 def test_bad_input_is_one_line_and_exit_2(arguments, message, run, tmp_path, monkeypatch, capsys):

@@ -20,11 +20,12 @@ from vdu.writing import whole
 Found = Mapping[str, Result]  # name of an attack -> what it found
 
 
-def open_folder(folder: Path, gold: str, seed: int, images: int) -> Attacked:
+def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[str, str] | None = None) -> Attacked:
     """The models to compare, for the run that `vdu unlearn --out` left in a folder.
 
     Args:
         folder: with report.json, whose recipe names the original model and the concept, and unlearned/.
+        moved: field of the recipe -> where its model or pictures lie now; a report keeps only the names of absolute paths.
         gold: folder or catalog name of a model retrained without the concept; "" for none.
         seed: see `Attacked`; images: see `Attacked`.
 
@@ -41,7 +42,7 @@ def open_folder(folder: Path, gold: str, seed: int, images: int) -> Attacked:
         raise UserError(f"{recipe.get('method')} left the weights in '{folder}' as they were; attack a run of another method.")
     if not isinstance(recipe, dict) or not (folder / "unlearned").is_dir():
         raise UserError(f"'{folder}' does not hold a run (report.json, unlearned/); give the --out folder of `vdu unlearn`.")
-    task = open_task(Recipe.from_dict(recipe))
+    task = open_task(Recipe.from_dict(recipe | (moved or {})))
     models = {ORIGINAL: task.model, UNLEARNED: open_alike(str(folder / "unlearned"), task)}
     if gold:
         models[RETRAINED] = open_alike(gold, task)

@@ -76,18 +76,24 @@ def run_unlearn(out: Path | None, **values: Any) -> None:
 @click.option("--run", type=PATH, required=True, help="Folder that `unlearn --out` wrote.")
 @click.option("--kind", cls=Several, type=click.Choice([*ATTACKS]), help="Attacks to carry out; by default all that apply.")
 @click.option("--gold", help="Model to compare with that never saw the concept: a folder.")
+@click.option("--model", help="Where the original model lies now, if not where RUN's report says.")
+@click.option("--pictures", help="Where the run's pictures lie now, if not where its report says.")
+@click.option("--keep", help="Where the run's pictures to keep lie now, or its prompts to keep.")
 @click.option("--images", type=Whole(8, 20000), default=IMAGES, help="Images drawn for each rate.")
 @click.option("--seed", type=Whole(0, FIELDS["seed"].high), default=0, help="Seed of samples, training and noise.")
 @click.option("--out", type=PATH, help="Folder to write, new or empty; without it the figures are printed.")
-def run_attack(run: Path, kind: list[str], gold: str | None, images: int, seed: int, out: Path | None) -> None:
+def run_attack(
+    run: Path, kind: list[str], gold: str | None, images: int, seed: int, out: Path | None, **moved: str | None
+) -> None:
     """Try to bring back what a run forgot: is it really gone?"""
-    attacked = open_folder(run, gold or "", seed, images)
+    attacked = open_folder(run, gold or "", seed, images, {field: place for field, place in moved.items() if place})
     chosen = choose(attacked, [*kind])
     if out:
         new_folder(out)
         load_charts()
     found = {}
     with Ticker() as ticker:
+        run_to_end(attacked.task.read_pictures(), ticker.show)  # pictures that cannot be read are refused before anything runs
         run_to_end(attacked.task.judge.fit(attacked.models[ORIGINAL], attacked.how), ticker.show)
         for name, attack in chosen.items():
             found[name] = run_to_end(attack.carry_out(attacked), ticker.show)

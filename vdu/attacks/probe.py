@@ -37,7 +37,7 @@ UNTRAINED = "untrained"  # a network of the same shape with random weights: what
 def misfit(attacked: Attacked) -> str:
     """Pictures of other things are needed, from the same source as those of the concept."""
     if not isinstance(attacked.task.source, RealSheets):
-        return f"No pictures of other things than {attacked.concept} ship with {attacked.task.recipe.model} to compare with."
+        return f"The run has no pictures of other things than {attacked.concept} to compare with."
     if getattr(attacked.task.model.unet, "mid_block", None) is None:
         return f"The network of {attacked.task.recipe.model} has no middle block to read."
     return no_pictures(attacked)

@@ -55,7 +55,7 @@ def read_pictures(where: Path, shape: Shape) -> Generator[Progress, None, Pictur
             `MOST_PICTURES` or `MOST_IN_ALL` pixels, or its pictures lie in several folders.
     """
     if not where.exists():
-        raise UserError(f"There is no folder of pictures '{shortened(str(where))}'.")
+        raise UserError(f"There is no folder of pictures '{shortened(str(where))}' here; give the path of one.")
     read, notes = yield from read_files([where], shape)
     pictures = list(read.values())
     if not pictures:
