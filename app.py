@@ -40,7 +40,7 @@ def read_flags() -> argparse.Namespace:
         ("queue_length", int, "runs that may wait at once"),
         ("waiting_per_visitor", int, "runs of one visitor that may wait"),
         ("visitors_per_address", int, "runs from one network address that may wait"),
-        ("memory_gb", float, "GiB of memory for finished runs; the oldest are forgotten first"),
+        ("memory_gb", float, "GiB of memory for finished runs; the oldest are deleted first"),
         ("disk_gb", float, "GiB of disk for runs, and as much for uploads; the oldest are deleted first"),
     )
     for name, kind, words in bounds:

@@ -119,7 +119,11 @@ class Recipe:
         "First timestep", "Forget images are noised to timesteps from this one on; 0 is no noise.", "expert", 0, 998
     )
     t_max: int = whole(
-        "Last timestep", "The noisiest timestep of forget images. A class is decided around t = 400–800.", "expert", 1, 999
+        "Last timestep",
+        "The noisiest timestep of forget images. A digit is decided between t = 245 and t = 754.",
+        "expert",
+        1,
+        999,
     )
     batch_size: int = whole(
         "Batch size", "Forget images per step; methods with a retain set add as many replayed images.", "expert", 1, 256

@@ -58,7 +58,7 @@ def new_folder(folder: Path) -> Path:
 @click.command("unlearn", cls=Command, params=recipe_options(FIELDS, required=("model", "forget")))
 @click.option("--out", type=PATH, help="Folder for the run; by default a new one under runs/.")
 def run_unlearn(out: Path | None, **values: Any) -> None:
-    """Make a model forget, and measure it. Options left out take the defaults of the model and the method."""
+    """Make a model forget, and measure it. Other options have defaults by model and method."""
     recipe = with_pictures(recipe_of(values))
     recipe = resolve(recipe, kind_of(recipe.model))
     name = re.sub(r"[^A-Za-z0-9_.-]+", "-", f"{recipe.model[-60:]}-{recipe.forget[:60]}-{recipe.method}-seed{recipe.seed}")
@@ -75,7 +75,7 @@ def run_unlearn(out: Path | None, **values: Any) -> None:
 @click.command("attack", cls=Command)
 @click.option("--run", type=PATH, required=True, help="Folder that `unlearn --out` wrote.")
 @click.option("--kind", cls=Several, type=click.Choice([*ATTACKS]), help="Attacks to carry out; by default all that apply.")
-@click.option("--gold", help="Model to compare with that never saw the concept: a folder.")
+@click.option("--gold", help="Folder of a model that never saw the concept, to compare with.")
 @click.option("--model", help="Where the original model lies now, if not where RUN's report says.")
 @click.option("--pictures", help="Where the run's pictures lie now, if not where its report says.")
 @click.option("--keep", help="Where the run's pictures to keep lie now, or its prompts to keep.")
@@ -158,7 +158,7 @@ def run_evaluate(**values: Any) -> None:
 @click.command("estimate", cls=Command, params=recipe_options(ESTIMATED, required=("model", "forget")))
 @shared()
 def run_estimate(**values: Any) -> None:
-    """Estimate a posterior ahead of a run, and cache it. Give the options that the run will have."""
+    """Estimate a posterior ahead of a run, and cache it. Give the options of that run."""
     recipe = with_pictures(recipe_of(values))
     recipe = resolve(recipe, kind_of(recipe.model))
     if recipe.posterior not in CACHED:
@@ -206,7 +206,7 @@ def executor_of(cluster: str | None, threads: int | None, ticker: Ticker) -> Exe
     stopped=GOES_ON,
 )
 @click.option("--methods", required=True, help="Methods to compare, such as vdu-f,salun; a wrong name gets the full list.")
-@click.option("--gold", help="Model that never saw the concept, measured for the first row of results.md: a folder.")
+@click.option("--gold", help="Folder of a model that never saw the concept; it becomes the first row of results.md.")
 @click.option("--out", type=PATH, required=True, help="Folder for the tables; an unfinished comparison in it is continued.")
 @CLUSTER
 @THREADS

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from vdu.bench.cells import Cell, check
 from vdu.bench.grid import MOST_CELLS, Sweep, find, presets, read_sweep
 from vdu.bench.sweep_file import MOST_BYTES
 from vdu.catalog import CATALOG
@@ -140,6 +141,8 @@ def test_a_preset_fits_the_catalogue(name):
     assert f": {len(sweep.planned)} cells" in " ".join(text.replace("#", "").split()), "its comment counts them"
     for model, forget in {(it.recipe.model, it.recipe.forget) for it in sweep.planned}:
         assert CATALOG[model].concept(forget).plan(1)
+    for it in {(it.recipe.model, it.recipe.method, it.recipe.posterior): it for it in sweep.planned}.values():
+        check(Cell(it.recipe, "", it.name), "cpu")
 
 
 def test_the_arena_leaves_no_method_out():

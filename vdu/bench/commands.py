@@ -41,7 +41,7 @@ bench = Commands("bench", help="Repeat the experiments in the documentation.")
 
 @bench.command("quality", params=recipe_options(("model",)), stopped=GOES_ON)
 @click.option("--settings", cls=Several, type=click.Choice([*SETTINGS, ALL]), default=[*COMPARED], metavar="SETTING",
-              help=f"Settings to compare; {ALL} stands for all settings that take the paper's loss apart.")  # fmt: skip
+              help=f"Settings to compare; {ALL} stands for all parts of the paper's loss, tried apart.")  # fmt: skip
 @click.option("--forget", cls=Several, metavar="WHAT", help="Classes or words to forget; by default all of the model's.")
 @SEEDS
 @samples(2000)

@@ -26,7 +26,7 @@ TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every
 @click.option("--data", help="Archive of photographs; or folder of (Fashion-)MNIST IDX files, fetched by default.")
 @click.option("--steps", type=Whole(10, 10**7), help="Optimiser steps of each stage.")
 @click.option("--minutes", type=float, help="Train for as many steps as fit into this time; for photographs.")
-@click.option("--teacher", help="Folder of a model to distil; photographs: to train on, guided by itself.")
+@click.option("--teacher", help="Folder of a model: mnist distils it; photographs train it further, guided by itself.")
 @click.option("--out", help="Folder to write; by default the one in assets/, retrained/ or originals/.")
 def pretrain(what: str, **given: Any) -> None:
     """Train the shipped models again, or MNIST to compare with.

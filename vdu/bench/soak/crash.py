@@ -100,7 +100,7 @@ async def crash(work: Path, show: Callable[[str], object]) -> list[Row]:
             if end.report is None or figures_of(end.report) != expected:
                 wrong.append(f"after {name}: {end.outcome} {end.said}")
             show(f"killed in {name}: {len(left)} of {len(dead)} files left")
-        rows.append(count_row("runs after a kill whose figures are not those without", wrong))
+        rows.append(count_row("runs after a kill with other figures than without the kill", wrong))
         async with client(server.base) as http:
             tab = Tab(http, layout, "last")
             await page_run(tab, SMALL | NAMED)
