@@ -43,6 +43,10 @@ class Samples:
         return Samples(*(part[rows] for part in (self.images, self.probabilities, self.features, self.classes)),
                        tuple(self.specs[place] for place in places))  # fmt: skip
 
+    def judged_by(self, judge: Classifies) -> "Samples":
+        """The same images with what another judge makes of them."""
+        return judged(self.images, judge, self.specs)
+
     def of_kind(self, kind: PromptKind) -> Tensor:
         """Which of the samples are of a kind, bool (n,)."""
         return torch.tensor([spec.kind == kind for spec in self.specs])

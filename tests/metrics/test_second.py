@@ -18,8 +18,10 @@ class SeesTwice:
     """Sees a 0 in every other image, whatever the first judge saw."""
 
     axes, digest = ONE_OF_THREE.axes, "second"
+    calls = 0
 
     def judge(self, images):
+        self.calls += 1
         shown = torch.arange(len(images)) % 2
         return torch.eye(3)[shown], torch.stack([shown, 2 * shown + torch.arange(len(images))], dim=1).double()
 
@@ -37,6 +39,7 @@ def test_its_rates_and_its_distance_are_those_of_its_own_eyes():
     assert figures["second_retained_samples"] == 3
     low, high = figures["second_retain_fid_ci95"]
     assert low <= figures["second_retain_fid"] <= high
+    assert reference.second[0].calls == 1, "it looks at every image once"
 
 
 def test_without_one_there_are_no_such_figures():

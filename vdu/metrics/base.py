@@ -101,6 +101,12 @@ class Evidence:
         return self.targets.showing(self.concept.class_sets)
 
     @cached_property
+    def by_second_judge(self) -> "Evidence":
+        """The same samples with what the second judge of `reference` makes of them."""
+        judge, reference = self.reference.second
+        return Evidence(self.samples.judged_by(judge), self.concept, reference)
+
+    @cached_property
     def retained(self) -> "Samples":
         """The samples of everything to retain, see `Samples.kept`."""
         return self.samples.at(self.samples.kept(self.concept.excluded_class_sets))

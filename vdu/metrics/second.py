@@ -7,24 +7,17 @@ leads away from the class. So whether the class is gone is for another judge to 
 from vdu.metrics.base import Evidence, Figures, Group, Metric
 from vdu.metrics.frechet import retain_fid
 from vdu.metrics.rates import class_shares, forget_rate
-from vdu.samples import judged
-
-
-def seen_by_second(evidence: Evidence) -> Evidence:
-    """The same samples with what the second judge makes of them."""
-    judge, reference = evidence.reference.second
-    return Evidence(judged(evidence.samples.images, judge, evidence.samples.specs), evidence.concept, reference)
 
 
 def second_rates(evidence: Evidence) -> Figures:
     """`forget_rate` and `class_shares` by the second judge, under keys that begin with second_."""
-    seen = seen_by_second(evidence)
+    seen = evidence.by_second_judge
     return {f"second_{key}": value for key, value in (forget_rate(seen) | class_shares(seen)).items()}
 
 
 def second_retain_fid(evidence: Evidence) -> Figures:
     """`retain_fid` of what the second judge sees no class to forget in, in its features; keys begin with second_."""
-    return {f"second_{key}": value for key, value in retain_fid(seen_by_second(evidence)).items()}
+    return {f"second_{key}": value for key, value in retain_fid(evidence.by_second_judge).items()}
 
 
 def applies(evidence: Evidence) -> bool:
