@@ -16,10 +16,11 @@ from conftest import LIGHT, QUICK_PROMPTS
 from zerogpu import FORK, ZeroGPU
 
 from vdu import samples
+from vdu.attacks import complete
 from vdu.catalog import CATALOG
 from vdu.errors import UserError
 from vdu.events import Finished, Preview, Progress, StepTaken
-from vdu.experiments import go_further
+from vdu.experiments import go_further, under_attack
 from vdu.export import write_run
 from vdu.outcome import pack
 from vdu.page import gpu
@@ -134,6 +135,9 @@ def test_a_run_is_the_same_as_in_one_process(changes, finished_run, request, tmp
     assert ours["recipe"] == theirs["recipe"]
     assert live_view(run).sheets == live_view(direct).sheets
     assert same(run_to_end(go_further(run, 1.0)), run_to_end(go_further(direct, 1.0)))
+    under = (dataclasses.replace(under_attack(it, tmp_path / "nowhere"), images=8) for it in (run, direct))
+    found, expected = (run_to_end(complete.ATTACK.carry_out(it)).rows for it in under)
+    assert found == expected != []
     assert max(zerogpu.sizes) < LARGEST
     assert zerogpu.asked[-1] == gpu.USUAL_SECONDS + gpu.SPARE_SECONDS
 
