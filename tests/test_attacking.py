@@ -54,6 +54,24 @@ def test_a_run_is_attacked_although_its_model_and_its_pictures_have_moved(run, t
     assert (first[0, 0] < 10).all() and (second[0, 0] > 245).all()
 
 
+def test_another_model_than_that_of_the_run_is_refused(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    report = json.loads((run / "report.json").read_text())
+    digest = open_folder(run, "", 0, 8).task.model.digest
+    (other / "report.json").write_text(json.dumps(report | {"model_digest": digest}))
+    assert open_folder(other, "", 0, 8).task.model.digest == digest
+    (other / "report.json").write_text(json.dumps(report | {"model_digest": "0123"}))
+    with pytest.raises(UserError, match=r"'mnist-ddpm' is not the model that '.*' was made from; name that model"):
+        open_folder(other, "", 0, 8)
+
+
+def test_a_run_of_a_gpu_is_attacked_without_one(run, tmp_path):
+    other = shutil.copytree(run, tmp_path / "other")
+    report = json.loads((run / "report.json").read_text())
+    (other / "report.json").write_text(json.dumps({"recipe": report["recipe"] | {"device": "cuda"}}))
+    assert open_folder(other, "", 0, 8).task.recipe.device == "auto"
+
+
 def test_what_cannot_be_attacked_is_refused_in_a_sentence(run, tmp_path):
     with pytest.raises(UserError, match="There is no folder"):
         open_folder(tmp_path / "nothing", "", 0, 8)

@@ -3,9 +3,11 @@
 import copy
 import json
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import UNet2DModel
 from dummies import dummy_ddpm
 from safetensors.torch import save_file
 
@@ -109,6 +111,21 @@ def test_where_nothing_is_seen_or_nothing_changes_the_odds_there_is_no_shift(mod
 def test_no_shift_is_longer_than_a_share_of_the_noise(model):
     noise, shift = made(model, 100.0).shift(torch.randn(2, *model.shape), torch.tensor([100, 800]), 0.5)
     assert (shift.flatten(1).norm(dim=1) <= LONGEST * noise.flatten(1).norm(dim=1) * 1.001).all()
+
+
+def test_a_network_without_a_middle_and_one_of_a_single_pixel_have_features():
+    flat = {"layers_per_block": 1, "block_out_channels": (8, 8), "norm_num_groups": 2, "in_channels": 1, "out_channels": 1,
+            "down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}  # fmt: skip
+    for more in ({"sample_size": 4, "mid_block_type": None}, {"sample_size": 2}):
+        network = UNet2DModel(**flat, **more)
+        model = SimpleNamespace(
+            unet=network, alpha_bar=torch.ones(10), conditions=lambda prompts: None,
+            predict_noise=lambda states, t, _, network=network: network(states, t).sample,
+        )  # fmt: skip
+        size = more["sample_size"]
+        _, features = PooledFeatures(model)(torch.randn(3, 1, size, size), torch.tensor([1, 5, 9]))
+        assert features.isfinite().all()
+        assert features.shape == (3, 3 * 8 * (3 if size == 4 else 4))
 
 
 def test_it_learns_to_tell_bright_images_from_dark_ones_while_something_is_left_of_them(model, monkeypatch):

@@ -114,10 +114,11 @@ def test_whichever_judge_fits(folder, tmp_path):
         ({"pictures": "noise", "keep": "more-noise"}, "no better than chance"),
         ({"pictures": "ships", "keep": "ships"}, "share 25 pictures"),
         ({"pictures": "ships", "forget": "something else"}, "give the concept another name"),
+        ({"pictures": "ships", "judge": "nudenet"}, "its judge is fitted on pictures; leave --judge nudenet out"),
     ],
 )
 def test_what_cannot_be_fitted_is_one_sentence_of_every_command(given, message, folder, capsys):
-    paths = {name: ";".join(str(folder / part) for part in value.split(";")) if name != "forget" else value
+    paths = {name: ";".join(str(folder / part) for part in value.split(";")) if name not in ("forget", "judge") else value
              for name, value in given.items()}  # fmt: skip
     flags = [word for name, value in ({"forget": "my ship"} | paths).items() for word in (f"--{name}", value)]
     for command in ("unlearn", "evaluate"):

@@ -35,14 +35,17 @@ def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[
     if not folder.is_dir():
         raise UserError(f"There is no folder '{folder}'; give the --out folder of `vdu unlearn`.")
     try:
-        recipe = json.loads((folder / "report.json").read_text())["recipe"]
-    except (OSError, ValueError, KeyError, TypeError):
-        recipe = None
+        report = json.loads((folder / "report.json").read_text())
+        recipe, digest = report["recipe"], report.get("model_digest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        recipe = digest = None
     if isinstance(recipe, dict) and recipe.get("optimizer") == GUIDANCE:
         raise UserError(f"{recipe.get('method')} left the weights in '{folder}' as they were; attack a run of another method.")
     if not isinstance(recipe, dict) or not (folder / "unlearned").is_dir():
         raise UserError(f"'{folder}' does not hold a run (report.json, unlearned/); give the --out folder of `vdu unlearn`.")
-    task = open_task(Recipe.from_dict(recipe | (moved or {})))
+    task = open_task(Recipe.from_dict(recipe | {"device": "auto"} | (moved or {})))
+    if digest not in (None, task.model.digest):
+        raise UserError(f"'{task.recipe.model}' is not the model that '{folder}' was made from; name that model (--model).")
     models = {ORIGINAL: task.model, UNLEARNED: open_alike(str(folder / "unlearned"), task)}
     if gold:
         models[RETRAINED] = open_alike(gold, task)

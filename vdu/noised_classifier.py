@@ -106,7 +106,7 @@ class PooledFeatures:
         self.model, self.timesteps = model, len(model.alpha_bar)
         self.seen: dict[int, list[Tensor]] = {}  # by thread: several may use the network at once
         network = model.unet
-        for block in (network.down_blocks[-1], network.mid_block, *network.up_blocks[:2]):
+        for block in filter(None, (network.down_blocks[-1], network.mid_block, *network.up_blocks[:2])):
             block.register_forward_hook(self.note)
 
     def note(self, block: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor | tuple[Tensor, ...]) -> None:
@@ -122,8 +122,13 @@ class PooledFeatures:
             noise = self.model.predict_noise(states, t, self.model.conditions([None] * len(states)))
         finally:
             del self.seen[threading.get_ident()]
-        pooled = [pool for block in found for pool in (block.mean((2, 3)), block.amax((2, 3)), block.std((2, 3)))]
+        pooled = [pool for block in found for pool in (block.mean((2, 3)), block.amax((2, 3)), spread(block))]
         return noise, torch.cat(pooled, dim=1)
+
+
+def spread(block: Tensor) -> Tensor:
+    """Standard deviation over the pixels of (n, c, h, w), (n, c); 0 for a single pixel."""
+    return block.std((2, 3), correction=min(1, block[0, 0].numel() - 1))
 
 
 def interpolated(weights: Tensor, bias: Tensor, features: Tensor, place: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from vdu.catalog import CATALOG
 from vdu.concepts.base import ConceptRequest, named_in
 from vdu.errors import UserError, quoted
 from vdu.methods import METHODS, Method
@@ -306,7 +307,8 @@ def defaults_of(kind: str, method: str, model: str = "") -> dict[str, Any]:
 def resolve(recipe: Recipe, kind: str) -> Recipe:
     """The recipe with every open field filled for a kind of model.
 
-    Several classes of drawings at once get as many steps each as one does; docs/method.md, section 15, has the figures.
+    Several classes of drawings at once get as many steps each as one does (docs/method.md, section 15). A user's own concept
+    is one, even with commas in its name.
 
     Raises:
         UserError: if the method cannot unlearn this kind of model, or the values contradict each other.
@@ -314,5 +316,6 @@ def resolve(recipe: Recipe, kind: str) -> Recipe:
     method = recipe.method if recipe.method is not OPEN else BY_KIND[kind]["method"]
     filled = {name: value for name, value in defaults_of(kind, method, recipe.model).items() if getattr(recipe, name) is OPEN}
     if kind == UNCONDITIONAL and "steps" in filled and (recipe.optimizer or filled["optimizer"]) not in AT_ONCE:
-        filled["steps"] = min(int(FIELDS["steps"].high), filled["steps"] * len(named_in(recipe.forget)))
+        own = recipe.judge or (recipe.pictures and recipe.model not in CATALOG)  # one thing, whatever its name
+        filled["steps"] = min(int(FIELDS["steps"].high), filled["steps"] * (1 if own else len(named_in(recipe.forget))))
     return dataclasses.replace(recipe, method=method, **{name: value for name, value in filled.items() if name != "method"})

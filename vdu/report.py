@@ -1,13 +1,40 @@
 """The report of a run, as plain values."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from vdu.concepts.base import history
+from vdu.models.digest import digest_of, file_digest
+from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.system import describe_device, package_versions, peak_memory_mib
 
 Report = dict[str, Any]
+
+
+def portable(recipe: Recipe) -> dict[str, Any]:
+    """A recipe as a report keeps it: of an absolute path it has the last name alone; a model or judge there is "./NAME".
+
+    A report names no folders of this machine: they are private, and the page's folders are temporary.
+    """
+    values = recipe.to_dict()
+    paths = {field: Path(values[field]) for field in ("model", "judge", "pictures", "keep")}
+    names = {
+        field: ("./" if field in ("model", "judge") else "") + path.name for field, path in paths.items() if path.is_absolute()
+    }
+    return values | names
+
+
+def contents(recipe: Recipe) -> dict[str, str]:
+    """Field of a recipe that names a user's pictures -> hash of their files; a hub data set has none here."""
+    found = {}
+    for field, path in (("pictures", Path(recipe.pictures)), ("keep", Path(recipe.keep))):
+        with suppress(OSError, ValueError):  # a text that can be no path
+            if path.name and path.exists():
+                files = sorted(it for it in path.rglob("*") if it.is_file()) if path.is_dir() else [path]
+                found[field] = digest_of((it.relative_to(path).as_posix(), file_digest(it)) for it in files)
+    return found
 
 
 def report_of(run: Run) -> Report:
@@ -16,16 +43,15 @@ def report_of(run: Run) -> Report:
     before, after = run.figures.get("before"), run.figures.get("after")
     device, memory = run.machine or (describe_device(run.model.device), peak_memory_mib(run.model.device))
     past, name = history(run.model.folder), run.task.concept.display_name
-    # A report names no folders of this machine: they are private, and the page's folders are temporary.
-    paths = {field: Path(getattr(recipe, field)) for field in ("pictures", "keep")}
-    portable = {field: path.name for field, path in paths.items() if path.is_absolute()}
+    chosen, files = portable(recipe), contents(recipe)
     return {
-        "model": recipe.model,
+        "model": chosen["model"],
         "model_digest": run.model.digest,
         "forget": name,
         "forgotten": [*(other for other in past["forgotten"] if other != name), *([name] if run.after and run.scale else [])],
         "method": recipe.method,
-        "recipe": recipe.to_dict() | portable,
+        "recipe": chosen,
+        **({"files": files} if files else {}),
         "earlier": past["recipes"],
         "seed": recipe.seed,
         "samples": recipe.samples,

@@ -94,7 +94,7 @@ def run_attack(
     found = {}
     with Ticker() as ticker:
         run_to_end(attacked.task.read_pictures(), ticker.show)  # pictures that cannot be read are refused before anything runs
-        run_to_end(attacked.task.judge.fit(attacked.models[ORIGINAL], attacked.how), ticker.show)
+        run_to_end(attacked.task.judge.fit(attacked.models[ORIGINAL], attacked.task.recipe.how), ticker.show)
         for name, attack in chosen.items():
             found[name] = run_to_end(attack.carry_out(attacked), ticker.show)
             if out:

@@ -51,6 +51,11 @@ def steps_words(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
 
 
+def pictures_words(count: int) -> str:
+    """A number of pictures, in words: "1 picture", "8 pictures"."""
+    return f"{count} picture" if count == 1 else f"{count} pictures"
+
+
 IMAGES = {  # key of `images_seen` -> its name in a sentence
     "forget_real": "real forget images",
     "forget_drawn": "forget images drawn by the model itself",

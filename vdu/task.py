@@ -107,7 +107,8 @@ def open_task(recipe: Recipe, start: str = "", device: str = "") -> Task:
     model, folder, entry = open_model(name, pick_device(device or recipe.device))
     task = Task(recipe, model, *choose_judge(name, model, folder, entry, recipe.request))
     kinds = task.concept.prompt_kinds
-    model.check_prompts([spec.prompt for spec in task.concept.plan(PHRASINGS * len(kinds), kinds) if spec.prompt])
+    planned = [spec.prompt for spec in task.concept.plan(PHRASINGS * len(kinds), kinds) if spec.prompt]
+    model.check_prompts([*planned, *recipe.request.keep])
     return task
 
 
@@ -172,7 +173,13 @@ def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest)
 
 
 def picture_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:
-    """Concept and judge for a user's pictures; the judge is fitted on them."""
+    """Concept and judge for a user's pictures; the judge is fitted on them.
+
+    Raises:
+        UserError: if the request names another judge, or does not fit the model.
+    """
+    if request.judge not in ("", PICTURES):
+        raise UserError(f"'{name}' takes no prompts, so its judge is fitted on pictures; leave --judge {request.judge} out.")
     concept = PictureConcept.of(name, request, backbone().classes)
     keep = request.keep[0] if request.keep else ""
     judge = FittedJudge(name, concept.axes, model.image_shape, request.pictures, keep)

@@ -39,6 +39,8 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
     rows = [row(0, 1), row(5, 30), row(50, 60)]
     words = in_words(given, rows, {IT: {UNLEARNED: 5}, OTHERS: {UNLEARNED: 10}, OWN: {UNLEARNED: None}}, 0.05)
     assert words.startswith("“3” comes back after 5 steps of training on 8 pictures of it")
+    few = in_words(given, rows, {IT: {UNLEARNED: 5}}, 0.05, taught=3)
+    assert few.startswith("“3” comes back after 5 steps of training on 3 pictures of it")
     assert "30 % [22–40]" in words
     assert "other things brings it back after 10 steps. As many steps on its own samples do not" in words
     assert "does not come back within 50 steps" in in_words(given, rows, {IT: {UNLEARNED: None}}, 0.7)

@@ -116,6 +116,19 @@ def test_the_command_looks_at_every_cell_before_it_runs_one(changes, tmp_path, c
     assert not (tmp_path / "out").exists()
 
 
+def test_cells_of_folders_of_one_name_are_no_twins(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder / "threes").mkdir(parents=True)
+        (tmp_path / folder / "threes" / "one.png").write_bytes(folder.encode())
+    text = BASE + f"grid: {{pictures: [{tmp_path / 'a' / 'threes'}, {tmp_path / 'b' / 'threes'}]}}"
+    first, second = (Cell(it.recipe, "", "").kept for it in read_sweep(write(tmp_path, text)).planned)
+    assert first["recipe"] == second["recipe"], "a report names no folders"
+    assert first["files"] != second["files"]
+    (tmp_path / "b" / "threes" / "one.png").write_bytes(b"a")
+    with pytest.raises(UserError, match="are the same run"):
+        read_sweep(write(tmp_path, text))
+
+
 def test_an_unknown_name_is_told_which_presets_there_are(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert main(["sweep", "papr", "--out", "x"]) == 2

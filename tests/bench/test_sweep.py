@@ -44,7 +44,7 @@ class Fake:
                 yield cell, UserError("The model draws grey.")
                 continue
             after = self.report["after"] | {"forget_rate": (recipe.seed + 1) / 50}
-            changes = {"recipe": cell.kept, "model_digest": cell.digest, "forget": recipe.forget, "seed": recipe.seed}
+            changes = {**cell.kept, "forget": recipe.forget, "seed": recipe.seed}
             yield cell, json.loads(json.dumps(self.report | changes | {"method": recipe.method, "after": after}))
 
 

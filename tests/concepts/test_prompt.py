@@ -1,5 +1,7 @@
 """A user's own prompt: its words to forget, the prompts to keep, and the prompts that are sampled."""
 
+from collections import Counter
+
 import pytest
 
 from vdu.concepts.base import (
@@ -46,7 +48,10 @@ def test_every_kept_prompt_is_a_class_unless_the_judge_tells_none_apart():
     assert unnamed.classes == ("a hat", OTHERWISE)
     assert named.prompts == unnamed.prompts == ("a hat", "a dog", "a cat")
     asked = (KEPT, KEPT)
-    assert [spec.classes for spec in named.plan(2, asked)] == [(1,), (1,)]
+    assert [spec.classes for spec in named.plan(2, asked)] == [(1,), (2,)]
+    measured = Counter(spec.prompt for spec in concept_of("a hat").plan(50, MEASURED_KINDS) if spec.kind == KEPT)
+    assert {*measured} == {*concept_of("a hat").keep}, "all are measured"
+    assert max(measured.values()) - min(measured.values()) <= 1
     assert named.plan(3, (KEPT,))[1] == PromptSpec(KEPT, "a cat", (2,))
     assert unnamed.plan(1, asked)[0] == PromptSpec(KEPT, "a dog", (1,))  # right if there is nothing to forget in it
     assert named.class_sets == unnamed.class_sets == ((0,),)

@@ -87,6 +87,15 @@ def test_weights_come_out_in_the_files_they_came_in(saving, tmp_path):
     torch.testing.assert_close(plain.unet.float().state_dict(), model.unet.state_dict(), rtol=0, atol=0)
 
 
+def test_weights_in_a_format_that_cannot_be_changed_come_out_in_full(tmp_path):
+    folder = dummy_ddpm(tmp_path / "own")
+    weights = {name: value.to(torch.float8_e4m3fn) for name, value in load_file(folder / "unet" / WEIGHTS).items()}
+    save_file(weights, folder / "unet" / WEIGHTS, metadata={"format": "pt"})
+    model = changed(load_model(folder))
+    model.save(tmp_path / "saved")
+    torch.testing.assert_close(load_model(tmp_path / "saved").unet.state_dict(), model.unet.state_dict(), rtol=0, atol=0)
+
+
 def test_every_precision_is_changed_and_other_weights_are_left_behind(tmp_path):
     folder = dummy_ddpm(tmp_path / "own")
     weights = load_file(folder / "unet" / WEIGHTS)

@@ -124,6 +124,8 @@ def test_a_bad_call_is_answered_by_a_sentence(data, message, server, capfd):
         ("call/unlearn", "", 422, "body: Field required"),
         ("nowhere", "{}", 404, "There is nothing at this address"),
         ("call/unlearn", '{"data": ["' + "a" * 2**20 + '"]}', 413, "too large: send at most 512 KiB"),
+        ("run/upload", '["' + "a" * 2**20 + '"]', 413, "too large: send at most 512 KiB"),
+        ("call/upload", '["' + "a" * 2**20 + '"]', 413, "too large: send at most 512 KiB"),
         ("queue/join", '{"data": [], "fn_index": "x", "session_hash": "s"}', 422, "fn_index: Input should be"),
     ],
 )

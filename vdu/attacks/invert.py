@@ -32,7 +32,7 @@ from vdu.data.forget_set import ForgetSet
 from vdu.events import Progress
 from vdu.methods.uce import common_ends
 from vdu.models import FULL_SIZE, Condition, Model
-from vdu.summary import steps_words
+from vdu.summary import pictures_words, steps_words
 from vdu.task import kind_of
 
 STEPS = (0, 20, 60)  # after which the model draws
@@ -141,19 +141,19 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                 shown = attacked.shown(images)
                 rows.append(Row.rate(name, "", step, shown))
                 strips.append(strip(name, steps_words(step), images, shown))
-    return Result(rows, strips, in_words(attacked, rows))
+    return Result(rows, strips, in_words(attacked, rows, len(lesson.images)), {"pictures": len(lesson.images)})
 
 
-def in_words(attacked: Attacked, rows: Sequence[Row]) -> str:
-    """What the learned word draws, by every model."""
+def in_words(attacked: Attacked, rows: Sequence[Row], taught: int = PICTURES) -> str:
+    """What a word learned from `taught` pictures draws, by every model."""
     last = {row.model: row for row in rows if row.at == STEPS[-1]}
     first = next(row for row in rows if (row.model, row.at) == (UNLEARNED, 0))
     found = and_list([f"{last[name].words()} by {at_model(name)}" for name in attacked.models])
     lost = last[ORIGINAL].value <= first.value
     doubt = " So few steps teach even the original model nothing, and the attack says nothing." if lost else ""
     return (
-        f"With a word learned in {steps_words(STEPS[-1])} from {PICTURES} pictures, {attacked.concept} is drawn in {found}; "
-        f"before the word is learned, in {first.words()} by {at_model(UNLEARNED)}.{doubt}"
+        f"With a word learned in {steps_words(STEPS[-1])} from {pictures_words(taught)}, {attacked.concept} is drawn in "
+        f"{found}; before the word is learned, in {first.words()} by {at_model(UNLEARNED)}.{doubt}"
     )
 
 

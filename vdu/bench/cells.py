@@ -15,7 +15,7 @@ from vdu.errors import UserError, foreseen
 from vdu.events import Event
 from vdu.models import pick_device
 from vdu.recipe import Recipe
-from vdu.report import Report, report_of
+from vdu.report import Report, contents, portable, report_of
 from vdu.run import Run
 from vdu.task import open_model
 from vdu.threads import threads_per_operation
@@ -44,15 +44,13 @@ class Cell:
 
     @property
     def kept(self) -> dict[str, object]:
-        """The recipe as a report keeps it: of the path of a folder it gives only the last name."""
-        mine = self.recipe.to_dict()
-        paths = {name: Path(mine[name]).name for name in ("pictures", "keep") if Path(mine[name]).is_absolute()}
-        return mine | paths
+        """What a report keeps of the recipe, its model and its pictures."""
+        return {"recipe": portable(self.recipe), "model_digest": self.digest, "files": contents(self.recipe)}
 
     def find(self, reports: Sequence[Report]) -> Report | None:
         """The report of this cell among some reports; None if it is not there."""
         kept = self.kept
-        return next((it for it in reports if it["recipe"] == kept and it["model_digest"] == self.digest), None)
+        return next((it for it in reports if {"files": {}} | {key: it[key] for key in kept if key in it} == kept), None)
 
 
 Outcome = tuple[Cell, Report | UserError]  # a cell with its report, or with the reason why it has none

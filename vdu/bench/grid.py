@@ -170,7 +170,7 @@ def refuse_twins(planned: list[Planned]) -> None:
     """
     seen: dict[str, str] = {}
     for cell in planned:
-        key = repr(sorted(Cell(cell.recipe, "", "").kept.items()))
+        key = repr(Cell(cell.recipe, "", "").kept)
         if key in seen:
             raise UserError(f"the cells “{seen[key]}” and “{cell.name}” are the same run; leave one of them out.")
         seen[key] = cell.name

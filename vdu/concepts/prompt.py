@@ -122,10 +122,11 @@ class PromptConcept(Concept):
     def plan(self, count: int, kinds: Kinds = REPLAY_KINDS) -> list[PromptSpec]:
         """Specs of the kinds in turn, each with its phrases or kept prompts in turn."""
         specs, again = [], itertools.cycle(itertools.product(PHRASES, self.forgotten))
+        keep = itertools.cycle(self.keep)
         for number in range(count):
             kind, turn = kinds[number % len(kinds)], number // len(kinds)
             if kind == KEPT:
-                prompt = self.keep[turn % len(self.keep)]
+                prompt = next(keep)
                 shown = prompt if prompt in self.classes else OTHERWISE
                 specs.append(PromptSpec(kind, prompt, (self.classes.index(shown),)))
                 continue

@@ -86,7 +86,7 @@ def write_network(folder: Path, unet: "ModelMixin", trained: Mapping[str, Tensor
             for name in names:
                 (folder / name).unlink()
             if variant == loaded:  # attention under its former names: diffusers writes the present ones
-                network = copy.deepcopy(unet).to(next(iter(stored.values())))
+                network = copy.deepcopy(unet).to(next(iter(stored.values()), torch.float32))
                 network.save_pretrained(folder, variant=variant or None, max_shard_size=UNSHARDED)
         else:
             for path in paths:

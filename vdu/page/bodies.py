@@ -5,8 +5,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 LARGEST = 512 * 1024  # bytes; a call that names twice the most pictures that a run reads has 400 KiB
 READ_ON = 16 * 2**20  # bytes: most clients read an answer only after they have sent all
-UPLOADS = ("/upload", "/upload/")  # have a limit of their own: `max_file_size` of `gr.Blocks.launch`
+UPLOAD = "/gradio_api/upload"  # end of the path for files; `max_file_size` of `gr.Blocks.launch` and `Gate` limit them
 WITHOUT = ("GET", "HEAD", "OPTIONS")  # methods whose bodies nothing reads
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether a request is for the path for files; a function of that name has another, such as /gradio_api/run/upload."""
+    return scope["path"].rstrip("/").endswith(UPLOAD)  # behind a proxy, more may come before
 
 
 class Bodies:
@@ -23,7 +28,7 @@ class Bodies:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
-        if scope["type"] != "http" or scope["method"] in WITHOUT or scope["path"].endswith(UPLOADS):
+        if scope["type"] != "http" or scope["method"] in WITHOUT or is_upload(scope):
             await self.app(scope, receive, send)
             return
         messages: list[Message] = []

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from vdu.page.bodies import is_upload
+
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -80,7 +82,7 @@ class Gate:
         if path.rstrip("/") == "/healthz":
             facts = self.health()
             return await answer(send, 200 if facts["ok"] else 503, facts)
-        if path.rstrip("/").endswith("/upload"):
+        if is_upload(scope):
             if refused := self.refused_upload(scope):
                 return await answer(send, 413, refused)
             return await self.app(scope, receive, in_words(send))

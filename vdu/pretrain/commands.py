@@ -19,7 +19,8 @@ TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every
 
 @click.command("pretrain", cls=Command, stopped=GOES_ON)
 @click.argument("what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}.")
-@click.option("--without", cls=Several, metavar="DIGIT", help="Digits that retrained models never see; by default 3 9.")
+@click.option("--without", cls=Several, metavar="WHAT",
+              help="Digits, or garments and colours, that retrained models never see; by default 3 9.")  # fmt: skip
 @click.option("--seeds", cls=Several, type=Whole(0, 2**31 - 1), metavar="NUMBER",
               help="Seeds of the originals; by default 0 1 2 3.")  # fmt: skip
 @click.option("--work", help="Folder for checkpoints, from which a killed run goes on; by default pretrain-WHAT.")
@@ -29,9 +30,9 @@ TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every
 @click.option("--teacher", help="Folder of a model: mnist distils it; photographs train it further, guided by itself.")
 @click.option("--out", help="Folder to write; by default the one in assets/, retrained/ or originals/.")
 def pretrain(what: str, **given: Any) -> None:
-    """Train the shipped models again, or MNIST to compare with.
+    """Train the shipped models again, or others to compare with.
 
-    retrained: without some digits. originals: on all of them, from several seeds.
+    retrained: without some digits or words. originals: on all digits, from several seeds.
     """
     from vdu import processes
     from vdu.pretrain import cifar10_sd, mnist, photographs, retrained, tiny_sd

@@ -1,17 +1,22 @@
-"""Models to compare unlearning with: trained on all digits, from one seed or several, and retrained without a digit.
+"""Models to compare unlearning with: retrained without a digit or a word, and trained on all digits from several seeds.
 
 python -m vdu pretrain retrained --without 3 9 --out retrained   (resumable; 15 minutes per model on two cores)
+python -m vdu pretrain retrained --without red sneaker           (resumable; as long as the U-Net in the card of tiny-sd)
 python -m vdu pretrain originals --seeds 0 1 2 3 --out originals
 
-The network is that of mnist-ddpm, trained from random weights on the images alone, without the teacher, which knows all
-digits. These models draw less clearly than the shipped one. Compare a `without-…` with `with-all`, which is trained in the
-same way on all ten digits. Each folder is a plain diffusers folder with its own posterior/.
+For digits the network is that of mnist-ddpm, trained from random weights on the images alone, without the teacher, which
+knows all digits. These models draw less clearly than the shipped one. Compare a `without-…` with `with-all`, which is trained
+in the same way on all ten digits. Each folder is a plain diffusers folder with its own posterior/.
+
+For garments and colours, the U-Net and the text encoder of tiny-sd are trained from random weights as the shipped model's
+were, on the pictures that do not show the word. The autoencoder is the shipped one. Compare these with tiny-sd itself.
 
 Each original is trained on all ten digits, from random weights and batches of its own seed. The folder `independent` has the
 weights of the first original, and the variance over all originals as its posterior: the paper's "independent trainings".
 """
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +24,11 @@ from types import SimpleNamespace
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor
 
+from vdu.assets import ASSETS
 from vdu.errors import UserError
-from vdu.models import from_uint8, pick_device
+from vdu.models import from_uint8, load_model, pick_device, to_uint8
 from vdu.posterior import from_checkpoints, save_variance
+from vdu.pretrain import fashion, latent_diffusion, tiny_sd
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.idx import read_idx
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, write_model
@@ -39,15 +46,42 @@ def retrain(arguments: SimpleNamespace) -> None:
     """Train the models that do not exist yet.
 
     Raises:
-        UserError: if --without is no digit, before anything is trained.
+        UserError: if --without is no digit, garment or colour, or mixes digits with words, before anything is trained.
     """
     without = arguments.without or WITHOUT_BY_DEFAULT
-    for digit in without:
-        if digit not in CLASSES:
-            raise UserError(f"--without takes digits, not '{digit}'.")
+    for what in without:
+        if what not in (*CLASSES, *fashion.GARMENTS, *fashion.COLOURS):
+            raise UserError(f"--without takes digits, or garments and colours of tiny-sd, not '{what}'.")
+    digits = [what for what in without if what in CLASSES]
+    if digits and len(digits) < len(without):
+        raise UserError("--without takes digits or words, not both: these are models of two data sets; give two commands.")
+    (retrain_digits if digits else retrain_words)(without, arguments)
+
+
+def retrain_digits(digits: Sequence[str], arguments: SimpleNamespace) -> None:
+    """Train a small MNIST model on all digits, and one without each of some digits."""
     images, labels = data(arguments)
-    for name, digit in {WITH_ALL: None, **{WITHOUT + digit: digit for digit in without}}.items():
+    for name, digit in {WITH_ALL: None, **{WITHOUT + digit: digit for digit in digits}}.items():
         make(images if digit is None else images[labels != CLASSES.index(digit)], 0, name, arguments)
+
+
+def retrain_words(words: Sequence[str], arguments: SimpleNamespace) -> None:
+    """Train a tiny-sd per garment or colour, without the pictures that show it."""
+    work, out, device = Path(arguments.work), Path(arguments.out or arguments.what), pick_device("auto")
+    shown = tiny_sd.paintings(Path(arguments.data) if arguments.data else fashion.fetch(work), "train", tiny_sd.PAINTINGS)
+    autoencoder = load_model(ASSETS / tiny_sd.NAME, device).vae.to(device)
+    latents, config = latent_diffusion.encode(autoencoder, to_uint8(shown.images)), tiny_sd.STAGES["denoiser"]
+    config = replace(config, steps=min(config.steps, arguments.steps or config.steps))
+    for word in words:
+        labels, names = (shown.garments, fashion.GARMENTS) if word in fashion.GARMENTS else (shown.colours, fashion.COLOURS)
+        rows, folder = (labels != [*names].index(word)).nonzero()[:, 0], work / (WITHOUT + word)
+        captions = [shown.captions[row] for row in rows.tolist()]
+        network, tokenizer = latent_diffusion.train_denoiser(tiny_sd.DESIGN, latents[rows], captions, config, folder, device)
+        if is_main():
+            posterior = latent_diffusion.snapshots_of(folder)
+            network.load_state_dict(posterior.mean)
+            latent_diffusion.write_model(out / (WITHOUT + word), autoencoder, network.eval(), tokenizer, posterior)
+            print(out / (WITHOUT + word), flush=True)
 
 
 def train_originals(arguments: SimpleNamespace) -> None:

@@ -17,6 +17,7 @@ from vdu.page.comparison import Comparison, Finished, contents, own_recipe
 from vdu.page.panels import compare as module
 from vdu.page.panels.compare import Bar, ending, time_html, usual
 from vdu.page.view import RunView
+from vdu.recipe import defaults_of
 
 pytest_plugins = ["page_states"]
 
@@ -53,6 +54,18 @@ def kept(panel, shown) -> Comparison:
 def words(panel, shown) -> list[str]:
     """All lines of progress."""
     return [texts(changes[panel.line]) for changes in shown if panel.line in changes]
+
+
+def test_several_classes_take_more_steps_by_the_default_of_every_method(panel):
+    untouched = {
+        name: value
+        for name, value in defaults_of(UNCONDITIONAL, "vdu-f").items()
+        if name in ("gamma", "reach", "optimizer", "step_size", "steps")
+    }
+    _, recipes = panel.asked(inputs(panel, [*TWO, "vdu-f"], **untouched, typed="3, 8", method="vdu-f"))
+    assert {method: recipe.steps for method, recipe in recipes.items()} == {
+        method: 2 * defaults_of(UNCONDITIONAL, method)["steps"] for method in recipes
+    }
 
 
 @pytest.fixture

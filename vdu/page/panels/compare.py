@@ -272,7 +272,8 @@ def usual(kind: str) -> list[str]:
 def changed_of(recipe: Recipe) -> tuple[dict[str, Any], str]:
     """The fields of a recipe that are the same for all methods, and the kind of its model."""
     kind = kind_of(recipe.model)
-    return changed_fields(resolve(recipe, kind), kind), kind
+    method = resolve(recipe, kind).method  # also refuses what does not fit the model
+    return changed_fields(replace(recipe, method=method), kind), kind  # a default that `resolve` fills in is no change
 
 
 def seconds_words(seconds: float) -> str:
