@@ -34,6 +34,7 @@ def read(command, line):
         ("it --seeds 4 5 6 --forget a b", {"seeds": (4, 5, 6), "forget": ("a", "b")}),
         ("it --seeds 4 -1 --json", {"seeds": (4, -1), "json": True}),
         ("it --seeds=4 5", {"seeds": (4, 5)}),
+        ("it --seeds 4 5 4 --forget a a", {"seeds": (4, 5), "forget": ("a",)}),
         ("it --seeds 4 5 --seeds 6", {"seeds": (6,)}),
         ("--forget a --json it", {"forget": ("a",), "json": True}),
         ("--out --x it", {"out": "--x"}),

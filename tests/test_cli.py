@@ -250,6 +250,7 @@ def test_a_full_folder_is_never_written_to(tmp_path, capsys):
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 
+ENDINGS = {"sample": ".png"}
 RUN_OF_3 = ["--model", "mnist-ddpm", "--forget", "3"]
 
 
@@ -262,7 +263,7 @@ RUN_OF_3 = ["--model", "mnist-ddpm", "--forget", "3"]
 def test_a_place_that_cannot_be_written_to_is_refused_in_one_line(arguments, folder, tmp_path, capsys):
     (tmp_path / "file").touch()
     arguments = [argument.format(run=folder) for argument in arguments]
-    assert main([*arguments, "--out", str(tmp_path / "file" / "new.gif")]) == 2
+    assert main([*arguments, "--out", str(tmp_path / "file" / f"new{ENDINGS.get(arguments[0], '.gif')}")]) == 2
     assert re.fullmatch(r"vdu: '.*' could not be written: a part of its path is a file; .*\n", capsys.readouterr().err)
 
 
@@ -279,9 +280,9 @@ def test_a_disk_that_is_full_at_the_end_leaves_nothing(arguments, folder, tmp_pa
 
     monkeypatch.setattr(Image.Image, "save", half_written)
     arguments = [argument.format(run=folder) for argument in arguments]
-    assert main([*arguments, "--out", str(tmp_path / "new.gif")]) == 2
+    assert main([*arguments, "--out", str(tmp_path / f"new{ENDINGS.get(arguments[0], '.gif')}")]) == 2
     line = capsys.readouterr().err.splitlines()[-1]
-    assert re.fullmatch(r"vdu: '.*new.gif' could not be written: the disk is full; free some space there, .*", line)
+    assert re.fullmatch(r"vdu: '.*new\.[a-z]+' could not be written: the disk is full; free some space there, .*", line)
     assert not [*tmp_path.iterdir()]
 
 

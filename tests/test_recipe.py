@@ -58,6 +58,7 @@ def test_bounds_are_inclusive_and_outside_is_refused_by_name(name):
         ({"optimizer": "one-step", "gamma": 0}, "gamma 0"),
         ({"forget": ""}, "Forget must be a word"),
         ({"forget": "x" * 2001}, "at most 2,000 letters, not 2,001"),
+        ({"forget": "caf\udce9"}, "Forget holds something that is no letter"),
         ({"judge": None}, "Judge must be a word"),
     ],
 )

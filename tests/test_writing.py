@@ -37,6 +37,13 @@ def test_a_folder_takes_the_place_of_an_empty_one(tmp_path):
     assert [*tmp_path.iterdir()] == [tmp_path / "run"]
 
 
+@pytest.mark.parametrize(("name", "reason"), [("x" * 300, "its name is too long"), ("full", "a folder that is not empty")])
+def test_what_would_fail_in_the_end_fails_at_once(name, reason, tmp_path):
+    (tmp_path / "full" / "inside").mkdir(parents=True)
+    with pytest.raises(UserError, match=reason):
+        check_writable(tmp_path / name)
+
+
 def test_any_other_error_stays_what_it_is_and_leaves_nothing(tmp_path):
     with pytest.raises(ZeroDivisionError), whole(tmp_path / "file") as partial:
         partial.touch()

@@ -43,6 +43,11 @@ class Several(click.Option):
         """How the help writes its values."""
         return super().make_metavar(ctx) + "..."
 
+    def type_cast_value(self, ctx: click.Context, value: Any) -> Any:
+        """The values, each once: a run that is counted twice would make an interval too narrow."""
+        cast = super().type_cast_value(ctx, value)
+        return tuple(dict.fromkeys(cast)) if cast else cast
+
 
 class Command(click.Command):
     """A command that reads options of several values, and groups the options of a recipe in its help.

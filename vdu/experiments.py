@@ -1,17 +1,19 @@
 """Experiments on a finished run; none of them changes it."""
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from vdu.attacks import ORIGINAL, UNLEARNED, Attacked
 from vdu.concepts.base import PromptSpec
+from vdu.errors import UserError
 from vdu.events import Event, Preview
+from vdu.methods import METHODS
 from vdu.models import Model
 from vdu.run import Run
 from vdu.samples import Samples, draw, draw_pristine
 from vdu.sampling import Role, image_seeds
 from vdu.scale import set_weights_between
-from vdu.task import open_task
+from vdu.task import Task, open_task
 
 IMAGES_PER_PROMPT = 8
 
@@ -37,6 +39,19 @@ def try_prompt(run: Run, prompt: str) -> Generator[Event, None, tuple[Samples, S
     specs = [PromptSpec(prompt=prompt)] * IMAGES_PER_PROMPT
     before = yield from draw_pristine("preview", pristine, run.task.judge, seeds, run.recipe.how, specs)
     return before, (yield from draw("preview", run.model, run.task.judge, seeds, run.recipe.how, specs))
+
+
+def possible_counts(counts: Sequence[int], method: str, task: Task, instead: str) -> list[int]:
+    """The numbers of real pictures that a method can be given, ascending: each of `counts`, but no more than there are.
+
+    Raises:
+        UserError: if there are no real pictures, when the sentence ends with `instead`; or if the method sees none.
+    """
+    if not METHODS[method].uses_forget_images:
+        raise UserError(f"Method {method} sees no pictures, so their number changes nothing; choose another method.")
+    if (real := task.forget_set()) is None:
+        raise UserError(f"This model ships no real pictures; {instead}.")
+    return sorted({min(count, len(real.images)) for count in counts})
 
 
 def under_attack(run: Run, folder: Path) -> Attacked:

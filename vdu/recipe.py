@@ -218,6 +218,8 @@ def validate(field: Field, value: Any) -> Any:
             raise UserError(f"{label} must be one of {', '.join(field.options)}, not {quoted(value)}.")
         if len(value) > LONGEST:
             raise UserError(f"{label} must have at most {LONGEST:,} letters, not {len(value):,}.")
+        if any("\ud800" <= letter <= "\udfff" for letter in value):  # half of a letter, or a byte of a name that is no UTF-8
+            raise UserError(f"{label} holds something that is no letter: {quoted(value)}; write it anew, or rename the file.")
         return value.strip()
     is_whole = field.type is int
     bounds = f"a {'whole ' if is_whole else ''}number from {field.low:,} to {field.high:,}"

@@ -21,7 +21,7 @@ from vdu.bench.cluster import LOCAL, Cluster, load_ray
 from vdu.bench.compare import compare
 from vdu.bench.grid import presets
 from vdu.bench.sweep import list_cells, sweep
-from vdu.bench.tables import load_charts, table
+from vdu.bench.tables import check_picture, load_charts, table
 from vdu.command import GOES_ON, PATH, Command, Several, Whole
 from vdu.errors import UserError
 from vdu.estimate_cache import cache_folder, entry_of
@@ -121,8 +121,9 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
         raise UserError(f"'{recipe.model}' takes no prompts; leave --prompt out.")
     prompts = [prompt] if prompt is not None else sample_prompts(recipe.model, model)
     prompts = [prompts[number % len(prompts)] for number in range(n)]
-    for path in filter(None, (out, npz)):
-        check_writable(path)
+    check_picture(out)
+    if npz:
+        check_writable(npz)
     with Ticker() as ticker:
         stream = sample(model, image_seeds(recipe.seed, n), recipe.how, prompts)
         images = run_to_end(Clock("sample", n * recipe.sampler_steps).follow(stream), ticker.show)

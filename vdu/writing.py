@@ -77,8 +77,10 @@ def check_writable(path: Path) -> None:
         NotWritten: if not.
     """
     there = next(folder for folder in path.absolute().parents if folder.exists())
-    with writing(path), tempfile.TemporaryDirectory(dir=there, prefix=".vdu-"):
-        pass
+    with writing(path), tempfile.TemporaryDirectory(dir=there, prefix=".vdu-") as scratch:
+        (Path(scratch) / path.name).touch()
+        if path.is_dir() and any(path.iterdir()):
+            raise NotWritten(path, "it is a folder that is not empty")
 
 
 def reason_of(error: Exception) -> str:

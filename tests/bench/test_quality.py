@@ -82,6 +82,38 @@ def test_every_number_of_pictures_is_a_line_over_its_seeds(tmp_path, capsys, mon
     assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize(
+    ("model", "forget", "method", "message"),
+    [("cifar10-ddpm", "cat", "vdu-f", "ships no real pictures; choose a model that does"),
+     ("tiny-sd", "red", "uce", "Method uce sees no pictures")],
+)  # fmt: skip
+def test_numbers_of_pictures_that_are_not_there_are_refused(model, forget, method, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "row_for", lambda *_: pytest.fail("it ran"))
+    with pytest.raises(UserError, match=message):
+        pictures.pictures(model, forget, [method], [1, 4], [0], 50, tmp_path / "x.json", print)
+
+
+def test_no_number_of_pictures_is_larger_than_what_there_is(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(pictures, "row_for", lambda *_: row(forget_rate=0.1))
+    pictures.pictures("tiny-sd", "red sneaker", ["vdu-f"], [1, 16, 64, 256], [0], 50, tmp_path / "x.json", print)
+    assert [line.split(" | ")[1] for line in capsys.readouterr().out.splitlines()[2:]] == ["1", "16"]
+
+
+@pytest.mark.parametrize(
+    ("plot", "message"), [("few.xyz", "let its name end with .png"), ("mine/few.png", "a part of its path")]
+)
+def test_a_picture_that_cannot_be_written_is_refused_before_anything_is_computed(plot, message, tmp_path, monkeypatch):
+    monkeypatch.setattr(pictures, "row_for", lambda *_: pytest.fail("it ran"))
+    (tmp_path / "mine").touch()
+    with pytest.raises(UserError, match=message):
+        pictures.pictures("mnist-ddpm", "3", ["vdu"], [1], [0], 50, tmp_path / "x.json", print, tmp_path / plot)
+
+
+def test_a_table_is_written_to_a_folder_that_is_not_there_yet(tmp_path):
+    tables.write_rows([{"recipe": 1}], tmp_path / "new" / "x.json")
+    assert tables.read_rows(tmp_path / "new" / "x.json") == [{"recipe": 1}]
+
+
 def test_another_file_is_not_overwritten(tmp_path):
     (tmp_path / "mine.json").write_text('{"a": 1}')
     with pytest.raises(UserError, match="not a table of this command"):

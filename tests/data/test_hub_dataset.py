@@ -82,6 +82,17 @@ def test_pictures_are_seen_as_those_in_a_folder_are(hub_has, tmp_path):
     assert run_to_end(hub_dataset.stream_pictures("a/b", ("cat",), (1, 4, 4))).images.shape == (1, 1, 4, 4)
 
 
+def test_a_picture_that_is_of_no_use_is_left_out_and_named(hub_has, monkeypatch):
+    hub_has([grey(10), grey(20, size=(60, 50)), grey(30)], [3, 3, 3], DIGITS)
+    monkeypatch.setattr("vdu.data.decoding.MOST_PIXELS", 2000)
+    images, notes = run_to_end(hub_dataset.pictures("a/b", ("3",), SHAPE))
+    assert levels(images) == [10, 30]
+    assert [note for note in notes if "row 1" in note and "pixels" in note]
+    hub_has([grey(20, size=(60, 50))], [3], DIGITS)
+    with pytest.raises(UserError, match=r"no usable picture of 3 in its train split; .*row 0"):
+        run_to_end(hub_dataset.pictures("a/c", ("3",), SHAPE))
+
+
 def test_it_stops_at_the_first_of_a_class_and_takes_as_many_of_each(hub_has, monkeypatch):
     monkeypatch.setattr(hub_dataset, "MOST_PICTURES", 4)
     broken = {"bytes": b"no picture", "path": None}  # is not looked at: it comes after, or is of another class
@@ -119,7 +130,7 @@ def test_several_classes_are_asked_for_by_what_the_concept_knows(hub_has):
     [
         ([0], ["cat", "dog"], "'a/b' has no class 3; it has cat; dog"),
         ([0], [f"n{number}" for number in range(200)], "n29 and 170 more"),
-        ([0], DIGITS, "'a/b' has no picture of 3 in its train split"),
+        ([0], DIGITS, "'a/b' has no usable picture of 3 in its train split"),
     ],
 )
 def test_what_a_data_set_does_not_have_is_said(labels, names, message, hub_has):

@@ -4,13 +4,12 @@ Each request starts from the model that the last one made. What was forgotten mu
 up; both are measured against the original model, from the same seeds.
 """
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vdu.bench.tables import Row, read_rows, run_recipe, table
+from vdu.bench.tables import Row, read_rows, run_recipe, table, write_rows
 from vdu.errors import UserError
 from vdu.export import write_run
 from vdu.metrics import rate
@@ -63,7 +62,7 @@ def continual(recipe: Recipe, forgets: list[str], target: Path, show: Callable[[
             rows.append({"requests": requests, **row_of(run, names, original),
                          "steps": report["steps_taken"], "scale": report["scale"], "seconds": report["seconds"],
                          "recipe": report["recipe"]})  # fmt: skip
-            target.write_text(json.dumps(rows, indent=1) + "\n")
+            write_rows(rows, target)
             show(f"{requests}: {report['stopped_because']}")
     print(summary(rows))
 

@@ -4,7 +4,6 @@ IRA and CRA are means over all prompts, in which a single thing that breaks hard
 is asked for equally often, and counted by itself.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from vdu.attacks.words import right
-from vdu.bench.tables import Row, check_requests, pooled_rate, read_rows, run_recipe, table
+from vdu.bench.tables import Row, check_requests, pooled_rate, read_rows, run_recipe, table, write_rows
 from vdu.catalog import CATALOG
 from vdu.concepts.attributes import AttributeConcept
 from vdu.concepts.base import KEPT, TARGET, PromptSpec
@@ -70,7 +69,7 @@ def at_guidance(
             before = run_to_end(draw_pristine("sample", untouched, judge, seeds, how, specs))
             after = run_to_end(draw("sample", run.model, judge, seeds, how, specs))
             known.append(row := {**asked, "forget": forget, **compare(run.task, before, after)})
-            target.write_text(json.dumps(known, indent=1) + "\n")
+            write_rows(known, target)
         show(f"{forget} at guidance {scale:g}: {row['forget_rate']:.1%} left, {row['below']} of {row['kept']} things suffer")
         rows.append(row)
     print(summary(rows))

@@ -4,7 +4,6 @@ It needs no internet. On a GPU the peak is that of PyTorch's allocator, on a CPU
 """
 
 import gc
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, StableDiffusionPipeline, UNe
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from vdu.assets import ASSETS
-from vdu.bench.tables import read_rows
+from vdu.bench.tables import read_rows, write_rows
 from vdu.models import StableDiffusion, pick_device
 from vdu.recipe import Recipe
 from vdu.replay import Replay
@@ -116,7 +115,7 @@ def memory(
         run_to_end(sample(run.model, image_seeds(0, 1), HowToSample(2, "ode", run.recipe.guidance), ["a dog"]))
         row |= {"seconds_an_evaluation": (time.monotonic() - started) / 2, "peak_gib_with_drawing": peak(device)}
         rows.append(row)
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+        write_rows(rows, target)
         show(
             f"batch {batch_size}: {seconds:.2f} s per step, peak {row['peak_gib']:.1f} GiB; "
             f"{row['seconds_an_evaluation']:.2f} s per sampler step, peak {row['peak_gib_with_drawing']:.1f} GiB "

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from vdu.bench.quality import row_for
 from vdu.bench.tables import load_charts, mean_over_runs, pooled, pooled_rate, read_rows, save, table
+from vdu.experiments import possible_counts
 from vdu.recipe import Recipe
+from vdu.task import open_task
 
 
 def pictures(
@@ -26,10 +28,13 @@ def pictures(
     already there, and draws them in `plot`.
 
     Raises:
-        UserError: if `target` holds something else, or `plot` cannot be drawn.
+        UserError: before anything is computed, if `target` holds something else, `plot` cannot be drawn, a method sees no
+            pictures, or no real ones ship with the model.
     """
-    charts = load_charts() if plot else None
-    known, tables = read_rows(target), {}
+    charts = load_charts(plot) if plot else None
+    known, tables, task = read_rows(target), {}, open_task(Recipe(model=model, forget=forget))
+    for method in methods:
+        counts = possible_counts(counts, method, task, "choose a model that does")
     for method in methods:
         for count in counts:
             changes = {"model": model, "forget": forget, "samples": samples, "method": method, "forget_images": count}

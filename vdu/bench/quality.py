@@ -1,6 +1,5 @@
 """Forget rate and cost of several settings, over classes and seeds: `python -m vdu bench quality`."""
 
-import json
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from vdu.bench import photographs
-from vdu.bench.tables import Row, check_requests, load_charts, mean_over_runs, pooled_rate, read_rows, save, span, table
+from vdu.bench.tables import (
+    Row,
+    check_requests,
+    load_charts,
+    mean_over_runs,
+    pooled_rate,
+    read_rows,
+    save,
+    span,
+    table,
+    write_rows,
+)
 from vdu.errors import UserError
 from vdu.recipe import Recipe, resolve
 from vdu.report import report_of
@@ -172,7 +182,7 @@ def quality(
         UserError: before anything is computed, if the model cannot forget one of the classes, `target` holds something else,
             or `plots` cannot be drawn.
     """
-    charts = load_charts() if plots else None
+    charts = load_charts(plots) if plots else None
     known = read_rows(target)
     check_requests(model, forgets)
     tables: dict[str, list[Row]] = {}
@@ -213,7 +223,7 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
     alone = reference.second and report["forget"] in reference.statistics and not run.model.takes_prompts
     further = photographs.photograph_figures(run, report) if alone else {}
     known.append(row_of(report) | further | {"recipe": recipe.to_dict()})
-    target.write_text(json.dumps(known, indent=1) + "\n")
+    write_rows(known, target)
     show(known[-1]["stopped_because"])
     return known[-1]
 

@@ -4,7 +4,6 @@ A folder from `python -m vdu pretrain retrained` holds one model trained on all 
 in the same way without that class. The first model is unlearned; do its samples then have the distribution of the second's?
 """
 
-import json
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from vdu.bench.likelihood import excess
 from vdu.bench.quality import SETTINGS, Setting
-from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, run_recipe, table
+from vdu.bench.tables import Row, mean_over_runs, pooled_rate, read_rows, run_recipe, table, write_rows
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.metrics import Moments, frechet_distance, total_variation
@@ -77,7 +76,7 @@ def retrained(
                      f"  from the retrained {row['distance']:.3f}, TV {row['share_tv']:.3f}")  # fmt: skip
                 if row not in known:
                     known.append(row)
-                    target.write_text(json.dumps(known, indent=1) + "\n")
+                    write_rows(known, target)
     print(summary(rows))
 
 

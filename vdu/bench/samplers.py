@@ -4,12 +4,11 @@ People draw a folder with the sampler that they are used to. The judge says in h
 clearly.
 """
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from vdu.bench.tables import read_rows, table
+from vdu.bench.tables import read_rows, table, write_rows
 from vdu.catalog import CATALOG, Entry
 from vdu.errors import UserError
 from vdu.intervals import wilson
@@ -44,7 +43,7 @@ def samplers(name: str, wanted: Sequence[str], count: int, target: Path, show: C
         low, high = wilson(clear, count)
         rows.append({"model": name, "sampler": sampler, "steps": STOCK[sampler][1], "images": count, "clear": clear / count,
                      "clear_ci95": [low, high]})  # fmt: skip
-        target.write_text(json.dumps(rows, indent=1) + "\n")
+        write_rows(rows, target)
         show(f"{sampler}: {clear} of {count} are clear")
     print(table(["model", "sampler", "steps", "clear"], [line_of(row) for row in rows]))
 

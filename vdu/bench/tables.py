@@ -14,6 +14,7 @@ from vdu.run import Run
 from vdu.summary import table as table  # part of every bench table, like the rest of this module
 from vdu.task import open_task
 from vdu.unlearn import unlearn
+from vdu.writing import check_writable, whole
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,8 +44,9 @@ def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
     """The rows of an earlier table; none if the file does not exist.
 
     Raises:
-        UserError: if the file is no table: a JSON list of rows that all have the key `mark`.
+        UserError: if the file is no table: a JSON list of rows that all have the key `mark`; or if none can be written there.
     """
+    check_writable(target)
     if not target.exists():
         return []
     try:
@@ -56,12 +58,24 @@ def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
     return rows
 
 
-def load_charts() -> ModuleType:
+def write_rows(rows: list[Row], target: Path) -> None:
+    """Write the rows of a table, in place of those in the file.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    with whole(target) as partial:
+        partial.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def load_charts(picture: Path | None = None) -> ModuleType:
     """Import `vdu.charts`, which needs matplotlib; call this before any long computation.
 
     Raises:
-        UserError: if matplotlib is not installed.
+        UserError: if matplotlib is not installed, or a PNG cannot be written to `picture`.
     """
+    if picture:
+        check_picture(picture)
     try:
         from vdu import charts
     except ImportError as error:
@@ -69,9 +83,25 @@ def load_charts() -> ModuleType:
     return charts
 
 
+def check_picture(path: Path) -> None:
+    """Look whether a PNG can be written to a path.
+
+    Raises:
+        UserError: if not.
+    """
+    check_writable(path)
+    if path.suffix.lower() != ".png":
+        raise UserError(f"'{path}' is to be a PNG; let its name end with .png.")
+
+
 def save(figure: "Figure", path: Path) -> None:
-    """Write a figure as a PNG on a white background."""
-    figure.savefig(path, dpi=130, bbox_inches="tight", facecolor="white")
+    """Write a figure as a PNG on a white background.
+
+    Raises:
+        UserError: if the file cannot be written.
+    """
+    with whole(path) as partial:
+        figure.savefig(partial, dpi=130, bbox_inches="tight", facecolor="white")
 
 
 def pooled(rows: list[Row], name: str = "forget_rate", count: str = "target_samples") -> tuple[float, float, float]:

@@ -1,13 +1,12 @@
 """The timesteps at which a model decides on the class of an image: `python -m vdu bench timesteps`."""
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from vdu.bench.tables import load_charts, read_rows, save
+from vdu.bench.tables import load_charts, read_rows, save, write_rows
 from vdu.data.forget_set import real_images
 from vdu.errors import UserError
 from vdu.intervals import wilson
@@ -30,7 +29,7 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
         show: called with one line per timestep.
         picture: PNG to draw, if given.
     """
-    charts = load_charts() if picture else None
+    charts = load_charts(picture) if picture else None
     read_rows(target, "same_class")  # fails if the file is something else
     task = open_task(Recipe(model=model, forget=classes_of(model)[0]))
     if task.concept.takes_prompts:
@@ -49,6 +48,6 @@ def timesteps(model: str, images: int, target: Path, show: Callable[[str], None]
             {"t": t, "images": len(clean), "same_class": same / len(clean), "same_class_ci95": wilson(same, len(clean))}
         )
         show(f"t = {t:3d}: {same / len(clean):6.1%} of {len(clean)} images come back as the same class")
-    target.write_text(json.dumps(rows, indent=1) + "\n")
+    write_rows(rows, target)
     if charts:
         save(charts.class_memory(rows, (recipe.t_min, recipe.t_max)), picture)

@@ -13,7 +13,7 @@ from huggingface_hub import snapshot_download
 from PIL import Image
 
 from vdu.data.cache import Cache
-from vdu.data.decoding import MOST_IN_ALL, MOST_PICTURES, reduce
+from vdu.data.decoding import MOST_IN_ALL, MOST_PICTURES, TooManyPixels, reduce
 from vdu.data.files import Notes
 from vdu.data.levels import pixels_of, to_levels
 from vdu.data.pictures import Pictures, read_pictures, told
@@ -84,7 +84,7 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
         raise UserError(f"'{name}' is not a folder here; for data sets from the hub: pip install datasets") from error
     with hub.in_one_sentence(name, "data set", INSTEAD):  # fails at once; `datasets` itself would retry for half a minute
         snapshot_download(name, repo_type="dataset", allow_patterns="README.md")
-    image = datasets.Image()
+    image, notes = datasets.Image(), Notes()
     try:
         rows = datasets.load_dataset(name, split="train", streaming=True)
         picture, label, numbers = columns(name, rows.features or {}, classes)
@@ -100,8 +100,13 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
             if wanted:
                 packed = row[picture]["bytes"]
                 with closing(Image.open(io.BytesIO(packed)) if packed else image.decode_example(row[picture])) as opened:
-                    left -= reduce(opened, shape, left)
-                    mine.append(pixels_of(opened, shape))
+                    try:
+                        left -= reduce(opened, shape, left)
+                        mine.append(pixels_of(opened, shape))
+                    except TooManyPixels:
+                        raise
+                    except UserError as error:  # this picture alone is of no use
+                        notes.leave_out(str(error), f"row {seen}")
                 if all(len(kept) == each for kept in found.values()):
                     break
     except UserError:
@@ -109,9 +114,10 @@ def stream_pictures(name: str, classes: tuple[str, ...], shape: tuple[int, int, 
     except (*UNREADABLE, datasets.exceptions.DatasetsError) as error:
         raise UserError(f"'{name}' could not be read as a data set of pictures: {first_line(error)}") from error
     if not all(found.values()):
-        raise UserError(f"'{name}' has no picture of {' and '.join(classes)} in its train split.")
+        none = f"'{name}' has no usable picture of {' and '.join(classes)} in its train split"
+        raise UserError("; ".join([none, *notes.sentences()]) + ".")
     in_turn = [one for of_each in zip(*found.values(), strict=False) for one in of_each]
-    return told(to_levels(in_turn, notes := Notes()), notes)
+    return told(to_levels(in_turn, notes), notes)
 
 
 def columns(name: str, features: dict, classes: tuple[str, ...]) -> tuple[str, str, list[int]]:

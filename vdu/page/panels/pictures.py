@@ -9,8 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from vdu import charts
-from vdu.errors import UserError
-from vdu.methods import METHODS
+from vdu.experiments import possible_counts
 from vdu.page import gpu
 from vdu.page.errors import shows_errors
 from vdu.page.markup import png, render
@@ -95,17 +94,10 @@ def counts_for(run: Run) -> list[int]:
     """The numbers of real pictures to try: `COUNTS`, up to the number of pictures that exist.
 
     Raises:
-        UserError: if there are no real pictures.
+        UserError: if there are no real pictures, or the method sees none.
     """
-    if not METHODS[run.recipe.method].uses_forget_images:
-        raise UserError(
-            f"Method {run.recipe.method} sees no pictures, so their number changes nothing; choose another method."
-        )
-    real = run.task.forget_set()
-    if real is None:
-        instead = "choose a model that does" if run.model.takes_prompts else "upload pictures of your own first"
-        raise UserError(f"This model ships no real pictures; {instead}.")
-    return sorted({min(number, len(real.images)) for number in COUNTS})
+    instead = "choose a model that does" if run.model.takes_prompts else "upload pictures of your own first"
+    return possible_counts(COUNTS, run.recipe.method, run.task, instead)
 
 
 def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
