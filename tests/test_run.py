@@ -6,7 +6,7 @@ from conftest import QUICK
 from vdu.errors import UserError
 from vdu.events import Preview
 from vdu.recipe import Recipe
-from vdu.report import report_of
+from vdu.report import contents, portable, report_of
 from vdu.run import STOPPED, Run
 
 UNBOUND = {"max_damage": 1.0, "target": 0.0}
@@ -68,3 +68,21 @@ def test_a_later_preview_of_a_step_takes_the_place_of_the_earlier(finished_run):
     assert isinstance(second, Preview)
     assert [id(look) for look in other.previews] == [id(run.previews[0]), id(second)]
     assert first is not second
+
+
+def test_a_report_names_no_folders_of_this_machine_and_a_model_there_is_not_taken_for_a_shipped_one(tmp_path):
+    paths = {name: str(tmp_path / name) for name in ("pictures", "keep", "judge")} | {"model": str(tmp_path / "mnist-ddpm")}
+    kept = portable(Recipe.from_dict(paths))
+    assert (kept["model"], kept["judge"], kept["pictures"], kept["keep"]) == ("./mnist-ddpm", "./judge", "pictures", "keep")
+    assert str(tmp_path) not in str(kept)
+    assert portable(Recipe(model="mnist-ddpm", pictures="mine/cats"))["pictures"] == "mine/cats"
+
+
+def test_the_contents_of_pictures_tell_folders_of_one_name_apart(tmp_path):
+    for name, content in {"a": b"1", "b": b"2", "c": b"1"}.items():
+        (tmp_path / name / "in").mkdir(parents=True)
+        (tmp_path / name / "in" / "x.png").write_bytes(content)
+    a, b, c = (contents(Recipe(pictures=str(tmp_path / name))) for name in "abc")
+    assert a == c != b
+    assert [*a] == ["pictures"]
+    assert contents(Recipe(model="tiny-sd", forget="red", keep="a blue bag; a pink dress", pictures="ylecun/mnist")) == {}
