@@ -135,6 +135,8 @@ BAD = [
     (["bench", "timesteps", "--images", "0"], "whole number from 1"),
     (["unlearn", "--model", "mnist-ddpm", "--forget", "3", "--forget-source", "thin air"], "must be one of real, model"),
     (["pretrain", "mnist", "--without", "3"], "--without is for retrained"),
+    (["pretrain", "retrained", "--without", "mauve"], "takes digits, or garments and colours of tiny-sd, not 'mauve'"),
+    (["pretrain", "retrained", "--without", "red", "3"], "takes digits or words, not both"),
     (["pretrain", "tiny-sd", "--minutes", "1"], "--minutes is for cifar10 and tiny-imagenet"),
     (["estimate", "--model", "mnist-ddpm"], "--forget"),
     (["estimate", "--model", "mnist-ddpm", "--forget", "3"], "choose --posterior fisher or layers or swag"),
