@@ -34,6 +34,9 @@ def pretrain(what: str, **given: Any) -> None:
 
     retrained: without some digits or words. originals: on all digits, from several seeds.
     """
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()  # what is imported next would advise to install torchvision
     from vdu import processes
     from vdu.pretrain import cifar10_sd, mnist, photographs, retrained, tiny_sd
 
