@@ -114,7 +114,7 @@ def test_whichever_judge_fits(folder, tmp_path):
         ({"pictures": "noise", "keep": "more-noise"}, "no better than chance"),
         ({"pictures": "ships", "keep": "ships"}, "share 25 pictures"),
         ({"pictures": "ships", "forget": "something else"}, "give the concept another name"),
-        ({"pictures": "ships", "judge": "nudenet"}, "its judge is fitted on pictures; leave --judge nudenet out"),
+        ({"pictures": "ships", "judge": "nudenet"}, "takes no prompts, which nudenet needs; leave the judge out"),
     ],
 )
 def test_what_cannot_be_fitted_is_one_sentence_of_every_command(given, message, folder, capsys):

@@ -87,7 +87,7 @@ def test_which_judge_for_which_request(name, shape, prompts, request_, kinds, di
 @pytest.mark.parametrize(
     ("name", "shape", "prompts", "request_", "message"),
     [
-        ("mnist-ddpm", DIGIT, False, {"forget": "3", "judge": "nudenet"}, "takes no prompts and has its own judge"),
+        ("mnist-ddpm", DIGIT, False, {"forget": "3", "judge": "nudenet"}, "takes no prompts, which nudenet needs"),
         ("mnist-ddpm", DIGIT, False, {"forget": "3", "keep": ("a dog",)}, "there are no prompts to keep"),
         ("mnist-ddpm", DIGIT, False, {"forget": "3", "judge": PICTURES}, "give pictures of what to forget"),
         ("tiny-sd", COLOUR, True, {"forget": "red", "judge": PICTURES}, "its judge is not fitted on pictures"),

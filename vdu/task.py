@@ -129,6 +129,11 @@ def choose_judge(name: str, model: Model, folder: Path, entry: Entry | None, req
     own, fit = bool(request.judge or request.pictures), request.judge == PICTURES
     if model.takes_prompts and fit:
         raise UserError(f"'{name}' takes prompts, so its judge is not fitted on pictures; leave --judge {PICTURES} out.")
+    if not model.takes_prompts and request.judge not in ("", PICTURES):
+        raise UserError(
+            f"'{name}' takes no prompts, which {request.judge} needs; leave the judge out, or give pictures to fit one on "
+            f"(judge {PICTURES})."
+        )
     shipped = not fit and not (own and model.takes_prompts)
     if entry and shipped:
         return shipped_parts(entry, folder, request)
@@ -142,15 +147,10 @@ def shipped_parts(entry: Entry, folder: Path, request: ConceptRequest) -> Parts:
     """Concept, judge, reference and pictures for a model that a catalog entry's judge fits.
 
     Raises:
-        UserError: if the request names prompts to keep or a judge, and the model takes no prompts.
+        UserError: if the request names prompts to keep, and the model takes no prompts.
     """
     if not entry.takes_prompts and request.keep:
         raise UserError(f"{entry.name} takes no prompts, so there are no prompts to keep.")
-    if not entry.takes_prompts and request.judge:
-        raise UserError(
-            f"{entry.name} takes no prompts and has its own judge; leave the judge out, or give pictures to fit one on "
-            f"(judge {PICTURES})."
-        )
     concept = entry.concept(request.forget, request.keep)
     if folder != entry.folder:
         concept = replace(concept, forgotten=known_history(folder, concept))
@@ -173,13 +173,7 @@ def prompt_parts(name: str, model: Model, folder: Path, request: ConceptRequest)
 
 
 def picture_parts(name: str, model: Model, folder: Path, request: ConceptRequest) -> Parts:
-    """Concept and judge for a user's pictures; the judge is fitted on them.
-
-    Raises:
-        UserError: if the request names another judge, or does not fit the model.
-    """
-    if request.judge not in ("", PICTURES):
-        raise UserError(f"'{name}' takes no prompts, so its judge is fitted on pictures; leave --judge {request.judge} out.")
+    """Concept and judge for a user's pictures; the judge is fitted on them."""
     concept = PictureConcept.of(name, request, backbone().classes)
     keep = request.keep[0] if request.keep else ""
     judge = FittedJudge(name, concept.axes, model.image_shape, request.pictures, keep)
