@@ -1,11 +1,13 @@
 """Models retrained without a word: what they are trained on, and what they are loaded as."""
 
+from dataclasses import replace
+
 from mnist_files import write_idx
 
 from vdu.cli import main
 from vdu.evaluation import open_alike
 from vdu.models import load_model
-from vdu.pretrain import fashion, latent_diffusion
+from vdu.pretrain import fashion, latent_diffusion, tiny_sd
 from vdu.recipe import Recipe
 from vdu.task import open_task
 
@@ -19,6 +21,7 @@ def test_a_model_without_a_colour_never_sees_it_and_stands_beside_the_shipped_on
         return train(design, latents, captions, config, work, device)
 
     monkeypatch.setattr(latent_diffusion, "train_denoiser", watched)
+    monkeypatch.setitem(tiny_sd.STAGES, "denoiser", replace(tiny_sd.STAGES["denoiser"], batch_size=4))
     command = [
         "pretrain",
         "retrained",
