@@ -25,12 +25,12 @@ def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[
 
     Args:
         folder: with report.json, whose recipe names the original model and the concept, and unlearned/.
-        moved: field of the recipe -> where its model or pictures lie now; a report keeps only the names of absolute paths.
         gold: folder or catalog name of a model retrained without the concept; "" for none.
         seed: see `Attacked`; images: see `Attacked`.
+        moved: field of the recipe -> where its model or pictures lie now; a report keeps only the names of absolute paths.
 
     Raises:
-        UserError: if the folder holds no such run, its model is gone, or the gold model draws other images.
+        UserError: if the folder holds no such run, its model is gone or another one, or the gold model draws other images.
     """
     if not folder.is_dir():
         raise UserError(f"There is no folder '{folder}'; give the --out folder of `vdu unlearn`.")

@@ -1,10 +1,12 @@
 """The report of a run, as plain values."""
 
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from vdu.concepts.base import history
+from vdu.data.files import MOST_FILES
 from vdu.models.digest import digest_of, file_digest
 from vdu.recipe import Recipe
 from vdu.run import Run
@@ -19,20 +21,22 @@ def portable(recipe: Recipe) -> dict[str, Any]:
     A report names no folders of this machine: they are private, and the page's folders are temporary.
     """
     values = recipe.to_dict()
-    paths = {field: Path(values[field]) for field in ("model", "judge", "pictures", "keep")}
-    names = {
-        field: ("./" if field in ("model", "judge") else "") + path.name for field, path in paths.items() if path.is_absolute()
-    }
-    return values | names
+    for field, start in (("model", "./"), ("judge", "./"), ("pictures", ""), ("keep", "")):
+        if (path := Path(values[field])).is_absolute():
+            values[field] = start + path.name
+    return values
 
 
 def contents(recipe: Recipe) -> dict[str, str]:
-    """Field of a recipe that names a user's pictures -> hash of their files; a hub data set has none here."""
+    """Field of a recipe that names a user's pictures -> hash of their files; a hub data set has none here.
+
+    Of a folder that is refused because it holds more than `MOST_FILES`, only as many are read.
+    """
     found = {}
     for field, path in (("pictures", Path(recipe.pictures)), ("keep", Path(recipe.keep))):
         with suppress(OSError, ValueError):  # a text that can be no path
             if path.name and path.exists():
-                files = sorted(it for it in path.rglob("*") if it.is_file()) if path.is_dir() else [path]
+                files = sorted(it for it in islice(path.rglob("*"), MOST_FILES) if it.is_file()) if path.is_dir() else [path]
                 found[field] = digest_of((it.relative_to(path).as_posix(), file_digest(it)) for it in files)
     return found
 
