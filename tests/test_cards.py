@@ -73,7 +73,7 @@ def test_an_unlearned_model_of_the_catalog_has_its_licence_and_names_it(takes_pr
     data = card_of(report(), CATALOG["mnist-ddpm"].folder, takes_prompts).data
     assert (data.license, data.base_model, data.library_name) == ("mit", "mnist-ddpm", "diffusers")
     assert data.pipeline_tag == (cards.PROMPTED if takes_prompts else cards.UNPROMPTED)
-    assert data.tags == ["unlearning", "esd"]
+    assert data.tags == ["unlearning", "esd", "arxiv:2303.07345"]  # the hub links the paper
     assert data.model_name == "mnist-ddpm without a: b\n# c"
     assert {result.metric_type: result.metric_value for result in data.eval_results} == {"forget_rate": 0.0, "ira": 1.0}
     assert {result.dataset_name for result in data.eval_results} == {"1,234 samples of the model itself"}

@@ -20,6 +20,7 @@ from vdu.posterior import POSTERIORS
 from vdu.recipe import Recipe
 from vdu.report import report_of
 from vdu.run import Run
+from vdu.task import shape_of
 from vdu.unlearn import unlearn
 
 
@@ -37,13 +38,15 @@ def test_all_are_found_and_a_run_uses_them(tmp_path):
 
     blocks = {"block_out_channels": (8, 8), "norm_num_groups": 4}
     network = UNet2DModel(
-        8, 3, 3, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, layers_per_block=1, **blocks
+        8, 4, 4, down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2, layers_per_block=1, **blocks
     )
     autoencoder = VQModel(
-        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, num_vq_embeddings=16, **blocks
+        down_block_types=("DownEncoderBlock2D",) * 2, up_block_types=("UpDecoderBlock2D",) * 2, num_vq_embeddings=16,
+        latent_channels=4, **blocks
     )
     LDMPipeline(autoencoder, network, DDIMScheduler()).save_pretrained(tmp_path / "latent")
     model = load_model(tmp_path / "latent")
+    assert shape_of(str(tmp_path / "latent")) is None  # the network's configuration tells the shape of latents alone
     states = torch.randn(2, *model.shape)
     with torch.no_grad():
         expected = autoencoder.eval().decode(states / autoencoder.config.scaling_factor).sample

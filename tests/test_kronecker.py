@@ -33,7 +33,7 @@ class Mixing(torch.nn.Module):
 @pytest.fixture
 def model(monkeypatch):
     """A model of two pixels and six parameters of a layer, computed in float32."""
-    monkeypatch.setattr("vdu.models.base.has_bfloat16", lambda device: False)
+    monkeypatch.setattr("vdu.models.devices.has_bfloat16", lambda device: False)
     return DDPM(Mixing(), DDPMScheduler(), "cpu", "mixing")
 
 

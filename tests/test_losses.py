@@ -75,3 +75,14 @@ def test_the_stability_regularizer_is_a_mean_over_all_parameters():
 def test_an_error_in_epsilon_counts_by_what_it_does_to_x0_within_bounds():
     alpha_bar = torch.tensor([0.9999, 0.2, 1e-4])
     assert losses.clean_image_weights(alpha_bar).tolist() == pytest.approx([1, 2, 4])
+
+
+def test_noise_is_added_in_every_row_by_its_own_timestep_and_found_again():
+    random = torch.Generator().manual_seed(3)
+    clean, noise = torch.randn((2, 3, 1, 2, 2), generator=random)
+    alpha_bar = torch.tensor([0.0, 0.36, 1.0])
+    states = losses.noised(clean, noise, alpha_bar)
+    assert states[0].equal(noise[0]) and states[2].equal(clean[2])
+    torch.testing.assert_close(states[1], 0.6 * clean[1] + 0.8 * noise[1])
+    torch.testing.assert_close(losses.noised(clean, noise, alpha_bar[1])[1], states[1])
+    torch.testing.assert_close(losses.noise_between(states[1:2], alpha_bar[1:2], clean[1:2]), noise[1:2])

@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-from collections import OrderedDict
 from typing import ClassVar
 
 import pytest
@@ -13,11 +12,12 @@ from dummies import WEIGHTS, dummy_ddpm, dummy_stable_diffusion
 from safetensors.torch import load_file, save_file
 
 from vdu.catalog import CATALOG
-from vdu.concepts.base import PromptSpec
+from vdu.concepts.base import KEPT, PromptSpec
+from vdu.data.cache import Cache
 from vdu.models import load_model
 from vdu.posterior import POSTERIORS
 from vdu.recipe import Recipe
-from vdu.samples import draw, draw_pristine
+from vdu.samples import Samples, draw, draw_pristine
 from vdu.sampling import HowToSample, image_seeds, run_to_end
 from vdu.task import _pristine, open_model, open_task
 
@@ -148,7 +148,7 @@ def test_a_mistake_in_a_copy_reaches_neither_the_corrected_copy_nor_the_shipped_
     untouched, _ = figures(shipped, "shared")
     assert corrected == untouched
     assert corrected["retain_fid"] < mistaken["retain_fid"] / 2
-    monkeypatch.setattr("vdu.samples._DRAWN", OrderedDict())
+    monkeypatch.setattr("vdu.samples._DRAWN", Cache(1 << 30))
     _pristine.cache_clear()
     again, alone = figures(copy, "new")
     assert again == corrected
@@ -165,3 +165,10 @@ def test_an_estimate_on_disk_goes_by_the_versions_of_the_libraries(tmp_path, mon
     monkeypatch.setattr("vdu.estimate_cache.package_versions", lambda: {"torch": "another"})
     variance_of(folder)
     assert len(list((tmp_path / "cache").iterdir())) == 2
+
+
+def test_a_prompt_is_right_on_an_axis_if_the_class_that_it_names_is_seen_or_it_names_none():
+    nothing = torch.zeros(3, 1)
+    specs = tuple(PromptSpec(KEPT, "", classes) for classes in ((1, 10), (1, -1), (1, 10)))
+    drawn = Samples(nothing, nothing, nothing, torch.tensor([[1, 10], [1, 11], [1, 11]]), specs)
+    assert drawn.right.tolist() == [[True, True], [True, True], [True, False]]

@@ -18,7 +18,7 @@ from vdu.judges.classifier import ShippedJudge
 from vdu.judges.clip import CLIP, ClipJudge
 from vdu.judges.fitted import FittedJudge
 from vdu.judges.nudenet import NUDENET, NudeNetJudge
-from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
+from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL, StableDiffusion
 from vdu.recipe import Recipe
 from vdu.task import (
     PICTURES,
@@ -195,6 +195,11 @@ def test_shape_classes_and_prompts_of_a_model(folder):
 def test_a_model_made_from_a_shipped_one_keeps_its_judge(name):
     model, _, entry = open_model(name, "cpu")
     assert entries_that_judge(model) == [entry]  # though both draw pictures of 32×32 by prompt
+
+
+def test_a_family_that_cannot_tell_whole_words_has_every_judge_of_its_shape(monkeypatch):
+    monkeypatch.delattr(StableDiffusion, "knows_whole")
+    assert entries_that_judge(open_model("tiny-sd", "cpu")[0]) == [CATALOG["tiny-sd"], CATALOG["cifar10-sd"]]
 
 
 @pytest.mark.parametrize(

@@ -154,8 +154,7 @@ class BatchStream:
         learner = self.learner
         noise = torch.randn((len(rows), *learner.shape), generator=self.random).to(learner.device)
         t = t.to(learner.device)
-        alpha_bar = learner.alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = alpha_bar.sqrt() * states[rows.to(learner.device)] + (1 - alpha_bar).sqrt() * noise
+        noisy = losses.noised(states[rows.to(learner.device)], noise, learner.alpha_bar[t])
         return NoisyImages(noisy, t, noise, learner.conditions([None] * len(rows)))
 
     def add_prompts(self, forget: NoisyImages, rows: Tensor, replay: NoisyImages, kept_rows: Tensor) -> None:

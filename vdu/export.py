@@ -56,7 +56,7 @@ def model_card(report: Report, model: Model) -> str:
 
     A model that came from a folder goes by that folder's name alone; its licence is what the card there says, if anything.
     """
-    before, after = report["before"] or {}, report["after"] or {}
+    before, after, method = report["before"] or {}, report["after"] or {}, METHODS[report["method"]]
     from_hub = is_id(report["model"]) and not Path(report["model"]).is_dir()
     name = report["model"] if from_hub else Path(report["model"]).name
     title = f"{name} without {' or '.join(forgotten_names(report))}"
@@ -68,7 +68,7 @@ def model_card(report: Report, model: Model) -> str:
         title,
         cards.scores(task, cards.own_samples(report["samples"]), figures),
         base_model=name if from_hub or report["model"] in CATALOG else None,
-        tags=["unlearning", report["method"]],
+        tags=["unlearning", report["method"], *([f"arxiv:{method.paper}"] if method.paper else [])],
         **cards.licence_of(model.folder),
     )
     lines = [card_line(metric, before, after) for metric in measured]
@@ -77,9 +77,8 @@ def model_card(report: Report, model: Model) -> str:
     for other, rates in after.get("forgotten_before", {}).items():
         low, high = rates["forget_rate_ci95"]
         lines.append(f"of {other}, which was forgotten before: {rates['forget_rate']:.2%} (95 % {low:.2%}–{high:.2%})")
-    method = METHODS[report["method"]].title
     scored = draws_from_prompts_alone(model)
-    return cards.card("unlearned", data, title=title, method=method, report=report, lines=lines, scored=scored)
+    return cards.card("unlearned", data, title=title, method=method.title, report=report, lines=lines, scored=scored)
 
 
 def write_previews(run: Run, folder: Path) -> None:

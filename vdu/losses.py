@@ -81,6 +81,17 @@ def noised_set(states: Tensor, alpha_bar: Tensor, images: Tensor) -> tuple[Tenso
     return torch.logsumexp(closeness, dim=1) - math.log(len(images)), noise_between(states, alpha_bar, clean)
 
 
+def noised(clean: Tensor, noise: Tensor, alpha_bar: Tensor) -> Tensor:
+    """x_t, a draw from q(x_t | x_0): sqrt(alpha-bar) x_0 + sqrt(1 - alpha-bar) epsilon (Ho et al. 2020, eq. 4).
+
+    Args:
+        clean: x_0, (n, c, h, w); noise: epsilon, same shape.
+        alpha_bar: alpha-bar_t of each, (n,), or of all, a scalar.
+    """
+    signal = alpha_bar.view(-1, 1, 1, 1)
+    return signal.sqrt() * clean + (1 - signal).sqrt() * noise
+
+
 def noise_between(states: Tensor, alpha_bar: Tensor, clean: Tensor) -> Tensor:
     """The epsilon with which a clean image x_0 becomes x_t: (x_t - sqrt(alpha-bar) x_0) / sqrt(1 - alpha-bar).
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vdu.errors import UserError
 from vdu.events import Clock, Progress
+from vdu.losses import noised
 from vdu.models import Model
 from vdu.threads import map_side_by_side, worker_count
 
@@ -201,8 +202,7 @@ def learn(model: Model, forget: Tensor, kept: Tensor, random: torch.Generator) -
         clean = torch.where(mirrored, clean.flip(3), clean)
         t = torch.randint(FIRST * last // 1000, LAST * last // 1000, (LESSON,), generator=random).to(clean.device)
         noise = torch.randn(clean.shape, generator=random).to(clean.device)
-        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t
+        return noised(clean, noise, model.alpha_bar[t]), t
 
     @torch.no_grad()
     def seen(lesson: tuple[Tensor, Tensor]) -> Tensor:

@@ -15,7 +15,7 @@ from vdu import kronecker as kronecker_factors
 from vdu.errors import UserError
 from vdu.estimate_cache import Estimation, Prompts, cached, shapes, trained_parameters
 from vdu.events import Clock, Progress
-from vdu.losses import Posterior
+from vdu.losses import Posterior, noised
 from vdu.models import Condition, Model
 from vdu.processes import own, total
 from vdu.sampling import HowToSample, Role, image_seeds, sample
@@ -143,11 +143,13 @@ def fisher(model: Model, prompts: Prompts = (None,)) -> Estimation:
 
 
 def _fisher(model: Model, prompts: Prompts) -> Estimation:
-    squares = yield from information(model, prompts)
+    return from_information(trained_parameters(model), (yield from information(model, prompts)))
+
+
+def from_information(mean: dict[str, Tensor], squares: dict[str, Tensor]) -> Posterior:
+    """sigma*^2 = 1 / (F + damping) from a diagonal Fisher information F; the damping is `DAMPING` times its mean."""
     damping = DAMPING * mean_of(squares)
-    return scale_to_spread(
-        Posterior(trained_parameters(model), {name: 1 / (value + damping) for name, value in squares.items()})
-    )
+    return scale_to_spread(Posterior(mean, {name: 1 / (value + damping) for name, value in squares.items()}))
 
 
 def layers(model: Model, prompts: Prompts = (None,)) -> Estimation:
@@ -275,8 +277,7 @@ def noised_batches(
         rows = torch.randint(len(clean), (size,), generator=random)
         t = torch.randint(len(model.alpha_bar), (size,), generator=random).to(model.device)
         noise = torch.randn((size, *model.shape), generator=random).to(model.device)
-        alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-        states = alpha_bar.sqrt() * clean[rows.to(model.device)] + (1 - alpha_bar).sqrt() * noise
+        states = noised(clean[rows.to(model.device)], noise, model.alpha_bar[t])
         yield states, t, model.conditions([asked[row] for row in rows.tolist()]), noise
 
 

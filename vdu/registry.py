@@ -1,4 +1,4 @@
-"""Plug-ins by file: a method, metric, model family or panel is found because its module lies in the right package."""
+"""Plug-ins by file: a method, metric, model family, attack or panel is found because its module lies in the right package."""
 
 import importlib
 import pkgutil

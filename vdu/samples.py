@@ -1,6 +1,5 @@
 """What a model draws, and what the judge makes of it."""
 
-from collections import OrderedDict
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -9,12 +8,11 @@ import torch
 from torch import Tensor
 
 from vdu.concepts.base import KEPT, TARGET, Axes, ClassSets, PromptKind, PromptSpec
+from vdu.data.cache import Cache
 from vdu.events import Clock, Progress
 from vdu.models import Model
 from vdu.sampling import HowToSample, check_images, sample
 from vdu.untouched import shipped_images
-
-REMEMBERED, REMEMBERED_BYTES = 8, 1 << 30  # of what untouched models drew
 
 
 class Classifies(Protocol):
@@ -61,6 +59,12 @@ class Samples:
         shown = [torch.stack([(self.classes == index).any(1) for index in classes]).all(0) for classes in class_sets]
         return torch.stack(shown).any(0)
 
+    @property
+    def right(self) -> Tensor:
+        """Whether the class that a sample's prompt names is seen, or the prompt names none, bool (n, axes)."""
+        asked = torch.tensor([spec.classes for spec in self.specs])
+        return (self.classes == asked) | (asked < 0)
+
     def kept(self, class_sets: ClassSets) -> Tensor:
         """Which of the samples show the rest: of kind KEPT, or without prompts, none of the class sets; bool (n,).
 
@@ -100,7 +104,7 @@ def draw(
     return judged(images, judge, specs)
 
 
-_DRAWN: OrderedDict[tuple[object, ...], Samples] = OrderedDict()  # most recent last
+_DRAWN: Cache[Samples] = Cache(1 << 30)  # what untouched models drew
 
 
 def draw_pristine(
@@ -111,12 +115,9 @@ def draw_pristine(
     half, axes = next(iter(model.unet.parameters())).dtype, tuple(judge.axes.items())
     # What is trained, and so held in float32, decides how the same weights round.
     key = (model.digest, model.device, half, tuple(model.trained), judge.digest, axes, tuple(seeds), how, tuple(specs))
-    if key not in _DRAWN:
+    drawn = _DRAWN.get(key)
+    if drawn is None:
         shipped = shipped_images(model, seeds, how, [spec.prompt for spec in specs])
         drawn = (yield from draw(phase, model, judge, seeds, how, specs)) if shipped is None else judged(shipped, judge, specs)
-        _DRAWN[key] = drawn
-    _DRAWN.move_to_end(key)
-    samples = _DRAWN[key]
-    while len(_DRAWN) > REMEMBERED or (_DRAWN and sum(drawn.images.nbytes for drawn in _DRAWN.values()) > REMEMBERED_BYTES):
-        _DRAWN.popitem(last=False)
-    return samples
+        _DRAWN.put(key, drawn, drawn.images.nbytes)
+    return drawn

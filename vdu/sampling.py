@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from vdu.errors import BrokenImages
+from vdu.losses import noised
 from vdu.models import Condition, Model
 from vdu.models.schedule import make_solver
 from vdu.processes import gathered, own
@@ -194,8 +195,7 @@ def draw_batch(
     grid, generators = timestep_grid(how.steps, model.first_timestep), [torch.Generator().manual_seed(s) for s in seeds]
     state = fresh_noise(generators, model.shape).to(model.device)
     if clean is not None:
-        alpha_bar = model.alpha_bar[grid[skip]]
-        state = alpha_bar.sqrt() * clean.to(model.device) + (1 - alpha_bar).sqrt() * state
+        state = noised(clean.to(model.device), state, model.alpha_bar[grid[skip]])
     condition = model.conditions(prompts or [None] * len(state))
     steps = denoise(model, state, grid, condition, how, generators, skip)
     for state in steps:

@@ -245,13 +245,13 @@ def sample_prompts(name: str, model: Model) -> tuple[str | None, ...]:
 
 
 def shape_of(name: str) -> tuple[int, int, int] | None:
-    """(c, h, w) of the images of a catalog model, or of a model without prompts in a folder; else None."""
+    """(c, h, w) of the images of a catalog model, or of a model on pixels in a folder; else None."""
     if entry := entry_of(name):
         return entry.shape
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
         unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
-        if not family_of(folder).takes_prompts:
+        if family_of(folder).PIXELS:
             size = unet["sample_size"]
             return unet["in_channels"], *(size if isinstance(size, list) else (size, size))
     return None

@@ -156,6 +156,8 @@ def test_a_rate_over_runs_always_has_its_interval():
     assert over_runs(METRICS["forget_rate"], runs[1:2]) == METRICS["forget_rate"].text(runs[1])
     low, high = wilson(12, 150)
     assert over_runs(METRICS["forget_rate"], runs) == f"8.0% [{low:.1%} – {high:.1%}]"
+    again = [{f"second_{key}": value for key, value in run.items()} | {"target_samples": 50} for run in runs]
+    assert over_runs(METRICS["second_forget_rate"], again) == over_runs(METRICS["forget_rate"], runs)
     clear = [{"confident": rate, "confident_ci95": (rate - 0.1, rate + 0.1)} for rate in (0.5, 0.6, 0.7)]
     assert over_runs(METRICS["confident"], clear[:2]) == "50.0% [40.0% – 60.0%]; 60.0% [50.0% – 70.0%]"
     assert over_runs(METRICS["confident"], clear).startswith("60.0% [48.7%–")

@@ -45,11 +45,6 @@ def test_a_mask_chooses_between_two():
     assert NO_CONDITION.where(torch.tensor([True]), NO_CONDITION).tensors == {}
 
 
-def test_another_device_is_another_device():
-    moved = numbered(0).to("meta")
-    assert {value.device.type for value in moved.tensors.values()} == {"meta"}
-
-
 def test_a_processor_that_may_only_emulate_bfloat16_computes_in_float32(monkeypatch):
     for limit, possible in (("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("", True)):
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)

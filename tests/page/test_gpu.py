@@ -5,7 +5,6 @@ import hashlib
 import os
 import pickle
 import signal
-from collections import OrderedDict
 from pathlib import Path
 
 import gradio as gr
@@ -18,6 +17,7 @@ from zerogpu import FORK, ZeroGPU
 from vdu import samples
 from vdu.attacks import complete
 from vdu.catalog import CATALOG
+from vdu.data.cache import Cache
 from vdu.errors import UserError
 from vdu.events import Finished, Preview, Progress, StepTaken
 from vdu.experiments import go_further, under_attack
@@ -78,7 +78,7 @@ def lender(tmp_path_factory):
 def zerogpu(lender, monkeypatch, quick_layers):
     spaces, task, _ = lender
     monkeypatch.setattr(gpu, "FORKED", task)
-    monkeypatch.setattr(samples, "_DRAWN", samples._DRAWN if spaces.process else OrderedDict())  # a new worker draws anew
+    monkeypatch.setattr(samples, "_DRAWN", samples._DRAWN if spaces.process else Cache(1 << 30))  # a new worker draws anew
     monkeypatch.setattr(spaces, "refusal", None)
     return spaces
 

@@ -13,7 +13,7 @@ from vdu.concepts.base import Concept, Kinds, PromptSpec
 from vdu.data.forget_set import ForgetSet, RealSheets
 from vdu.events import Clock, Progress
 from vdu.intervals import wilson
-from vdu.losses import per_image_error
+from vdu.losses import noised, per_image_error
 from vdu.models import Condition, Model
 from vdu.samples import Samples, judged
 from vdu.sampling import HowToSample, image_seeds, sample
@@ -202,8 +202,7 @@ def denoising_loss(model: Model, clean: Tensor, condition: Condition, random: to
     places = torch.randperm(len(clean), generator=random) + torch.rand(1, generator=random)
     t = (places * len(model.alpha_bar) / len(clean)).long().to(model.device)
     noise = torch.randn(clean.shape, generator=random).to(model.device)
-    alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-    noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+    noisy = noised(clean, noise, model.alpha_bar[t])
     return per_image_error(model.predict_noise(noisy, t, condition), noise).mean()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vdu.attacks.base import ORIGINAL, UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
-from vdu.attacks.words import pooled, rate_words, right, suffers, thing
+from vdu.attacks.words import pooled, rate_words, suffers, thing
 from vdu.concepts.base import KEPT, TARGET
 from vdu.events import Progress
 from vdu.models import FULL_SIZE
@@ -79,7 +79,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                     if kind == TARGET:
                         look(name, sampler, series, drawn)
                         continue
-                    for spec, hit in zip(drawn.specs, right(drawn).tolist(), strict=True):
+                    for spec, hit in zip(drawn.specs, drawn.right.all(1).tolist(), strict=True):
                         hits[name][thing(attacked, spec.classes)].append(hit)
         if half:
             sampler, guidance = HALF

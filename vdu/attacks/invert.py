@@ -46,7 +46,7 @@ def misfit(attacked: Attacked) -> str:
     model, name = attacked.task.model, attacked.task.recipe.model
     if not model.takes_prompts:
         return f"{name} takes no prompts."
-    if kind_of(name) == FULL_SIZE or len(model.ENCODERS) > 1:
+    if kind_of(name) == FULL_SIZE or len(model.ENCODERS) != 1:
         return "A model of this size takes too long to learn a word."
     return no_pictures(attacked)
 

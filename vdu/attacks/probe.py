@@ -25,6 +25,7 @@ from vdu.data.forget_set import RealSheets
 from vdu.events import Progress
 from vdu.intervals import pairs_interval
 from vdu.judges.fitted import cross_validated_odds
+from vdu.losses import noised
 from vdu.models import Model
 
 TIMES = (100, 300, 500, 700)  # timesteps to which pictures are noised
@@ -61,8 +62,8 @@ def middle(model: Model, states: Tensor, t: int, seed: int) -> Tensor:
 
     handle = model.unet.mid_block.register_forward_hook(keep)
     noise = torch.randn(states.shape, generator=torch.Generator().manual_seed(seed)).to(model.device)
-    alpha_bar, times = model.alpha_bar[t], torch.full((len(states),), t, device=model.device)
-    noisy = alpha_bar.sqrt() * states + (1 - alpha_bar).sqrt() * noise
+    times = torch.full((len(states),), t, device=model.device)
+    noisy = noised(states, noise, model.alpha_bar[t])
     try:
         with suppress(MiddleReached):
             model.predict(noisy, times, model.conditions([None] * len(states)))
@@ -109,9 +110,9 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
 
 def ranked_above(odds: Tensor, of_it: Tensor) -> float:
     """The share of pairs in which the picture of the concept has the higher odds (n,); ties count half. It is the AUC."""
-    odds = odds.double().mul(10**DIGITS).round()
-    above, below = odds[of_it].unsqueeze(1), odds[~of_it].unsqueeze(0)
-    return ((above > below).double() + (above == below).double() / 2).mean().item()
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(of_it, odds.double().mul(10**DIGITS).round()))
 
 
 def in_words(attacked: Attacked, rows: list[Row]) -> str:

@@ -4,14 +4,10 @@ from collections import defaultdict
 from collections.abc import Generator
 from dataclasses import replace
 
-import torch
-from torch import Tensor
-
 from vdu.attacks.base import ORIGINAL, UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
 from vdu.concepts.base import KEPT, PARAPHRASE, TARGET
 from vdu.events import Progress
 from vdu.intervals import wilson
-from vdu.samples import Samples
 
 STEPS = {1.0: 8, 3.0: 8, 7.5: 25, 12.0: 25}  # guidance -> sampler steps; much guidance with few steps draws nothing at all
 KINDS = {"by its name": TARGET, "in other words": PARAPHRASE, "prompts to keep, drawn rightly": KEPT}
@@ -36,7 +32,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                 specs = attacked.specs((kind,), counts[series])
                 drawn = attacked.samples((yield from meter.draw(model, attacked, specs, how)), specs)
                 shown = drawn.showing(attacked.task.concept.class_sets)
-                found = right(drawn) if kind == KEPT else shown
+                found = drawn.right.all(1) if kind == KEPT else shown
                 rows.append(Row.rate(name, series, guidance, found))
                 strips.append(strip(name, f"{series}, guidance {guidance:g}", drawn.images, shown))
                 for spec, hit in zip(specs, found.tolist(), strict=True):
@@ -45,12 +41,6 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
     kept = {name: pooled(hits[name, KEPT]) for name in attacked.models}
     more = {"words": words, "kept": kept}
     return Result(rows, strips, in_words(attacked, rows, words[UNLEARNED], kept), more)
-
-
-def right(drawn: Samples) -> Tensor:
-    """Which samples show all classes that their prompts name, bool (n,)."""
-    named = torch.tensor([spec.classes for spec in drawn.specs])
-    return ((named == drawn.classes) | (named < 0)).all(1)
 
 
 def thing(attacked: Attacked, classes: tuple[int, ...]) -> str:

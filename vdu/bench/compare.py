@@ -1,6 +1,7 @@
 """Several methods on the same recipe and seeds: `python -m vdu compare --model M --forget W --methods a,b,c --out DIR`."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from vdu.bench.cells import TABLES, Cell, Executor, Show, check, digests, read_reports, run_missing, written
@@ -10,7 +11,7 @@ from vdu.errors import UserError
 from vdu.evaluation import evaluate, open_alike
 from vdu.methods import METHODS
 from vdu.metrics import Figures
-from vdu.recipe import OPEN, Recipe, resolve
+from vdu.recipe import Recipe, resolve
 from vdu.report import Report
 from vdu.sampling import run_to_end
 from vdu.summary import headline
@@ -54,7 +55,7 @@ def compare(
         if method not in METHODS:
             raise UserError(f"There is no method '{method}'; choose some of {', '.join(METHODS)}.")
     kind = kind_of(recipe.model)
-    recipes = [resolve(with_method(recipe, method), kind) for method in dict.fromkeys(methods)]
+    recipes = [resolve(replace(recipe, method=method), kind) for method in dict.fromkeys(methods)]
     digest = digests(recipes[:1], executor.device)[recipe.model]
     asked = [Cell(chosen, digest, chosen.method) for chosen in recipes]
     earlier = reports_of_same(folder, recipe, kind, digest)
@@ -75,13 +76,6 @@ def compare(
         return write_tables(first + [report for report in reports if report not in first], folder, never)
 
 
-def with_method(recipe: Recipe, method: str) -> Recipe:
-    """A recipe with another method; open fields stay open."""
-    return Recipe.from_dict(
-        {name: value for name, value in recipe.to_dict().items() if value is not OPEN} | {"method": method}
-    )
-
-
 def reports_of_same(folder: Path, recipe: Recipe, kind: str, digest: str) -> list[Report]:
     """The reports of an earlier comparison in a folder, of any methods; none in a new folder.
 
@@ -96,7 +90,7 @@ def reports_of_same(folder: Path, recipe: Recipe, kind: str, digest: str) -> lis
     reports = read_reports(folder)
     for report in reports:
         try:
-            same = Cell(resolve(with_method(recipe, report.get("method")), kind), digest, "").find([report])
+            same = Cell(resolve(replace(recipe, method=report.get("method")), kind), digest, "").find([report])
         except UserError:
             same = None
         if not same:

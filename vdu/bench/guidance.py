@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from vdu.attacks.words import right
 from vdu.bench.tables import Row, check_requests, pooled_rate, read_rows, run_recipe, table, write_rows
 from vdu.catalog import CATALOG
 from vdu.concepts.attributes import AttributeConcept
@@ -102,7 +101,7 @@ def compare(task: Task, before: Samples, after: Samples) -> Row:
     for suffix, samples in (("_before", for_concept(task.concept, before)), ("", for_concept(task.concept, after))):
         found = task.measure(samples)
         figures |= {f"{name}{suffix}": found.get(name) for name in ("forget_rate", "target_samples", "ira", "cra")}
-        for spec, hit in zip(samples.specs, right(samples).tolist(), strict=True):
+        for spec, hit in zip(samples.specs, samples.right.all(1).tolist(), strict=True):
             if spec.kind == KEPT:
                 counts = kept.setdefault(spec.prompt, {}).setdefault(suffix, [0, 0])
                 counts[:] = counts[0] + hit, counts[1] + 1

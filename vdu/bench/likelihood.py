@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vdu.intervals import Z95
-from vdu.losses import per_image_error
+from vdu.losses import noised, per_image_error
 from vdu.models import Model
 
 TIMES = 8  # timesteps per image, evenly over the schedule
@@ -28,8 +28,7 @@ def denoising_losses(model: Model, images: Tensor, seed: int) -> Tensor:
         for place in range(TIMES):
             t = ((place + torch.rand(len(part), generator=random)) * last / TIMES).long().to(model.device)
             noise = torch.randn(clean.shape, generator=random).to(model.device)
-            alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
-            noisy = alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
+            noisy = noised(clean, noise, model.alpha_bar[t])
             total += per_image_error(model.predict_noise(noisy, t), noise).double().cpu()
         found.append(total / TIMES)
     return torch.cat(found)

@@ -1,7 +1,7 @@
 """Forget rate and cost of several settings, over classes and seeds: `python -m vdu bench quality`."""
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -158,7 +158,7 @@ def line_of(setting: str, row: Row) -> str:
 
 def misses(row: Row) -> list[str]:
     """The figures of a row that miss their limit."""
-    bar = PROMPTED_BAR if "ira" in row else photographs.BAR if "excess" in row else BAR
+    bar, _ = FORMS[form_of([row])]
     return [name for name, (limit, small) in bar.items()
             if name in row and (row[name] > limit if small else row[name] < limit)]  # fmt: skip
 
@@ -230,10 +230,8 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
 
 def settings_table(tables: dict[str, list[Row]]) -> str:
     """A Markdown table with one line per setting, over all of its runs."""
-    if all("ira" in row for rows in tables.values() for row in rows):
-        return prompted_table({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
-    if all("excess" in row for rows in tables.values() for row in rows):
-        return of_photographs({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
+    if write := FORMS[form_of(row for rows in tables.values() for row in rows)][1]:
+        return write({SETTINGS[key].words: rows for key, rows in tables.items()}, "setting")
     head = ["setting", "runs × n", "forget rate [95 %]", "worst run", "u-FID after ÷ before: mean [95 %]", "worst",
             "least kept share", "shares moved (TV)", "unlearning", "meet the bar"]  # fmt: skip
     lines = []
@@ -250,10 +248,8 @@ def settings_table(tables: dict[str, list[Row]]) -> str:
 
 def classes_table(rows: list[Row]) -> str:
     """A Markdown table with one line per class, over its seeds."""
-    if all("ira" in row for row in rows):
-        return prompted_table(by_class(rows), "forget")
-    if all("excess" in row for row in rows):
-        return of_photographs(by_class(rows), "forget")
+    if write := FORMS[form_of(rows)][1]:
+        return write(by_class(rows), "forget")
     head = ["forget", "forget rate before", "after [95 %]", "worst seed", "u-FID after ÷ before: mean, worst",
             "least kept share", "shares moved (TV)"]  # fmt: skip
     lines = []
@@ -303,3 +299,17 @@ def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
             f"{sum(misses(row) in ([], ['unlearn_s']) for row in rows)} of {len(rows)}",
         ])  # fmt: skip
     return table(head, lines)
+
+
+# A figure that all rows have -> the bar for a run, and what writes their table; "" for all other rows.
+FORMS: dict[str, tuple[Mapping[str, tuple[float, bool]], Callable[[dict[str, list[Row]], str], str] | None]] = {
+    "ira": (PROMPTED_BAR, prompted_table),
+    "excess": (photographs.BAR, of_photographs),
+    "": (BAR, None),
+}
+
+
+def form_of(rows: Iterable[Row]) -> str:
+    """The key in `FORMS` for some rows."""
+    rows = list(rows)
+    return next((figure for figure in FORMS if figure and all(figure in row for row in rows)), "")

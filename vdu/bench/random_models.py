@@ -27,6 +27,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer, T5Config, T5EncoderModel
 
+from vdu.losses import noised
+
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 TOKENS, WIDTH, POOLED = 24, 16, 12  # tokens read of a prompt, width of their embeddings, of the pooled one in SDXL
 FIT_STEPS, FIT_BATCH, FIT_RATE = 60, 32, 4e-3  # of a network, on noise and flat pictures
@@ -120,8 +122,7 @@ def network(kind: str) -> nn.Module:
     for _ in range(FIT_STEPS):
         shape = (FIT_BATCH, unet.config.in_channels, 8, 8)
         t, noise = torch.randint(1000, (FIT_BATCH,)), torch.randn(shape)
-        signal = alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = signal.sqrt() * torch.rand(FIT_BATCH, 1, 1, 1).expand(shape) + (1 - signal).sqrt() * noise
+        noisy = noised(torch.rand(FIT_BATCH, 1, 1, 1).expand(shape), noise, alpha_bar[t])
         loss = (unet(noisy, t, **random_inputs(kind)).sample - noise).square().mean()
         optimizer.zero_grad()
         loss.backward()
@@ -140,7 +141,7 @@ def random_inputs(kind: str) -> dict[str, Any]:
 
 
 def text_parts(words: str, with_size: bool, folder: Path) -> dict[str, Any]:
-    """Tokenizers and text encoders of a kind in `WORDS`."""
+    """Tokenizers and text encoders of a kind in `folders.FACTORS["words"]`."""
     torch.manual_seed(5)
     reads = tokenizer(folder)
     if words == "T5":
@@ -190,7 +191,7 @@ def make(cell: Mapping[str, str], settings: Mapping[str, Any], folder: Path) -> 
 
 
 def write_files(pipeline: DiffusionPipeline, files: str, cell: Mapping[str, str], model: Path) -> Path:
-    """Save a pipeline in one of the forms of `FILES`, and change its configuration as `HOLES` say."""
+    """Save a pipeline in a form of `folders.FACTORS["files"]`, and change its configuration as `CONFIGURATIONS` say."""
     half = "fp16" in files
     modules = [part for part in pipeline.components.values() if isinstance(part, nn.Module)]
     if "whole and" in files:

@@ -9,10 +9,10 @@ from vdu.bench.cells import TABLES, Cell, Executor, check, digests, read_reports
 from vdu.bench.grid import Planned, Sweep, find, read_sweep
 from vdu.bench.sweep_file import SETTING
 from vdu.bench.tables import load_charts, mean_over_runs, pooled, save, span, table
-from vdu.comparison import COSTS, cells, columns, costs
+from vdu.comparison import COSTS, cells, columns, costs, measured
 from vdu.errors import UserError
 from vdu.estimate import Pace
-from vdu.metrics import Metric, table_metrics
+from vdu.metrics import Metric
 from vdu.recipe import FIELDS, Recipe
 from vdu.report import Report
 from vdu.summary import headline
@@ -166,11 +166,6 @@ def write_csv(finished: Finished, path: Path) -> None:
             rows.writerow([*head, *(recipe[name] for name in fields), *facts, *values])
 
 
-def measured(reports: Sequence[Report]) -> list[Metric]:
-    """The metrics of tables that some report has."""
-    return [metric for metric in table_metrics() if any(metric.key in report["after"] for report in reports)]
-
-
 def sections(finished: Finished) -> dict[str, Finished]:
     """Title -> cells whose figures can be compared: of the same model, drawn in the same way."""
     parts: dict[tuple[Any, ...], Finished] = {}
@@ -191,7 +186,7 @@ def section_title(part: Finished) -> str:
 
 
 def rows_of(read: Sweep, part: Finished) -> dict[tuple[str, ...], list[Report]]:
-    """Row of a table, as the texts of its first columns, see `row_head`, -> its runs: all targets and seeds."""
+    """Row of a table, as the texts of its first columns -> its runs: all targets and seeds."""
     rows: dict[tuple[str, ...], list[Report]] = {}
     for planned, report in part:
         others = (f"{name} {value_text(planned.recipe, name)}" for name in further(read))
@@ -234,10 +229,9 @@ def section_table(read: Sweep, rows: dict[tuple[str, ...], list[Report]]) -> str
 def over_runs(metric: Metric, runs: Sequence[dict[str, Any]]) -> str:
     """A metric over runs, as text: pooled if it is counted, else the mean of three or more, or one or two with intervals."""
     known = [figures for figures in runs if figures.get(metric.key) is not None]
-    count = "target_samples" if metric.key in ("forget_rate", "ua") else metric.key.replace("_rate", "_samples")
     some = f" ({len(known)} of {len(runs)} runs)" if 0 < len(known) < len(runs) else ""
-    if len(known) > 1 and all(count in figures and count != metric.key for figures in known):
-        rate, low, high = (metric.format.format(value) for value in pooled(known, metric.key, count))
+    if len(known) > 1 and all(metric.count in figures for figures in known):
+        rate, low, high = (metric.format.format(value) for value in pooled(known, metric.key, metric.count))
         return f"{rate} [{low} – {high}]{some}"
     if len(known) > 2:
         return mean_over_runs([figures[metric.key] for figures in known], metric.format) + some

@@ -129,7 +129,7 @@ class Method:
 
     Attributes:
         title: its name on the page.
-        paper: arXiv number of its source, "" for none.
+        paper: arXiv number of its source, "" for none; the hub links the card of an unlearned model to it.
         loss: (batch, state) -> terms; the state is the value of `prepare`, None without it. A method has one of loss, `solve`
             and `guide`.
         solve: prompts -> the new weights, for a method in closed form; its optimizer is "closed-form", its steps are 1.

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vdu import losses
 from vdu.methods.base import Batch, Method, NoisyImages, Terms
+from vdu.methods.fine_tune import retain_loss
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 
 
@@ -45,10 +46,9 @@ def substitutes(batch: Batch) -> tuple[NoisyImages, Tensor]:
 def memorise(batch: Batch, state: None = None) -> Terms:
     """(1 - gamma) times the error on substitutes, plus gamma times the error on the retain set."""
     images, weight = substitutes(batch)
-    retain = batch.replay
     predicted = batch.model.predict_noise(images.states, images.t, images.condition)
     memorised = (weight * losses.per_image_error(predicted, images.noise)).mean()
-    kept = losses.per_image_error(batch.model.predict_noise(retain.states, retain.t, retain.condition), retain.noise).mean()
+    kept = retain_loss(batch).stability
     return Terms(memorised, kept, (1 - batch.gamma) * memorised + batch.gamma * kept)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vdu import losses
 from vdu.methods.base import Batch, Method, Terms
+from vdu.methods.fine_tune import retain_loss
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 
 
@@ -32,11 +33,11 @@ def constrained(batch: Batch, state: None = None) -> Terms:
 
     eta is (1 - gamma) times `reach`.
     """
-    forget, retain = batch.forget, batch.replay
+    forget = batch.forget
     noise = torch.rand(forget.states.shape, generator=batch.random).to(forget.states.device)
     predicted = batch.model.predict_noise(forget.states, forget.t, forget.caption)
     to_noise = (batch.weight * losses.per_image_error(predicted, noise)).mean()
-    kept = losses.per_image_error(batch.model.predict_noise(retain.states, retain.t, retain.condition), retain.noise).mean()
+    kept = retain_loss(batch).stability
     parameters = [*batch.parameters.values()]
     gradients = [
         [*torch.autograd.grad(term, parameters, retain_graph=True, allow_unused=True, materialize_grads=True)]

@@ -9,7 +9,7 @@ from torch import Tensor
 from vdu.events import Clock, Progress
 from vdu.losses import Posterior
 from vdu.methods.base import Batch
-from vdu.posterior import DAMPING, mean_of, scale_to_spread
+from vdu.posterior import from_information
 
 BATCHES = 10  # over which the information is averaged
 
@@ -42,7 +42,7 @@ def information(batches: Iterator[Batch], *parts: str) -> Generator[Progress, No
 def posterior_of(batches: Iterator[Batch], part: str) -> Generator[Progress, None, Posterior]:
     """The Gaussian with precision F + damping around the weights as they are, as wide as those of `vdu.posterior`.
 
-    The damping is `DAMPING` times the mean of F. So the regularizer is a sum of the Fisher distance and of plain L2.
+    See `posterior.from_information`. So the regularizer is a sum of the Fisher distance and of plain L2.
 
     Args:
         batches, part: see `information`.
@@ -51,5 +51,4 @@ def posterior_of(batches: Iterator[Batch], part: str) -> Generator[Progress, Non
     first = next(batches)
     mean = {name: value.detach().clone() for name, value in first.parameters.items()}
     (squares,) = yield from information(batches, part)
-    damping = DAMPING * mean_of(squares)
-    return scale_to_spread(Posterior(mean, {name: 1 / (value + damping) for name, value in squares.items()}))
+    return from_information(mean, squares)

@@ -2,7 +2,7 @@
 
 The paper minimises log p(D_f | theta) + beta (theta - theta*)^T F (theta - theta*) + gamma |theta - theta*|^2 of a classifier,
 with F from the forget data: nothing else is needed. Adaptation: the likelihood is the diffusion model's, as in VDU, whose loss
-this is with another posterior. F is diagonal, and gamma / beta is `DAMPING` times its mean.
+this is with another posterior. F is diagonal, and gamma / beta is `posterior.DAMPING` times its mean.
 """
 
 from collections.abc import Generator, Iterator

@@ -12,6 +12,7 @@ from torch import Tensor
 from vdu import losses
 from vdu.events import Clock, Progress
 from vdu.methods.base import Batch, Method, Terms
+from vdu.methods.fine_tune import retain_loss
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 
 SALIENT = 0.5  # share of the weights that may change: the paper's default threshold
@@ -49,15 +50,15 @@ def another_class(batch: Batch, state: Mask) -> Terms:
     With prompts, the target is the frozen model's prediction at x_t for the prompt of a retained image. Without prompts, a
     class cannot be named; the target is then E[epsilon | x_t] for x_0 among the retained images (`losses.noised_set`).
     """
-    forget, retain = batch.forget, batch.replay
+    forget = batch.forget
     with torch.no_grad():
         if batch.model.takes_prompts:
-            target = batch.frozen.predict_noise(forget.states, forget.t, retain.condition)
+            target = batch.frozen.predict_noise(forget.states, forget.t, batch.replay.condition)
         else:
             _, target = losses.noised_set(forget.states, batch.frozen.alpha_bar[forget.t], batch.kept_set)
     predicted = batch.model.predict_noise(forget.states, forget.t, forget.caption)
     relabelled = (batch.weight * losses.per_image_error(predicted, target)).mean()
-    kept = losses.per_image_error(batch.model.predict_noise(retain.states, retain.t, retain.condition), retain.noise).mean()
+    kept = retain_loss(batch).stability
     plasticity = losses.plasticity_inducer(predicted, forget.noise, batch.weight)
     return Terms(plasticity, kept, (1 - batch.gamma) * relabelled + batch.gamma * kept)
 

@@ -15,6 +15,7 @@ from vdu import losses
 from vdu.events import Progress
 from vdu.losses import Posterior
 from vdu.methods.base import Batch, Method, Terms
+from vdu.methods.fine_tune import retain_loss
 from vdu.methods.fisher import posterior_of
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
 
@@ -28,13 +29,12 @@ def consolidate(batches: Iterator[Batch]) -> Generator[Progress, None, Posterior
 
 def noise_pictures(batch: Batch, state: Posterior) -> Terms:
     """(1 - gamma) times the error to noise pictures on forget images, plus gamma times replay, plus consolidation."""
-
-    forget, replay = batch.forget, batch.replay
+    forget = batch.forget
     picture = 2 * torch.rand(forget.states.shape, generator=batch.random).to(forget.states.device) - 1
     target = losses.noise_between(forget.states, batch.frozen.alpha_bar[forget.t], picture)
     predicted = batch.model.predict_noise(forget.states, forget.t, forget.caption)
     to_noise = (batch.weight * losses.per_image_error(predicted, target)).mean()
-    kept = losses.per_image_error(batch.model.predict_noise(replay.states, replay.t, replay.condition), replay.noise).mean()
+    kept = retain_loss(batch).stability
     pull = CONSOLIDATION * losses.stability_regularizer(batch.parameters, state)
     plasticity = losses.plasticity_inducer(predicted, forget.noise, batch.weight)
     return Terms(plasticity, kept + pull, (1 - batch.gamma) * to_noise + batch.gamma * kept + pull)

@@ -16,6 +16,7 @@ from torch import Tensor
 from vdu import losses
 from vdu.events import Progress
 from vdu.methods.base import Batch, Method, Terms
+from vdu.methods.fine_tune import retain_loss
 from vdu.methods.fisher import information
 from vdu.methods.salun import Mask, largest
 from vdu.models import FULL_SIZE, PHOTOGRAPHS, SMALL, UNCONDITIONAL
@@ -61,14 +62,13 @@ def in_turns(batch: Batch, state: Turns) -> Terms:
     The term whose turn it is not is computed without gradients, to be shown.
     """
     state.ascends = not state.ascends
-    forget, retain = batch.forget, batch.replay
+    forget = batch.forget
     with torch.set_grad_enabled(state.ascends):
         predicted = batch.model.predict_noise(forget.states, forget.t, forget.caption)
         errors = batch.weight * losses.per_image_error(predicted, forget.noise)
         known = (adaptive_weights(errors) * errors).mean()
     with torch.set_grad_enabled(not state.ascends):
-        predicted = batch.model.predict_noise(retain.states, retain.t, retain.condition)
-        kept = losses.per_image_error(predicted, retain.noise).mean()
+        kept = retain_loss(batch).stability
     return Terms(known, kept, -(1 - batch.gamma) * known if state.ascends else batch.gamma * kept)
 
 

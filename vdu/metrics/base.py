@@ -13,48 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import torch
 from torch import Tensor
 
+from vdu.concepts.base import Concept
 from vdu.intervals import wilson
 
-if TYPE_CHECKING:  # both modules import this one
+if TYPE_CHECKING:  # these modules import this one
+    from vdu.judges.error_rates import ErrorRates
     from vdu.metrics.frechet import Moments
     from vdu.samples import Classifies, Samples
 
-ClassSets = tuple[tuple[int, ...], ...]  # alternatives; each is a tuple of class indices that must all be shown
 Figures = dict[str, Any]  # key of report.json -> plain value
-
-
-class Concept(Protocol):
-    """The part of `concepts.base.Concept` that metrics use.
-
-    Attributes:
-        axes: axis -> its classes; an image is of one class on each axis.
-        classes: all classes, axis after axis: the columns of the judge's probabilities.
-        takes_prompts: whether the model takes prompts.
-        class_sets: an image shows the concept if it shows all classes of one of these sets.
-        excluded_class_sets: `class_sets`, and the class sets of everything forgotten earlier.
-        axes_named: positions of the axes that the concept is about; class shares are those of the first.
-        retained_classes: the classes to retain on that first axis.
-        forgotten: names of what earlier runs made the model forget.
-    """
-
-    axes: dict[str, tuple[str, ...]]
-    classes: tuple[str, ...]
-    takes_prompts: bool
-    class_sets: ClassSets
-    excluded_class_sets: ClassSets
-    axes_named: list[int]
-    retained_classes: list[str]
-    forgotten: tuple[str, ...]
-
-    def class_sets_of(self, name: str) -> ClassSets:
-        """The class sets of another name."""
-
-
-class ErrorRates(Protocol):
-    """The part of `judges.error_rates.ErrorRates` that metrics use."""
-
-    def corrected(self, hits: int, count: int) -> Figures:
-        """The true rate behind a counted one, with its interval."""
 
 
 class Reference(Protocol):
@@ -87,7 +54,7 @@ class Evidence:
     samples: "Samples"
     concept: Concept
     reference: Reference
-    error_rates: ErrorRates | None = None
+    error_rates: "ErrorRates | None" = None
     before: "Samples | None" = None
 
     @cached_property
@@ -150,7 +117,8 @@ class Metric:
         label: its name on page and card; "" for figures that are not a row of a table.
         meaning: one line of help, at most 90 characters, without a full stop.
         format: format string of its value on page and card.
-        better: the better direction; None if there is none.
+        better: the better direction, an arrow on the page; None if there is none.
+        count: key of the number of samples that a rate is a share of, by which rates of several runs are pooled; "" for none.
         group: its group in tables.
         applies: evidence -> whether the figures are reported.
         order: its place in report.json, and within its group in tables.
@@ -162,6 +130,7 @@ class Metric:
     meaning: str = ""
     format: str = "{:.1%}"
     better: Literal["lower", "higher"] | None = None
+    count: str = ""
     group: Group = Group.RETENTION
     applies: Callable[[Evidence], bool] = always
     order: int = 100

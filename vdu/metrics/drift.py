@@ -71,11 +71,6 @@ def least_retained(evidence: Evidence) -> Figures:
     return {"least_retained_ratio": ratio.item(), "least_retained_class": evidence.concept.classes[rows[known][place]]}
 
 
-def changes(evidence: Evidence) -> Figures:
-    """All figures of this module; empty if no seed is to be retained."""
-    return {key: value for metric in METRICS if metric.applies(evidence) for key, value in metric.compute(evidence).items()}
-
-
 METRICS = (
     Metric(
         key="retained_drift",

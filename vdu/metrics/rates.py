@@ -8,7 +8,6 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from vdu.concepts.base import EARLIER, INSTEAD, KEPT, PARAPHRASE, UNPROMPTED
 from vdu.intervals import wilson
@@ -122,25 +121,20 @@ def has_kind(kind: str) -> Callable[[Evidence], bool]:
     return lambda evidence: has_kept_prompts(evidence) and bool(evidence.samples.of_kind(kind).any())
 
 
-def asked_and_right(evidence: Evidence) -> tuple[Tensor, Tensor]:
-    """Classes that the prompts name, int (n, axes), -1 for none; and whether each is seen or left open, bool (n, axes)."""
-    asked = torch.tensor([spec.classes for spec in evidence.samples.specs])
-    return asked, (evidence.samples.classes == asked) | (asked < 0)
-
-
 def in_domain_retain_accuracy(evidence: Evidence) -> Figures:
     """IRA: share of the other prompts' samples that show what the prompt asks for, on the axes that the concept is about.
 
     Prompts that leave one of these axes open do not count, since nothing can be wrong there.
     """
-    (asked, right), named = asked_and_right(evidence), evidence.concept.axes_named
-    rows = evidence.samples.of_kind(KEPT) & (asked[:, named] >= 0).all(1)
-    return rate("ira", right[rows][:, named].all(1))
+    samples, named = evidence.samples, evidence.concept.axes_named
+    asked = torch.tensor([spec.classes for spec in samples.specs])
+    rows = samples.of_kind(KEPT) & (asked[:, named] >= 0).all(1)
+    return rate("ira", samples.right[rows][:, named].all(1))
 
 
 def cross_domain_retain_accuracy(evidence: Evidence) -> Figures:
     """CRA: share of samples right on the other axes, for target and kept prompts; cra_target: for target prompts."""
-    _, right = asked_and_right(evidence)
+    right = evidence.samples.right
     others = [axis for axis in range(right.shape[1]) if axis not in evidence.concept.axes_named]
     right, targets = right[:, others].all(1), evidence.samples.targets
     return rate("cra", right[targets | evidence.samples.of_kind(KEPT)]) | rate("cra_target", right[targets])
@@ -160,6 +154,7 @@ METRICS = (
         label="Forget rate",
         meaning="share of samples in which the judge sees what the model must forget",
         better="lower",
+        count="target_samples",
         group=Group.FORGETTING,
         order=10,
     ),
@@ -169,6 +164,7 @@ METRICS = (
         label="UA",
         meaning="unlearning accuracy: 1 − forget rate",
         better="higher",
+        count="target_samples",
         group=Group.FORGETTING,
         order=11,
     ),
@@ -228,6 +224,7 @@ METRICS = (
         label="In other words",
         meaning="forget rate of prompts in words that no forget image had in its caption",
         better="lower",
+        count="paraphrase_samples",
         group=Group.FORGETTING,
         applies=has_kind(PARAPHRASE),
         order=62,
@@ -238,6 +235,7 @@ METRICS = (
         label="Left open",
         meaning="share of samples that show it although the prompt leaves it open",
         better="lower",
+        count="instead_samples",
         group=Group.FORGETTING,
         applies=has_kind(INSTEAD),
         order=63,
@@ -248,6 +246,7 @@ METRICS = (
         label="No prompt",
         meaning="share of samples that show it without any prompt; guidance starts from these",
         better="lower",
+        count="unprompted_samples",
         group=Group.FORGETTING,
         applies=has_kind(UNPROMPTED),
         order=64,

@@ -20,15 +20,13 @@ from vdu.models.base import (
     Condition,
     Diffusion,
     Model,
-    autocast,
     from_uint8,
-    has_bfloat16,
     is_large,
     part_of,
-    pick_device,
     to_uint8,
 )
 from vdu.models.ddpm import DDPM
+from vdu.models.devices import autocast, has_bfloat16, pick_device
 from vdu.models.loading import Family, load, read_index
 from vdu.models.schedule import TIMESTEPS
 from vdu.models.stable_diffusion import StableDiffusion

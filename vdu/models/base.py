@@ -1,10 +1,8 @@
-"""The base of all model families: the interface `Diffusion`, and the number formats of devices."""
+"""The base of all model families: the interface `Diffusion`."""
 
 import copy
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,6 +13,7 @@ from torch import Tensor
 
 from vdu.errors import BrokenImages, UserError
 from vdu.models.condition import NO_CONDITION, Condition
+from vdu.models.devices import autocast
 from vdu.models.guidance import Guidance
 from vdu.models.saving import precisions, write_folder
 from vdu.models.schedule import first_timestep, prediction_of
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
 # Kinds of models that share defaults: unconditional models with one channel (drawings) or more (photographs), and
 # text-to-image models of small or full size.
 UNCONDITIONAL, PHOTOGRAPHS, SMALL, FULL_SIZE = KINDS = ("unconditional", "photographs", "small", "full-size")
-# Limits of ONEDNN_MAX_CPU_ISA under which oneDNN only emulates bfloat16, many times slower than float32.
-WITHOUT_BFLOAT16 = ("SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI")
 NARROW = 16  # channels per group from which group norms are fast in bfloat16
 LARGE = 32  # smallest height and width of a full-size model's latents; above it, memory is the limit
 PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to train -> whether it includes a name
@@ -35,49 +32,6 @@ PARAMETERS: dict[str, Callable[[str], bool]] = {  # choice of parameters to trai
     "keys-values": lambda name: name.endswith((".attn2.to_k.weight", ".attn2.to_v.weight")),
     "no-cross-attention": lambda name: ".attn2." not in name,
 }
-
-
-def pick_device(name: str) -> str:
-    """Turn "auto" into "cuda" if there is a GPU, else into "cpu".
-
-    Raises:
-        UserError: if "cuda" is asked for and there is none.
-    """
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and not torch.cuda.is_available():
-        raise UserError("There is no CUDA device on this machine; use --device cpu or auto.")
-    return name
-
-
-def has_bfloat16(device: str) -> bool:
-    """Whether the hardware computes bfloat16 natively."""
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    barred = os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in WITHOUT_BFLOAT16
-    return torch.cpu._is_avx512_bf16_supported() and not barred
-
-
-def autocast(device: str, float16: bool = True) -> AbstractContextManager:
-    """bfloat16 if the hardware computes it natively; else float32, or float16 on a GPU while no gradient is needed.
-
-    Args:
-        device: "cpu" or "cuda".
-        float16: False for a part whose activations exceed float16's range.
-    """
-    native = has_bfloat16(device)
-    half = torch.bfloat16 if native or device == "cpu" else torch.float16
-    return torch.autocast(device, half, enabled=native or (device == "cuda" and float16 and not torch.is_grad_enabled()))
-
-
-@contextmanager
-def on_device(module: torch.nn.Module, device: str) -> Iterator[torch.nn.Module]:
-    """Move a rarely used module to a device for the duration of a `with` block, then back to main memory."""
-    module.to(device)
-    try:
-        yield module
-    finally:
-        module.to("cpu")
 
 
 class NarrowGroupNorm(torch.nn.GroupNorm):
@@ -114,6 +68,8 @@ class Diffusion(ABC):
             as "library.Class": diffusers and transformers take seconds to import, and are only when a model is read.
         PART_AT_ROOT: whether the network may also lie beside model_index.json instead of in its own folder.
         OPTIONS: setting in model_index.json that is also a field of the model -> its value if absent.
+        PIXELS: whether states are images, so that the network's configuration tells their shape.
+        ENCODERS: text encoder -> its tokenizer, both parts; empty for a model that reads no prompts by such encoders.
         takes_prompts: whether the model draws from prompts.
     """
 
@@ -122,6 +78,8 @@ class Diffusion(ABC):
     PARTS: ClassVar[dict[str, str | tuple[str, ...]]]
     PART_AT_ROOT: ClassVar[bool] = False
     OPTIONS: ClassVar[dict[str, Any]] = {}
+    PIXELS: ClassVar[bool] = False
+    ENCODERS: ClassVar[dict[str, str]] = {}
     takes_prompts: ClassVar[bool]
 
     unet: "UNet2DModel | UNet2DConditionModel"
@@ -188,6 +146,10 @@ class Diffusion(ABC):
     def condition_arguments(self, condition: Condition) -> dict[str, Any]:
         """The keyword arguments that pass a condition to the network."""
         return {}
+
+    def knows_whole(self, words: Sequence[str]) -> bool:
+        """Whether every word is one token to the model; True where its family cannot tell."""
+        return True
 
     def check_prompts(self, prompts: Sequence[str]) -> None:  # noqa: B027 (a family without prompts has nothing to check)
         """Refuse prompts that the model does not read to their end; a model without prompts refuses none.

@@ -48,9 +48,5 @@ class Condition:
             }
         )
 
-    def to(self, device: str) -> "Condition":
-        """The same condition on another device."""
-        return Condition({name: value.to(device) for name, value in self.tensors.items()})
-
 
 NO_CONDITION = Condition()

@@ -25,7 +25,7 @@ class DDPM(Diffusion):
     TITLE = "an unconditional DDPM"
     PARTS: ClassVar = {"unet": "diffusers.UNet2DModel"}
     PART_AT_ROOT = True  # the first DDPMs on the hub have all files there
-    PIXELS: ClassVar[bool] = True  # states are images, not latents
+    PIXELS = True
     takes_prompts = False
 
     @classmethod

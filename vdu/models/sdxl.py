@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
-from vdu.models.base import Condition, on_device
+from vdu.models.base import Condition
+from vdu.models.devices import on_device
 from vdu.models.stable_diffusion import StableDiffusion
 
 if TYPE_CHECKING:

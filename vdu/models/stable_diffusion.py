@@ -19,14 +19,12 @@ from vdu.models.base import (
     SMALL,
     Condition,
     Diffusion,
-    autocast,
     from_uint8,
-    has_bfloat16,
     is_large,
     is_size,
-    on_device,
     to_uint8,
 )
+from vdu.models.devices import autocast, has_bfloat16, on_device
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, DiffusionPipeline

@@ -1,11 +1,9 @@
 """A comparison of methods, as the page keeps and shows it: small parts of each run, and none of the models."""
 
-import hashlib
 import random
 import string
 from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from vdu import charts
 from vdu.comparison import COSTS, Point, costs, data_seen, pareto_front, point_of, results_csv, results_markdown
 from vdu.methods import METHODS
 from vdu.metrics import Figures
+from vdu.models.digest import digest_of, file_digest
 from vdu.page.markup import png, render
 from vdu.recipe import Recipe
 from vdu.report import Report, report_of
@@ -136,15 +135,8 @@ def own_recipe(run: Run, folder: Path) -> tuple[Recipe, tuple[str, str]] | None:
 
 def contents(paths: Iterable[str | Path]) -> str:
     """Hash of the contents of files in their order; "" without files."""
-    stats = [(str(path), Path(path).stat()) for path in paths]
-    parts = [content(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
-    return hashlib.sha256("".join(parts).encode()).hexdigest() if parts else ""
-
-
-@lru_cache(maxsize=4096)
-def content(path: str, changed: int, size: int) -> str:
-    """Hash of a file that was last changed at a time, in nanoseconds, and has a size, in bytes; uploads are read once."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    files = [Path(path) for path in paths]
+    return digest_of(map(file_digest, files)) if files else ""
 
 
 def compared_html(comparison: Comparison) -> str:

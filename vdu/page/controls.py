@@ -42,8 +42,7 @@ PRIVATE = {"show_progress": "hidden", "api_visibility": "private", "queue": Fals
 
 def takes_prompts(model: str) -> bool:
     """Whether a model takes prompts, by its catalog entry or its configuration."""
-    entry = entry_of(model)
-    return entry.takes_prompts if entry else kind_of(model) in PROMPTED
+    return kind_of(model) in PROMPTED
 
 
 def typed_texts(entry: Entry | None, prompted: bool) -> dict[str, str]:

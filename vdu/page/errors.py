@@ -18,7 +18,7 @@ from gradio.exceptions import InvalidPathError
 from gradio.route_utils import FnIndexInferError
 from starlette.exceptions import HTTPException
 
-from vdu.errors import UserError, foreseen, one_line, sentence
+from vdu.errors import UserError, first_line, foreseen, one_line, sentence
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 LONGEST = 200  # letters of an unforeseen error in a sentence at most
@@ -186,7 +186,7 @@ def of_value(error: gr.Error) -> str:
 
 def described(error: Exception) -> str:
     """An unforeseen error in a few words."""
-    return one_line((str(error).strip().splitlines() or [type(error).__name__])[0])[:LONGEST]
+    return one_line(first_line(error))[:LONGEST]
 
 
 def unreadable(request: Request, error: Exception) -> JSONResponse:

@@ -42,6 +42,6 @@ def picture(data: bytes, description: str) -> str:
     return render("picture", png=data, description=description)
 
 
-def chart(svg: str, wide: bool = False) -> str:
-    """A chart of `vdu.charts` in a box of limited width; `wide` allows more width."""
-    return render("chart", svg=Markup(svg), wide=wide)
+def chart(svg: str) -> str:
+    """A chart of `vdu.charts` in a box of limited width."""
+    return render("chart", svg=Markup(svg))

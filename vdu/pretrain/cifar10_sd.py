@@ -9,7 +9,6 @@ together on the latents of the pictures and of their mirror images. The judge of
 
 import json
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,17 +35,17 @@ from vdu.pretrain.latent_diffusion import (
     NO_CAPTION,
     encode,
     small_design,
-    snapshots_of,
     train_autoencoder,
     train_denoiser,
     write_model,
 )
-from vdu.pretrain.loop import Pace, minutes_of
+from vdu.pretrain.loop import Pace, minutes_of, snapshots_of
 from vdu.pretrain.photographs import DATASETS
 from vdu.processes import is_main
 from vdu.recipe import Recipe, resolve
 from vdu.samples import draw
 from vdu.sampling import image_seeds, run_to_end
+from vdu.summary import with_article
 
 NAME, DATASET = "cifar10-sd", "cifar10"
 (ENTRY,) = (entry for entry in ENTRIES if entry.name == NAME)
@@ -60,11 +59,6 @@ UNHEARD = ("{class} in a photo", "a photo that shows {class}")  # captions have 
 NEUTRAL = "a photo of something"
 OTHER_WORD, NO_CLASS = 0.15, 0.05  # share of captions with a synonym, and of `NEUTRAL`
 MORE_WORDS = "the and on with small big some animal vehicle red blue green black white"
-
-
-def with_article(word: str) -> str:
-    """A word with its article."""
-    return f"{'an' if word[0] in 'aeiou' else 'a'} {word}"
 
 
 def vocabulary() -> list[str]:
@@ -142,7 +136,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
         raise UserError("Name the archive of pictures to train on with --data.")
     work, device = Path(arguments.work), pick_device("auto")
     out = Path(arguments.out) if arguments.out else ASSETS / NAME
-    stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
+    stages = {name: stage.shortened(arguments.steps) for name, stage in STAGES.items()}
     pictures = read_archive(Path(arguments.data), KINDS[DATASET])
     if tuple(pictures[0]) != CIFAR10:
         raise UserError(f"'{arguments.data}' has other classes than {', '.join(CIFAR10)}.")

@@ -1,5 +1,6 @@
 """`python -m vdu pretrain …`: its options, and what it runs."""
 
+import importlib
 from types import SimpleNamespace
 from typing import Any
 
@@ -8,7 +9,15 @@ import click
 from vdu.command import GOES_ON, Command, Several, Whole
 from vdu.errors import UserError
 
-MADE = ("mnist", "cifar10", "tiny-imagenet", "tiny-sd", "cifar10-sd", "retrained", "originals")
+MAKERS = {  # WHAT -> the module of vdu.pretrain and its function
+    "mnist": "mnist:pretrain",
+    "cifar10": "photographs:pretrain",
+    "tiny-imagenet": "photographs:pretrain",
+    "tiny-sd": "tiny_sd:pretrain",
+    "cifar10-sd": "cifar10_sd:pretrain",
+    "retrained": "retrained:retrain",
+    "originals": "retrained:train_originals",
+}
 TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every WHAT
     "without": ("retrained",),
     "seeds": ("originals",),
@@ -18,7 +27,7 @@ TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every
 
 
 @click.command("pretrain", cls=Command, stopped=GOES_ON)
-@click.argument("what", type=click.Choice(MADE), metavar="WHAT", help=f"{', '.join(MADE)}.")
+@click.argument("what", type=click.Choice([*MAKERS]), metavar="WHAT", help=f"{', '.join(MAKERS)}.")
 @click.option("--without", cls=Several, metavar="WHAT",
               help="Digits, or garments and colours, that retrained models never see; by default 3 9.")  # fmt: skip
 @click.option("--seeds", cls=Several, type=Whole(0, 2**31 - 1), metavar="NUMBER",
@@ -38,14 +47,12 @@ def pretrain(what: str, **given: Any) -> None:
 
     logging.set_verbosity_error()  # what is imported next would advise to install torchvision
     from vdu import processes
-    from vdu.pretrain import cifar10_sd, mnist, photographs, retrained, tiny_sd
 
-    makers = {"mnist": mnist.pretrain, "tiny-sd": tiny_sd.pretrain} | dict.fromkeys(photographs.KINDS, photographs.pretrain)
-    makers |= {"cifar10-sd": cifar10_sd.pretrain, "retrained": retrained.retrain, "originals": retrained.train_originals}
     for name, kinds in TAKEN_BY.items():
         if given[name] not in (None, ()) and what not in kinds:
             raise UserError(f"--{name} is for {' and '.join(kinds)}; {what} does not take it.")
     given["work"] = given["work"] or f"pretrain-{what}"
     processes.group()  # before anything is put on a GPU
-    makers[what](SimpleNamespace(what=what, **given))
+    module, function = MAKERS[what].split(":")
+    getattr(importlib.import_module(f"vdu.pretrain.{module}"), function)(SimpleNamespace(what=what, **given))
     processes.leave()

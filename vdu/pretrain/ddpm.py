@@ -10,6 +10,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import Tensor, nn
 
+from vdu.losses import noised
 from vdu.models import autocast, from_uint8
 from vdu.pretrain.loop import Losses, Pace, fit
 from vdu.pretrain.teachers import Teacher
@@ -99,8 +100,7 @@ def train(
             x0 = torch.where(mirrored, x0.flip(3), x0)
         noise = torch.randn(x0.shape, **where)
         x0, noise, t = own_rows(x0, noise, draw_timesteps(config.batch_size, random))
-        signal = alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = (signal.sqrt() * x0 + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
+        noisy = noised(x0, noise, alpha_bar[t]).to(memory_format=torch.channels_last)
         with autocast(device):
             predicted = forward(noisy, t).sample
             target = teacher(noisy, t, noise) if teacher else noise

@@ -13,7 +13,6 @@ from vdu.errors import UserError
 from vdu.processes import main_first
 
 PACKAGE, INSIDE = "dataset-fashion-mnist", "usr/share/datasets/fashion-mnist"  # Debian package, and the data folder inside it
-SIZE, LENGTH = 32, 16  # height and width in pixels; tokens per prompt, with the start and end tokens
 # garment, in the order of Fashion-MNIST's labels -> synonyms
 GARMENTS: dict[str, tuple[str, ...]] = {
     "t-shirt": ("tee",), "trousers": ("pants",), "pullover": ("sweater",), "dress": ("gown",), "coat": ("jacket",),

@@ -17,10 +17,11 @@ from tokenizers.trainers import BpeTrainer
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from vdu.losses import noised
 from vdu.models import PARAMETERS, StableDiffusion, autocast, from_uint8
-from vdu.posterior import Posterior, from_checkpoints
+from vdu.posterior import Posterior
 from vdu.pretrain.ddpm import TrainingConfig
-from vdu.pretrain.loop import Losses, Pace, fit, load_state
+from vdu.pretrain.loop import Losses, Pace, fit, load_average
 from vdu.processes import own_rows
 from vdu.recipe import PROMPTED_DEFAULTS
 
@@ -223,8 +224,7 @@ def denoiser_losses(
         words = captions[rows].clone()
         words[wordless] = empty
         clean, noise, t = latents[rows].float().to(device), noise.to(device), t.to(device)
-        signal = alpha_bar[t].view(-1, 1, 1, 1)
-        noisy = (signal.sqrt() * clean + (1 - signal).sqrt() * noise).to(memory_format=torch.channels_last)
+        noisy = noised(clean, noise, alpha_bar[t]).to(memory_format=torch.channels_last)
         with autocast(device.type):
             condition = network["text_encoder"](words.to(device)).last_hidden_state
             predicted = network["unet"](noisy, t, condition).sample
@@ -232,12 +232,6 @@ def denoiser_losses(
         return (error * weights[t]).mean(), error.mean()
 
     return losses
-
-
-def load_average(network: nn.Module, path: Path) -> nn.Module:
-    """Load the running average of a file that `save_state` wrote into a network; returns the network."""
-    network.load_state_dict(load_state(path)[1]["ema"])
-    return network.eval()
 
 
 def train_autoencoder(
@@ -265,11 +259,6 @@ def train_denoiser(
     losses = denoiser_losses(denoiser, latents, tokens(tokenizer, captions), tokens(tokenizer, [""]), config)
     fit(denoiser, losses, config, work)
     return denoiser, tokenizer
-
-
-def snapshots_of(work: Path) -> Posterior:
-    """The mean and variance of the snapshots of a training run."""
-    return from_checkpoints(load_state(file)[1]["model"] for file in sorted(work.glob("snapshot-*.safetensors")))
 
 
 def write_model(

@@ -9,8 +9,9 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import torch
 from safetensors import safe_open
@@ -18,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vdu.errors import UserError
+from vdu.posterior import Posterior, from_checkpoints
 from vdu.processes import agreed, average_gradients, is_main, mean, wait
 
 Parameters = dict[str, Tensor]
@@ -48,6 +50,10 @@ class Pace:
     snapshots: int = 20
     early: int = 0
     seed: int = 0
+
+    def shortened(self, steps: int | None) -> Self:
+        """The same with at most `steps` steps; None or 0 changes nothing."""
+        return replace(self, steps=min(self.steps, steps or self.steps))
 
     def rate(self, step: int) -> float:
         """Learning rate of step `step`, counted from 0."""
@@ -81,6 +87,18 @@ def load_state(path: Path) -> tuple[int, dict[str, Parameters]]:
             group, name = key.split("/", 1)
             groups.setdefault(group, {})[name] = file.get_tensor(key)
     return step, groups
+
+
+def load_average(network: nn.Module, path: Path) -> nn.Module:
+    """Load the running average of a file that `save_state` wrote into a network; returns the network."""
+    network.load_state_dict(load_state(path)[1]["ema"])
+    return network.eval()
+
+
+def snapshots_of(*runs: Path) -> Posterior:
+    """The mean and variance of the snapshots of one or more training runs."""
+    files = [file for work in runs for file in sorted(work.glob("snapshot-*.safetensors"))]
+    return from_checkpoints(load_state(file)[1]["model"] for file in files)
 
 
 @dataclass(frozen=True)

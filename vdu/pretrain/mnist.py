@@ -25,14 +25,14 @@ from vdu.data.forget_set import RealSheets
 from vdu.data.sheets import SHEET_COLUMNS, write_sheet
 from vdu.errors import UserError
 from vdu.judges.classifier import Classifier, ShippedJudge
-from vdu.losses import per_image_error
+from vdu.losses import noised, per_image_error
 from vdu.metrics import Moments, frechet_distance, real_floor, save_statistics, wilson
 from vdu.models import DDPM, UNCONDITIONAL, from_uint8, load_model, pick_device
-from vdu.posterior import from_checkpoints, save_variance
+from vdu.posterior import save_variance
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.idx import check_both, read_idx
 from vdu.pretrain.judge import accuracy, train_classifier
-from vdu.pretrain.loop import load_state, minutes_of
+from vdu.pretrain.loop import load_average, load_state, minutes_of, snapshots_of
 from vdu.pretrain.teachers import Autoguidance, ExactAtHighNoise
 from vdu.processes import is_main, main_first
 from vdu.recipe import Recipe, resolve
@@ -96,7 +96,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
     data = Path(arguments.data) if arguments.data else fetch(work)
     check_both(data)
     images, labels = read_idx(data, "train")
-    stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
+    stages = {name: stage.shortened(arguments.steps) for name, stage in STAGES.items()}
     stages["teacher"] = replace(stages["teacher"], early=min(EARLY, stages["teacher"].steps // 2))
 
     if is_main() and not (work / "classifier").is_dir():
@@ -107,11 +107,9 @@ def pretrain(arguments: SimpleNamespace) -> None:
         assemble(work, data, Path(arguments.out) if arguments.out else ASSETS / NAME, teacher, bool(given))
 
 
-def load_average(path: Path, unet: dict) -> UNet2DModel:
+def averaged(path: Path, unet: dict) -> UNet2DModel:
     """A network with the running average of a file that `save_state` wrote."""
-    network = UNet2DModel(**unet)
-    network.load_state_dict(load_state(path)[1]["ema"])
-    return network.to(pick_device("auto")).to(memory_format=torch.channels_last).eval()
+    return load_average(UNet2DModel(**unet), path).to(pick_device("auto")).to(memory_format=torch.channels_last)
 
 
 def train_teacher(images: Tensor, work: Path, stages: dict[str, TrainingConfig]) -> UNet2DModel:
@@ -119,9 +117,9 @@ def train_teacher(images: Tensor, work: Path, stages: dict[str, TrainingConfig])
     base, early = (work / "teacher" / f"{name}.safetensors" for name in ("state", "early"))
     device = pick_device("auto")
     train(images, stages["teacher"], work / "teacher", device)
-    guide = Autoguidance(load_average(base, TEACHER), load_average(early, TEACHER))
+    guide = Autoguidance(averaged(base, TEACHER), averaged(early, TEACHER))
     train(images, stages["sharpened"], work / "sharpened", device, init=base, teacher=guide)
-    return load_average(work / "sharpened" / "state.safetensors", TEACHER)
+    return averaged(work / "sharpened" / "state.safetensors", TEACHER)
 
 
 def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig], teacher: UNet2DModel) -> None:
@@ -135,7 +133,7 @@ def train_student(images: Tensor, work: Path, stages: dict[str, TrainingConfig],
 
     exact_from = INTERVALS["student"][-1]
     train(images, stages["weak"], path.parent, device, teacher=ExactAtHighNoise(real, alpha_bar, plain, exact_from))
-    weak = load_average(path, STUDENT)
+    weak = averaged(path, STUDENT)
     for name, interval in INTERVALS.items():
         guide = ExactAtHighNoise(real, alpha_bar, Autoguidance(teacher, weak, STRENGTH, interval), interval[-1])
         train(images, stages[name], work / name, device, init=path, teacher=guide)
@@ -182,8 +180,7 @@ def assemble(work: Path, data: Path, out: Path, teacher: UNet2DModel, given: boo
 
 def write_model(runs: list[Path], out: Path) -> None:
     """Write the mean of the snapshots of `runs` as the model, and their variance as its posterior."""
-    snapshots = [path for run in runs for path in sorted(run.glob("snapshot-*.safetensors"))]
-    posterior = from_checkpoints(load_state(path)[1]["model"] for path in snapshots)
+    posterior = snapshots_of(*runs)
     save_variance(posterior, out / "posterior")
     unet = UNet2DModel(**STUDENT)
     unet.load_state_dict(posterior.mean)
@@ -196,8 +193,8 @@ def denoising_loss(model: DDPM, images: Tensor, seed: int = 0) -> float:
     random, errors = torch.Generator().manual_seed(seed), []
     for part in images.split(250):
         clean, t = from_uint8(part), torch.randint(len(model.alpha_bar), (len(part),), generator=random)
-        noise, alpha_bar = torch.randn(clean.shape, generator=random), model.alpha_bar[t].view(-1, 1, 1, 1)
-        predicted = model.predict_noise(alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise, t)
+        noise = torch.randn(clean.shape, generator=random)
+        predicted = model.predict_noise(noised(clean, noise, model.alpha_bar[t]), t)
         errors.append(per_image_error(predicted, noise))
     return torch.cat(errors).mean().item()
 

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from vdu.judges.classifier import Classifier
+from vdu.losses import noised
 from vdu.models import Model
 from vdu.noised_classifier import FIRST, LAST, SHIPPED, PooledFeatures, interpolated
 from vdu.sampling import HowToSample, image_seeds, run_to_end, sample
@@ -60,9 +61,8 @@ def noised_features(model: Model, clean: Tensor) -> tuple[Tensor, Tensor, Tensor
                 torch.rand((len(chosen), 1, 1, 1), generator=random) < 0.5, clean[chosen].flip(3), clean[chosen]
             )
             t = torch.randint(FIRST * last // 1000, LAST * last // 1000, (len(chosen),), generator=random)
-            alpha_bar = model.alpha_bar[t].view(-1, 1, 1, 1)
             noise = torch.randn(state.shape, generator=random)
-            batches.append((alpha_bar.sqrt() * state + (1 - alpha_bar).sqrt() * noise, t))
+            batches.append((noised(state, noise, model.alpha_bar[t]), t))
             times.append(t)
             numbers.append(chosen)
         found += map_side_by_side(seen, batches, worker_count(model.device))

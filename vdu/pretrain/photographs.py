@@ -36,10 +36,10 @@ from vdu.judges.classifier import Classifier
 from vdu.metrics import Moments, frechet_distance, save_statistics, wilson
 from vdu.metrics.reference import SECOND
 from vdu.models import Model, autocast, from_uint8, load_model, pick_device
-from vdu.posterior import Posterior, checkpoints, from_checkpoints, packed, unpacked
+from vdu.posterior import Posterior, checkpoints, packed, unpacked
 from vdu.pretrain.archives import KINDS, Kind, Pictures, read_archive
 from vdu.pretrain.ddpm import TrainingConfig, train
-from vdu.pretrain.loop import load_state
+from vdu.pretrain.loop import load_state, snapshots_of
 from vdu.pretrain.noised import learn_all
 from vdu.pretrain.teachers import Autoguidance
 from vdu.processes import is_main
@@ -98,13 +98,13 @@ def pretrain(arguments: SimpleNamespace) -> None:
             else:
                 write_second(out, pictures, kind, device)
     for name, config in rounds.items():
-        config = replace(config, unet=kind.unet, steps=min(config.steps, arguments.steps or config.steps))
+        config = replace(config.shortened(arguments.steps), unet=kind.unet)
         train(torch.cat([images, test_images]) if kind.held_out else images, config, work / name, device, 100, init,
               guide, arguments.minutes or 0, teacher.unet if teacher else None)  # fmt: skip
         init = work / name / "state.safetensors"
     if not is_main():
         return
-    posterior = from_checkpoints(load_state(path)[1]["model"] for path in sorted(init.parent.glob("snapshot-*.safetensors")))
+    posterior = snapshots_of(init.parent)
     steps = {name: load_state(work / name / "state.safetensors")[0] for name in rounds}
     write_model(posterior, kind, out)
     write_judge(out, Classifier.load(folder), pictures)

@@ -31,6 +31,7 @@ from vdu.posterior import from_checkpoints, save_variance
 from vdu.pretrain import fashion, latent_diffusion, tiny_sd
 from vdu.pretrain.ddpm import TrainingConfig, train
 from vdu.pretrain.idx import read_idx
+from vdu.pretrain.loop import snapshots_of
 from vdu.pretrain.mnist import CLASSES, STUDENT, fetch, write_model
 from vdu.pretrain.teachers import ExactAtHighNoise
 from vdu.processes import is_main
@@ -70,15 +71,15 @@ def retrain_words(words: Sequence[str], arguments: SimpleNamespace) -> None:
     work, out, device = Path(arguments.work), Path(arguments.out or arguments.what), pick_device("auto")
     shown = tiny_sd.paintings(Path(arguments.data) if arguments.data else fashion.fetch(work), "train", tiny_sd.PAINTINGS)
     autoencoder = load_model(ASSETS / tiny_sd.NAME, device).vae.to(device)
-    latents, config = latent_diffusion.encode(autoencoder, to_uint8(shown.images)), tiny_sd.STAGES["denoiser"]
-    config = replace(config, steps=min(config.steps, arguments.steps or config.steps))
+    latents = latent_diffusion.encode(autoencoder, to_uint8(shown.images))
+    config = tiny_sd.STAGES["denoiser"].shortened(arguments.steps)
     for word in words:
         labels, names = (shown.garments, fashion.GARMENTS) if word in fashion.GARMENTS else (shown.colours, fashion.COLOURS)
         rows, folder = (labels != [*names].index(word)).nonzero()[:, 0], work / (WITHOUT + word)
         captions = [shown.captions[row] for row in rows.tolist()]
         network, tokenizer = latent_diffusion.train_denoiser(tiny_sd.DESIGN, latents[rows], captions, config, folder, device)
         if is_main():
-            posterior = latent_diffusion.snapshots_of(folder)
+            posterior = snapshots_of(folder)
             network.load_state_dict(posterior.mean)
             latent_diffusion.write_model(out / (WITHOUT + word), autoencoder, network.eval(), tokenizer, posterior)
             print(out / (WITHOUT + word), flush=True)
@@ -111,7 +112,7 @@ def data(arguments: SimpleNamespace) -> tuple[Tensor, Tensor]:
 def make(images: Tensor, seed: int, name: str, arguments: SimpleNamespace) -> Path:
     """Train a model on `images` unless that is done, and write its folder, which is returned."""
     folder, work, device = Path(arguments.out or arguments.what) / name, Path(arguments.work) / name, pick_device("auto")
-    config = replace(CONFIG, seed=seed, steps=min(CONFIG.steps, arguments.steps or CONFIG.steps))
+    config = replace(CONFIG.shortened(arguments.steps), seed=seed)
     alpha_bar = DDPMScheduler().alphas_cumprod.to(device)
     teacher = ExactAtHighNoise(from_uint8(images).to(device), alpha_bar, lambda noisy, t, noise: noise)
     train(images, config, work, device, teacher=teacher)

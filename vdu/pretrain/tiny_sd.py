@@ -9,7 +9,6 @@ colours: first the autoencoder, then the U-Net and the text encoder together on 
 import json
 import shutil
 import time
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,12 +33,11 @@ from vdu.pretrain.latent_diffusion import (
     NO_CAPTION,
     encode,
     small_design,
-    snapshots_of,
     train_autoencoder,
     train_denoiser,
     write_model,
 )
-from vdu.pretrain.loop import Pace, minutes_of
+from vdu.pretrain.loop import Pace, minutes_of, snapshots_of
 from vdu.processes import is_main
 from vdu.recipe import Recipe, resolve
 from vdu.samples import draw, judged
@@ -72,7 +70,7 @@ def pretrain(arguments: SimpleNamespace) -> None:
     work, device = Path(arguments.work), pick_device("auto")
     out = Path(arguments.out) if arguments.out else ASSETS / NAME
     folder = Path(arguments.data) if arguments.data else fashion.fetch(work)
-    stages = {name: replace(stage, steps=min(stage.steps, arguments.steps or stage.steps)) for name, stage in STAGES.items()}
+    stages = {name: stage.shortened(arguments.steps) for name, stage in STAGES.items()}
     check_both(folder)
     shown = paintings(folder, "train", PAINTINGS)
     images = to_uint8(shown.images)

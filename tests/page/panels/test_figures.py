@@ -22,7 +22,7 @@ def test_the_table_marks_what_was_not_measured():
 def test_a_row_says_what_it_means_and_is_only_named_if_it_is_empty():
     report = example_of("mnist-ddpm").report
     distance = next(metric for metric in table_metrics() if metric.key == "retain_fid")
-    row = f">{distance.label}<div"
+    row = f'>{distance.label} <abbr title="lower is better">↓</abbr><div'
     assert row in table_html(report)
     unknown = {side: report[side] | {"retain_fid": None} for side in ("before", "after")}
     assert row not in table_html(report | unknown)

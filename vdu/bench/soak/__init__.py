@@ -20,7 +20,7 @@ from vdu.bench.soak.judging import Row, bound_row, count_row, growth_row, quanti
 from vdu.bench.soak.ledger import Ledger
 from vdu.bench.soak.runs import api_run, page_run
 from vdu.bench.soak.server import Server, own_address, watch
-from vdu.bench.soak.visitors import LONG, SMALL, Visitor, recipe_of
+from vdu.bench.soak.visitors import LONG, NAMED, SMALL, Visitor, recipe_of
 from vdu.bench.soak.wire import API, Layout, Tab, client, send
 from vdu.bench.tables import check_place, table, write_between
 
@@ -35,7 +35,6 @@ OWNERLESS = 35.0  # seconds within which a run without an owner must have ended
 GRACE = 300.0  # seconds that visitors have at the end to finish what they began
 QUIET = 420.0  # seconds after the last visitor within which files must be deleted; unused uploads stay for 300
 MARKS = "<!-- soak: the table below is made by `python -m vdu bench soak` -->", "<!-- /soak -->"
-NAMED = {"model": "mnist-ddpm", "forget": "3", "seed": 5}
 
 
 @dataclass

@@ -8,10 +8,9 @@ from pathlib import Path
 from vdu.bench.soak.judging import Row, bound_row, count_row, figures_of
 from vdu.bench.soak.runs import Recipe, api_run, page_run
 from vdu.bench.soak.server import Server
-from vdu.bench.soak.visitors import LONG, SMALL
+from vdu.bench.soak.visitors import LONG, NAMED, SMALL
 from vdu.bench.soak.wire import API, Layout, Tab, client, send
 
-NAMED = {"model": "mnist-ddpm", "forget": "3", "seed": 5}
 ESTIMATED: Recipe = SMALL | NAMED | {"method": "vdu", "posterior": "layers"}  # writes its posterior into the cache
 LONGEST = 120.0  # seconds in which each of these moments must come
 SETTLED = 2.0  # seconds after its start in which a process has removed what a dead one left

@@ -12,6 +12,7 @@ from vdu.bench.soak.wire import API, Answer, Layout, RunEnd, Tab, send, words_of
 if TYPE_CHECKING:
     import httpx
 
+NAMED = {"model": "mnist-ddpm", "forget": "3", "seed": 5}
 SMALL = {"samples": 50, "replay": 24, "steps": 2, "preview_every": 2, "sampler_steps": 2, "batch_size": 2}
 LONG = SMALL | {"samples": 5000, "sampler_steps": 20}  # minutes, and yet within a shared server's bound
 ENDLESS = SMALL | {"samples": 20_000, "sampler_steps": 100}  # hours

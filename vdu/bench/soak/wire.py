@@ -20,7 +20,7 @@ API = "/gradio_api"
 LONGEST = 600.0  # seconds after which an answer that did not come is lost
 ROLES = {  # what a visitor does -> the component, by its elem_id, label or text, and its event
     "run": ("Unlearn", "click"), "stop": ("Stop", "click"), "choose": ("Model", "input"), "snapshot": ("snapshot", "input"),
-    "preview": ("pictures", "change"), "method": ("recipe-method", "input"), "draw": ("prompt", "submit"),
+    "preview": ("pictures", "change"), "method": ("recipe-method", "input"),
 }  # fmt: skip
 NUMBERS = re.compile(r"([\d.,]+)\s*(h|min|s)\b")
 SECONDS = {"h": 3600, "min": 60, "s": 1}

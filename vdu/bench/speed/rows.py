@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vdu.bench.speed.cases import BESIDE, CASES, MEMORY, MODELS, PAGE, SAMPLER, STEP
+from vdu.comparison import ratio
 
 Pair = tuple[float | None, float | None]
 NOTHING = "–"
@@ -37,11 +38,6 @@ class Ran:
     def change(self, key: str) -> float | None:
         """A figure after the run, in units of what it was before."""
         return ratio(self.figure("after", key), self.figure("before", key))
-
-
-def ratio(above: float | None, below: float | None) -> float | None:
-    """A quotient; None where there is none."""
-    return None if above is None or not below else above / below
 
 
 def median(values: Iterable[float | None]) -> float | None:

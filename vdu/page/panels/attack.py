@@ -41,7 +41,7 @@ class IsItGone(Panel):
     def build(self, page: Page) -> None:
         """See `Panel.build`."""
         self.page = page
-        self.words = gr.HTML(words_html(page.first_view), elem_id="attack-words")
+        self.words = gr.HTML(words_html(page.first_view))
         self.button = gr.Button("Try to bring it back", interactive=False, min_width=120, elem_id="attack")
         self.found = gr.HTML(elem_id="attacks")
         self.outputs = [self.words, self.button, self.found]

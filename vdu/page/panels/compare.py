@@ -82,7 +82,7 @@ class Compare(Panel):
         self.outputs = [self.methods, self.time]
         with gr.Row():
             info = "Choose the best pictures first; then see which method drew them."
-            self.blind = gr.Checkbox(False, label="Hide names", info=info, elem_id="compared-blind", min_width=180)
+            self.blind = gr.Checkbox(False, label="Hide names", info=info, min_width=180)
             self.button = gr.Button("Compare", min_width=120, elem_id="compare")
             self.stop = gr.Button("Stop", variant="stop", visible=False, min_width=80, elem_id="compare-stop")
             self.reveal = gr.Button("Reveal", visible=False, min_width=120, elem_id="reveal")

@@ -33,7 +33,12 @@ def table_html(report: Report) -> str:
     if not before:
         return ""
     rows = [
-        {"label": metric.label, "meaning": metric.meaning, "cells": [cell(side, metric) for side in (before, after)]}
+        {
+            "label": metric.label,
+            "better": metric.better,
+            "meaning": metric.meaning,
+            "cells": [cell(side, metric) for side in (before, after)],
+        }
         for metric in table_metrics()
         if any(metric.key in (side or {}) for side in (before, after))
     ]

@@ -38,7 +38,7 @@ class WhereFrom(Panel):
 
     def build(self, page: Page) -> None:
         """See `Panel.build`."""
-        with gr.Accordion("Where it comes from", open=False, elem_id="where-from"):
+        with gr.Accordion("Where it comes from", open=False):
             self.pictures = gr.HTML(pictures_html(page.first_view), elem_id="origins", js_on_load=ON_CLICK)
             self.found = gr.HTML(elem_id="nearest")
         self.outputs = [self.pictures, self.found]

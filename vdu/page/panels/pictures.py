@@ -9,6 +9,7 @@ import gradio as gr
 from markupsafe import Markup
 
 from vdu import charts
+from vdu.comparison import ratio
 from vdu.experiments import possible_counts
 from vdu.page import gpu
 from vdu.page.errors import shows_errors
@@ -103,12 +104,11 @@ def counts_for(run: Run) -> list[int]:
 def count_row(number: int, run: Run, report: Report) -> dict[str, Any]:
     """The figures of a run with `number` real pictures, and sheets of the same `ROW` seeds before and after."""
     before, after, look = report["before"], report["after"], run.previews[-1]
-    ratio = after["retain_fid"] / before["retain_fid"] if before["retain_fid"] and after["retain_fid"] else None
     return {
         "number": number,
         "forget_rate": after["forget_rate"],
         "forget_rate_ci95": after["forget_rate_ci95"],
-        "u_fid_ratio": ratio,
+        "u_fid_ratio": ratio(after["retain_fid"], before["retain_fid"]),
         "damage": look.damage,
         "sheets": [png(sheet(part.images[:ROW], part.forgotten[:ROW])) for part in (run.previews[0], look)],
     }
