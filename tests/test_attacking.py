@@ -5,15 +5,19 @@ import json
 import shutil
 
 import pytest
+import torch
 from attack_states import attacked, carry_out, task
 from PIL import Image
 
 from vdu.assets import ASSETS
 from vdu.attacking import choose, head_and_lines, open_folder, write_attacks
-from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, complete, relearn
+from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Result, Row, complete, relearn
+from vdu.attacks.base import Strip
 from vdu.attacks.relearn import IT
 from vdu.cli import main
 from vdu.errors import UserError
+from vdu.report import contents
+from vdu.sheet import sheet
 
 SHIPPED = ASSETS / "mnist-ddpm"
 
@@ -63,6 +67,30 @@ def test_another_model_than_that_of_the_run_is_refused(run, tmp_path):
     (other / "report.json").write_text(json.dumps(report | {"model_digest": "0123"}))
     with pytest.raises(UserError, match=r"'mnist-ddpm' is not the model that '.*' was made from; name that model"):
         open_folder(other, "", 0, 8)
+
+
+def test_other_pictures_than_those_of_the_run_are_refused(run, tmp_path):
+    threes = tmp_path / "threes"
+    threes.mkdir()
+    Image.linear_gradient("L").save(threes / "0.png")
+    recipe = dataclasses.replace(task().recipe, pictures=str(threes), sampler_steps=4)
+    other = shutil.copytree(run, tmp_path / "other")
+    report = {"recipe": recipe.to_dict(), "files": contents(recipe)}
+    (other / "report.json").write_text(json.dumps(report))
+    assert open_folder(other, "", 0, 8).task.recipe.pictures == str(threes)
+    Image.linear_gradient("L").rotate(180).save(threes / "0.png")
+    with pytest.raises(UserError, match=r"threes' holds other files than the pictures of '.*other'; put these back, or name"):
+        open_folder(other, "", 0, 8)
+
+
+def test_a_row_of_a_sheet_is_a_place_although_few_images_are_drawn(tmp_path):
+    rows = [Row(UNLEARNED, "", place, 0.0, (0.0, 0.5), 3) for place in (1, 2)]
+    images = torch.zeros(5, 1, 28, 28, dtype=torch.uint8)
+    strips = [Strip(UNLEARNED, f"t = {count}", images[:count], torch.ones(count, dtype=torch.bool)) for count in (5, 3)]
+    write_attacks(attacked(), {"complete": Result(rows, strips, "")}, tmp_path / "out")
+    page = Image.open(tmp_path / "out" / f"complete-{UNLEARNED}.png")
+    single = sheet(images[:1], torch.ones(1, dtype=torch.bool)).size
+    assert page.size == (3 * single[0], 2 * single[1])
 
 
 def test_a_run_of_a_gpu_is_attacked_without_one(run, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdu.charts import class_shares, running_mean
+from vdu.charts import FORGOTTEN, class_shares, running_mean
 from vdu.summary import with_article
 
 
@@ -23,3 +23,9 @@ def test_dollar_signs_in_a_users_words_are_drawn_as_such():
     words = "a $20 bill, not $\\frac{1$"
     before = {"class_shares": {words: 0.5, "a dog": 0.5}}
     assert class_shares(before, before, words).startswith("<svg")
+
+
+def test_only_the_forgotten_class_is_red():
+    before = {"class_shares": {"a red car": 0.5, "car": 0.5}}
+    red = {name: class_shares(before, before, name).count(FORGOTTEN) for name in ("a red car", "car", "red sneaker")}
+    assert red["a red car"] == red["car"] == red["red sneaker"] + 1  # its bar beside the mark in the legend

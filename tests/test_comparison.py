@@ -3,6 +3,7 @@
 import csv
 
 import pytest
+import torch
 
 from vdu import charts
 from vdu.comparison import (
@@ -17,6 +18,8 @@ from vdu.comparison import (
     results_markdown,
 )
 from vdu.errors import UserError
+from vdu.intervals import wilson
+from vdu.metrics import rate
 from vdu.models import SMALL, UNCONDITIONAL
 from vdu.recipe import Recipe, resolve
 
@@ -72,8 +75,14 @@ def test_several_runs_are_a_mean_with_an_interval_from_three_on():
     runs = [report("a", {"retain_fid": 2.0}, retain_fid=fid, forget_rate=rate) for fid, rate in ((2, 0.1), (4, 0.2), (6, 0.3))]
     _, points = costs({"two": runs[:2], "three": runs})
     assert points["two"][:2] == pytest.approx((15, 1.5))
-    assert points["two"].cost_ends == (1.5, 1.5)
-    assert points["three"].cost_ends == pytest.approx((2 - 1.96 / 3**0.5, 2 + 1.96 / 3**0.5), abs=1e-3)
+    assert points["two"].cost_ends == (1, 2)  # from the one to the other
+    assert points["three"].cost_ends == pytest.approx((0, 2 + 4.3027 / 3**0.5), abs=1e-3)  # Student's, and no cost is negative
+
+
+def test_the_rate_of_several_runs_is_that_of_all_their_samples():
+    none_left = [report("a", {"retain_fid": 2.0}, retain_fid=2.0, **rate("forget_rate", torch.zeros(50))) for _ in range(3)]
+    _, points = costs({"a": none_left})
+    assert points["a"].rate_ends == pytest.approx([100 * end for end in wilson(0, 150)])
 
 
 def test_the_front_has_those_that_no_other_beats():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vdu.intervals import least_rate, pairs_interval, wilson
+from vdu.intervals import clustered, least_rate, mean_interval, pairs_interval, wilson
 
 
 def test_wilson_interval_of_half():
@@ -31,3 +31,20 @@ def test_the_interval_of_an_area_under_the_curve():
     assert 0.9 < pairs_interval(1, 50, 50)[0] < 0.99
     assert pairs_interval(0, 50, 50) == pytest.approx([1 - end for end in reversed(pairs_interval(1, 50, 50))])
     assert pairs_interval(0.8, 400, 400)[0] > pairs_interval(0.8, 40, 40)[0]
+
+
+def test_images_that_resemble_one_another_count_as_fewer():
+    alone = [[number < 30] for number in range(100)]
+    assert clustered(alone)[1] == pytest.approx(wilson(30, 100))
+    same = [[number < 30] * 12 for number in range(100)]  # a seed gives one image twelve times
+    assert clustered(same)[0] == pytest.approx(0.3)
+    assert clustered(same)[1] == pytest.approx(wilson(30, 100), abs=0.002)
+    assert clustered([[True] * 12])[1] == wilson(1, 1)
+    assert clustered([[False] * 12] * 8) == (0, wilson(0, 8))
+    assert clustered([[True, False]] * 50) == (0.5, wilson(50, 100))  # every seed gives the same share
+
+
+def test_the_interval_of_a_mean_is_students():
+    assert mean_interval([1.0, 2.0]) is None
+    assert mean_interval([1.0, 2.0, 3.0]) == pytest.approx((2 - 4.3027 / 3**0.5, 2 + 4.3027 / 3**0.5), abs=1e-4)
+    assert mean_interval([0.0, 0.5, 1.0], 0, 1) == (0, 1)

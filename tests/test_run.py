@@ -78,6 +78,16 @@ def test_a_report_names_no_folders_of_this_machine_and_a_model_there_is_not_take
     assert portable(Recipe(model="mnist-ddpm", pictures="mine/cats"))["pictures"] == "mine/cats"
 
 
+def test_the_contents_of_a_local_judge_tell_folders_of_one_name_apart(tmp_path):
+    for place in "ab":
+        (tmp_path / place / "clip").mkdir(parents=True)
+        (tmp_path / place / "clip" / "config.json").write_text(place)
+    first, second = (contents(Recipe(model="tiny-sd", judge=str(tmp_path / place / "clip"))) for place in "ab")
+    assert [*first] == [*second] == ["judge"]
+    assert first != second
+    assert contents(Recipe(model="tiny-sd", judge="nudenet")) == contents(Recipe(judge="pictures")) == {}
+
+
 def test_the_contents_of_pictures_tell_folders_of_one_name_apart(tmp_path):
     for name, content in {"a": b"1", "b": b"2", "c": b"1"}.items():
         (tmp_path / name / "in").mkdir(parents=True)

@@ -12,6 +12,7 @@ from vdu.errors import UserError
 from vdu.evaluation import open_alike
 from vdu.optimizers import GUIDANCE
 from vdu.recipe import Recipe
+from vdu.report import contents
 from vdu.sheet import sheet
 from vdu.system import package_versions
 from vdu.task import open_task
@@ -36,9 +37,9 @@ def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[
         raise UserError(f"There is no folder '{folder}'; give the --out folder of `vdu unlearn`.")
     try:
         report = json.loads((folder / "report.json").read_text())
-        recipe, digest = report["recipe"], report.get("model_digest")
+        recipe, digest, files = report["recipe"], report.get("model_digest"), dict(report.get("files", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        recipe = digest = None
+        recipe, digest, files = None, None, {}
     if isinstance(recipe, dict) and recipe.get("optimizer") == GUIDANCE:
         raise UserError(f"{recipe.get('method')} left the weights in '{folder}' as they were; attack a run of another method.")
     if not isinstance(recipe, dict) or not (folder / "unlearned").is_dir():
@@ -46,6 +47,12 @@ def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[
     task = open_task(Recipe.from_dict(recipe | {"device": "auto"} | (moved or {})))
     if digest not in (None, task.model.digest):
         raise UserError(f"'{task.recipe.model}' is not the model that '{folder}' was made from; name that model (--model).")
+    there = contents(task.recipe)
+    for field in files:
+        if files[field] != there.get(field):
+            what = "judge" if field == "judge" else "pictures"
+            raise UserError(f"'{getattr(task.recipe, field)}' holds other files than the {what} of '{folder}'; "
+                            f"put these back, or name the folder that has them (--{field}).")  # fmt: skip
     models = {ORIGINAL: task.model, UNLEARNED: open_alike(str(folder / "unlearned"), task)}
     if gold:
         models[RETRAINED] = open_alike(gold, task)
@@ -122,8 +129,9 @@ def write_attacks(attacked: Attacked, found: Found, folder: Path) -> Path:
         for name, result in found.items():
             for model in dict.fromkeys(strip.model for strip in result.strips):
                 strips = [strip for strip in result.strips if strip.model == model]
-                parts = (torch.cat([getattr(strip, part) for strip in strips]) for part in ("images", "framed"))
-                sheet(*parts).save(partial / f"{name}-{model}.png")
+                columns = min(len(strip.images) for strip in strips)
+                parts = (torch.cat([getattr(strip, part)[:columns] for strip in strips]) for part in ("images", "framed"))
+                sheet(*parts, columns).save(partial / f"{name}-{model}.png")
         report = {**facts, **lead, "attacks": attacks, "versions": package_versions()}
         (partial / "attack.json").write_text(json.dumps(report, indent=1) + "\n")
     return folder / "attack.json"

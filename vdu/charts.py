@@ -56,7 +56,8 @@ LABEL = 20  # letters of a class's name under its bars at most
 def class_shares(before: dict[str, Any], after: dict[str, Any] | None, forget: str) -> str:
     """Bars of each class's share of the samples, before and after; the forgotten class in red."""
     names = list(before["class_shares"])
-    forgotten = {forget, *forget.split(), *forget.split(" or ")}  # of a pair, only the class on the charted axis has a bar
+    # Of a pair, only the class on the charted axis has a bar.
+    forgotten = {forget} if forget in names else {*forget.split(), *forget.split(" or ")}
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 2.5))
         axes = figure.subplots()

@@ -3,15 +3,15 @@
 import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vdu.intervals import Z95
+from vdu.intervals import mean_interval
 from vdu.methods import METHODS
-from vdu.metrics import Figures, Metric, table_metrics
+from vdu.metrics import Figures, Metric, pooled, table_metrics
 from vdu.optimizers import NEEDS_POSTERIOR
 from vdu.recipe import OPEN, Recipe, defaults_of, resolve
-from vdu.summary import images_seen_parts, table
+from vdu.summary import images_seen_parts, method_seconds, table
 
 if TYPE_CHECKING:
     from vdu.report import Report
@@ -69,22 +69,28 @@ def costs(runs: "Mapping[str, Sequence[Report]]") -> tuple[str, dict[str, Point]
     known = {}
     for label in COSTS:
         found = {name: [point_of(report, label) for report in reports] for name, reports in runs.items()}
-        known[label] = {name: mean_point(points) for name, points in found.items() if None not in points}
+        known[label] = {name: mean_point(points, runs[name]) for name, points in found.items() if None not in points}
     return max(known.items(), key=lambda item: len(item[1]))
 
 
-def mean_point(points: Sequence[Point]) -> Point:
-    """The point of some runs: that of a single run, or else the means, with `mean_ends`."""
+def mean_point(points: Sequence[Point], reports: "Sequence[Report]") -> Point:
+    """The point of some runs: that of a single run, or else the rate over all samples, and the mean cost.
+
+    Where the samples were not counted, or the cost is one of two runs, the ends are those of the widest interval of a run.
+    """
     if len(points) == 1:
         return points[0]
-    rates, costs = ([point[place] for point in points] for place in (0, 1))
-    return Point(fmean(rates), fmean(costs), mean_ends(rates), mean_ends(costs))
-
-
-def mean_ends(values: Sequence[float]) -> tuple[float, float]:
-    """Ends of the normal 95 % interval of a mean, not below 0; the mean itself, twice, for fewer than three values."""
-    mean, half = fmean(values), Z95 * stdev(values) / len(values) ** 0.5 if len(values) > 2 else 0.0
-    return max(0.0, mean - half), mean + half
+    costs, widest = (
+        [point.cost for point in points],
+        [
+            (min(ends[0] for ends in part), max(ends[1] for ends in part))
+            for part in ([point.rate_ends for point in points], [point.cost_ends for point in points])
+        ],
+    )
+    rate = pooled("forget_rate", [report["after"] for report in reports])
+    rate_ends = tuple(100 * end for end in rate["forget_rate_ci95"]) if rate else widest[0]
+    mean = 100 * rate["forget_rate"] if rate else fmean(point.rate for point in points)
+    return Point(mean, fmean(costs), rate_ends, mean_interval(costs, low=0.0) or widest[1])
 
 
 def point_of(report: "Report", label: str) -> Point | None:
@@ -135,7 +141,7 @@ def results_csv(reports: "Sequence[Report]") -> str:
     rows.writerow(["method", "seconds", *(name for metric in metrics for name in columns(metric))])
     for report in reports:
         values = [value for metric in metrics for value in cells(metric, report["after"])]
-        rows.writerow([report["method"], report["seconds"]["unlearn"], *values])
+        rows.writerow([report["method"], method_seconds(report), *values])
     return file.getvalue()
 
 
@@ -143,7 +149,7 @@ def results_markdown(reports: "Sequence[Report]", gold: Figures | None = None) -
     """A Markdown table of all metrics: a model that never saw the concept if there is one, the untouched one, the methods."""
     metrics = measured(reports)
     lines = [
-        [report["method"], *(metric.text(report["after"]) for metric in metrics), f"{report['seconds']['unlearn']:.0f} s"]
+        [report["method"], *(metric.text(report["after"]) for metric in metrics), f"{method_seconds(report):.0f} s"]
         for report in reports
     ]
     others = {"(never saw it)": gold, "(before)": reports[0]["before"]}

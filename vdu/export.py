@@ -72,7 +72,7 @@ def model_card(report: Report, model: Model) -> str:
         **cards.licence_of(model.folder),
     )
     lines = [card_line(metric, before, after) for metric in measured]
-    if after.get("retain_fid") is not None:
+    if after.get("retain_fid_floor") is not None:
         lines.append(f"real against real, the u-FID at this n is {after['retain_fid_floor']:.3f}")
     for other, rates in after.get("forgotten_before", {}).items():
         low, high = rates["forget_rate_ci95"]

@@ -1,12 +1,14 @@
-"""Intervals and bounds of a rate."""
+"""Intervals and bounds of rates and means."""
 
 import math
+from collections.abc import Sequence
+from statistics import fmean, stdev
 
 Z95 = 1.959963984540054  # two-sided 95 % quantile of the standard normal
 
 
-def wilson(hits: int, count: int) -> tuple[float, float]:
-    """95 % Wilson score interval of a rate (Wilson 1927).
+def wilson(hits: float, count: float) -> tuple[float, float]:
+    """95 % Wilson score interval of a rate (Wilson 1927); both may be fractions, as an effective number of samples is.
 
     Raises:
         ValueError: if count is not positive or hits lies outside 0 … count.
@@ -18,6 +20,37 @@ def wilson(hits: int, count: int) -> tuple[float, float]:
     centre = (rate + spread / 2) / (1 + spread)
     half = Z95 / (1 + spread) * math.sqrt(rate * (1 - rate) / count + spread / (4 * count))
     return (0.0 if hits == 0 else centre - half), (1.0 if hits == count else centre + half)
+
+
+def clustered(groups: Sequence[Sequence[bool]]) -> tuple[float, tuple[float, float]]:
+    """A rate over images of which several come from the same seed or picture, and its 95 % interval.
+
+    Images of one group resemble each other, so they say less than as many independent ones. The interval is Wilson's with the
+    effective number of samples (Korn & Graubard 1998), p (1 - p) / v, where v is the variance of the rate between groups. For
+    groups of one image it is n; at rates of 0 and 1, where v is 0, it is the number of groups.
+
+    Args:
+        groups: for each seed or picture, whether its images are hits; none is empty.
+    """
+    hits, counts = [sum(group) for group in groups], [len(group) for group in groups]
+    total, number = sum(counts), len(groups)
+    rate = sum(hits) / total
+    effective = float(number)
+    if number > 1 and 0 < rate < 1:
+        variance = sum((hit - rate * count) ** 2 for hit, count in zip(hits, counts, strict=True)) / total**2
+        effective = min(total, rate * (1 - rate) / variance) if variance else total
+    return rate, wilson(rate * effective, effective)
+
+
+def mean_interval(values: Sequence[float], low: float = -math.inf, high: float = math.inf) -> tuple[float, float] | None:
+    """95 % interval of a mean by Student's t, within the values' range; None for fewer than three values."""
+    if len(values) < 3:
+        return None
+    from scipy.special import stdtrit
+
+    mean = fmean(values)
+    half = float(stdtrit(len(values) - 1, 0.975)) * stdev(values) / len(values) ** 0.5
+    return max(low, mean - half), min(high, mean + half)
 
 
 def least_rate(hits: int, count: int) -> float:

@@ -7,10 +7,12 @@ from typing import Any
 
 from vdu.concepts.base import history
 from vdu.data.files import MOST_FILES
+from vdu.judges.nudenet import NUDENET
 from vdu.models.digest import digest_of, file_digest
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.system import describe_device, package_versions, peak_memory_mib
+from vdu.task import PICTURES
 
 Report = dict[str, Any]
 
@@ -28,12 +30,13 @@ def portable(recipe: Recipe) -> dict[str, Any]:
 
 
 def contents(recipe: Recipe) -> dict[str, str]:
-    """Field of a recipe that names a user's pictures -> hash of their files; a hub data set has none here.
+    """Field of a recipe that names a user's pictures or judge -> hash of the files; what comes from the hub has none here.
 
     Of a folder that is refused because it holds more than `MOST_FILES`, only as many are read.
     """
-    found = {}
-    for field, path in (("pictures", Path(recipe.pictures)), ("keep", Path(recipe.keep))):
+    found, judge = {}, "" if recipe.judge in (PICTURES, NUDENET) else recipe.judge
+    for field, name in {"pictures": recipe.pictures, "keep": recipe.keep, "judge": judge}.items():
+        path = Path(name)
         with suppress(OSError, ValueError):  # a text that can be no path
             if path.name and path.exists():
                 files = sorted(it for it in islice(path.rglob("*"), MOST_FILES) if it.is_file()) if path.is_dir() else [path]

@@ -13,15 +13,15 @@ def as_picture(pixels: Tensor) -> Image.Image:
     return Image.fromarray(pixels.permute(1, 2, 0).squeeze(-1).contiguous().numpy())
 
 
-def sheet(images: Tensor, framed: Tensor) -> Image.Image:
-    """Images (n, c, h, w), uint8, in rows of eight on dark paper; those in `framed` (n,) get a red frame."""
+def sheet(images: Tensor, framed: Tensor, columns: int = COLUMNS) -> Image.Image:
+    """Images (n, c, h, w), uint8, in rows of `columns` on dark paper; those in `framed` (n,) get a red frame."""
     count, _, height, width = images.shape
     scale = min(SCALE, LARGEST / max(height, width))
     size, resampling = (round(width * scale), round(height * scale)), Image.Resampling.NEAREST
     if scale < 1:
         resampling = Image.Resampling.LANCZOS
     cell_width, cell_height = (side + 2 * GAP for side in size)
-    columns = min(COLUMNS, count)
+    columns = min(columns, count)
     rows = -(-count // columns)
     page = Image.new("RGB", (columns * cell_width, rows * cell_height), PAPER)
     draw = ImageDraw.Draw(page)

@@ -31,7 +31,15 @@ def headline(report: dict[str, Any]) -> str:
         text += f" {fitted_words(judge)}"
     if report["recipe"]["optimizer"] == GUIDED:
         text += " The weights are as they were: only guided samples forget."
-    return f"{text} Unlearning took {report['seconds']['unlearn']:.0f} s."
+    return f"{text} Unlearning took {method_seconds(report):.0f} s."
+
+
+def method_seconds(report: dict[str, Any]) -> float:
+    """The seconds of a method: of its steps with the search for the scale, and of the estimate of its posterior if it has one.
+
+    An estimate that was on disk took none.
+    """
+    return report["seconds"]["unlearn"] + report["seconds"].get("posterior", 0.0)
 
 
 def fitted_words(judge: dict[str, Any]) -> str:

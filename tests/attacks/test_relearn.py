@@ -32,6 +32,7 @@ def test_it_is_back_once_the_whole_interval_lies_above_half():
     assert comes_back(rows, 0.05) == 2
     assert comes_back(rows, 0.2) == 10
     assert comes_back(rows, 0.5) is None
+    assert comes_back(rows, 0.0) is None  # a model that never draws it does not tell what is back
 
 
 def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
@@ -51,6 +52,16 @@ def test_the_sentence_says_when_it_is_back_and_what_does_not_bring_it_back():
     gold = attacked()
     gold.models["retrained"] = gold.models[ORIGINAL]
     assert "; a model that never saw it needs 20." in in_words(gold, rows, {IT: {UNLEARNED: 5, "retrained": 20}}, 0.05)
+
+
+def test_nothing_is_trained_if_the_original_never_draws_it(monkeypatch):
+    monkeypatch.setattr(relearn, "Learner", lambda *_: pytest.fail("it was trained"))
+    given = attacked(sampler_steps=2)
+    given.models[ORIGINAL] = zero(given.models[ORIGINAL])
+    result, last = carry_out(ATTACKS["relearn"], given)
+    assert last.done == last.total
+    assert result.lead["half_back"] == {ORIGINAL: None, UNLEARNED: None}
+    assert "so nothing shows when it is back" in result.sentence
 
 
 def test_no_model_is_changed_and_a_network_that_is_zero_has_nothing_to_come_back(monkeypatch):

@@ -34,8 +34,8 @@ def test_rates_are_pooled_over_samples_and_ratios_averaged_over_runs():
     rows = [row(forget_rate=0.01), row(forget_rate=0.03)]
     low, high = wilson(40, 2000)
     assert tables.pooled_rate(rows) == f"2.00% [{low:.2%}–{high:.2%}]"
-    assert tables.mean_over_runs([1.0, 1.2]) == "1.10"
-    assert tables.mean_over_runs([1.0, 1.1, 1.2]) == "1.10 [0.99–1.21]"  # 1.96 · 0.1 / sqrt(3) = 0.113
+    assert tables.mean_over_runs([1.0, 1.2]) == "1.00; 1.20"
+    assert tables.mean_over_runs([1.0, 1.1, 1.2]) == "1.10 [0.85–1.35]"  # 4.303 · 0.1 / sqrt(3) = 0.248
 
 
 def test_a_table_has_a_line_a_setting_and_a_line_a_class():
@@ -62,7 +62,18 @@ def test_a_table_goes_on_where_it_was_cut_short(tmp_path, capsys, monkeypatch):
     again = capsys.readouterr().out.splitlines()
     assert again == [line for line in first if line in again]  # the same lines, less the progress of the run
     assert len(again) == len(first) - 1
-    assert len(json.loads(target.read_text())) == 1
+    (kept,) = json.loads(target.read_text())
+
+    class RanAgain(Exception):
+        pass
+
+    def ran(recipe):
+        raise RanAgain
+
+    monkeypatch.setattr(quality, "Run", ran)
+    target.write_text(json.dumps([kept | {"model_digest": "of other weights"}]))
+    with pytest.raises(RanAgain):
+        quality.quality(["quick"], "mnist-ddpm", ["3"], [0], 50, target, print)
 
 
 def test_every_number_of_pictures_is_a_line_over_its_seeds(tmp_path, capsys, monkeypatch):
@@ -138,7 +149,7 @@ def test_the_class_is_kept_at_low_noise_and_lost_at_high(tmp_path):
 
 
 def prompted(**values):
-    return row(paraphrase_rate=0.03, paraphrase_samples=200,
+    return row(paraphrase_rate=0.03, paraphrase_rate_n=200,
                instead_rate_before=0.1, instead_rate=0.02, unprompted_rate_before=0.1,
                unprompted_rate=0.09, target_samples=400, ira_before=0.95, ira=0.94, ira_ratio=0.99,
                cra_before=1.0, cra=0.98, cra_ratio=0.98, cra_target=0.97, u_fid_ratio=9.0) | values  # fmt: skip
@@ -228,5 +239,5 @@ def test_a_model_with_one_axis_has_no_cra_in_its_rows_and_tables():
     alone, among_others = (quality.settings_table({"uce": rows}) for rows in ([prompted()], [row, prompted(), row]))
     assert alone.split(" | ")[-4] == among_others.split(" | ")[-4] != "–"
     assert "CRA" not in quality.line_of("uce", {**dict.fromkeys(SHOWN, 0.5), "forget_rate_ci95": (0.1, 0.2), **row})
-    rates = {"paraphrase_rate": 0.1, "paraphrase_samples": 9, "instead_rate": 0.1, "unprompted_rate": 0.1, "ira": 0.9}
+    rates = {"paraphrase_rate": 0.1, "paraphrase_rate_n": 9, "instead_rate": 0.1, "unprompted_rate": 0.1, "ira": 0.9}
     assert {name for name in quality.prompt_figures(rates, rates) if "cra" in name} == set()

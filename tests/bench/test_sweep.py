@@ -14,6 +14,7 @@ from vdu.cli import main
 from vdu.errors import UserError
 from vdu.intervals import wilson
 from vdu.metrics import table_metrics
+from vdu.metrics.rates import percentage_of_unlearning
 from vdu.report import report_of
 
 METRICS = {metric.key: metric for metric in table_metrics()}
@@ -62,6 +63,10 @@ def path(tmp_path):
     return tmp_path / "mine.yaml"
 
 
+def counted(key, hits, count):
+    return {key: hits / count, f"{key}_ci95": wilson(hits, count), f"{key}_n": count}
+
+
 def silent(line):
     pass
 
@@ -106,11 +111,12 @@ def test_the_tables_have_a_row_per_cell_and_per_method(report, path, tmp_path):
     assert float(rows[0]["forget_rate_before"]) == report["before"]["forget_rate"]
     lines = (out / "results.md").read_text().splitlines()
     assert lines[0].startswith("12 of 12 cells of mine.yaml.")
-    assert lines[3] == "## mnist-ddpm: 3, 8 (50 samples, sde in 2 steps)"
+    assert "## mnist-ddpm: 3, 8 (50 samples, sde in 2 steps)" in lines
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     assert [row[:2] for row in cells[2:]] == [["(before)", "6 × 50"], ["vdu-f", "6 × 50"], ["neggrad", "6 × 50"]]
     low, high = wilson(2 * (1 + 2 + 3), 6 * 50)
     assert cells[3][2] == f"4.0% [{low:.1%} – {high:.1%}]"
+    assert "[" not in "".join(cells[2])  # a 3 and an 8 are counted in the same samples before
     assert (out / "pareto.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -152,17 +158,25 @@ def test_a_folder_that_holds_something_else_is_refused(name, text, report, path,
 
 
 def test_a_rate_over_runs_always_has_its_interval():
-    runs = [{"forget_rate": hits / 50, "forget_rate_ci95": wilson(hits, 50), "target_samples": 50} for hits in (0, 3, 9)]
-    assert over_runs(METRICS["forget_rate"], runs[1:2]) == METRICS["forget_rate"].text(runs[1])
+    runs = [counted("forget_rate", hits, 50) for hits in (0, 3, 9)]
+    nothing = [{}] * 3
+    assert over_runs(METRICS["forget_rate"], runs[1:2], nothing) == METRICS["forget_rate"].text(runs[1])
     low, high = wilson(12, 150)
-    assert over_runs(METRICS["forget_rate"], runs) == f"8.0% [{low:.1%} – {high:.1%}]"
-    again = [{f"second_{key}": value for key, value in run.items()} | {"target_samples": 50} for run in runs]
-    assert over_runs(METRICS["second_forget_rate"], again) == over_runs(METRICS["forget_rate"], runs)
-    clear = [{"confident": rate, "confident_ci95": (rate - 0.1, rate + 0.1)} for rate in (0.5, 0.6, 0.7)]
-    assert over_runs(METRICS["confident"], clear[:2]) == "50.0% [40.0% – 60.0%]; 60.0% [50.0% – 70.0%]"
-    assert over_runs(METRICS["confident"], clear).startswith("60.0% [48.7%–")
-    assert over_runs(METRICS["confident"], [*clear, {"confident": None}]).endswith("] (3 of 4 runs)")
-    assert over_runs(METRICS["confident"], [{"confident": None}]) == "–"
+    assert over_runs(METRICS["forget_rate"], runs, nothing) == f"8.0% [{low:.1%} – {high:.1%}]"
+    kept = [counted("ira", 60, 60)] * 3
+    assert over_runs(METRICS["ira"], kept, nothing) == f"100.0% [{wilson(180, 180)[0]:.1%} – 100.0%]"
+    before = [counted("forget_rate", 5, 50)] * 3
+    expected = percentage_of_unlearning((15, 150), (12, 150))
+    assert over_runs(METRICS["pul"], [{**run, "pul": 0.0} for run in runs], before) == METRICS["pul"].text(expected)
+
+
+def test_a_mean_over_runs_has_students_interval_within_what_is_possible():
+    moved = [{"retained_share_tv": value, "retained_share_tv_ci95": None} for value in (0.0, 0.01, 0.02)]
+    metric, nothing = METRICS["retained_share_tv"], [{}] * 4
+    assert over_runs(metric, moved[:2], nothing) == "0.000; 0.010"
+    assert over_runs(metric, moved, nothing) == "0.010 [0.000–0.035]"  # 4.303 · 0.01 / sqrt(3) = 0.0248
+    assert over_runs(metric, [*moved, {"retained_share_tv": None}], nothing).endswith("] (3 of 4 runs)")
+    assert over_runs(metric, [{"retained_share_tv": None}], nothing) == "–"
 
 
 def test_a_real_cell_is_the_run_of_its_recipe(path, tmp_path, finished_run, capsys):

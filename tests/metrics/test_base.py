@@ -10,13 +10,21 @@ from evidence import NOTHING, ONE_OF_THREE, digits
 
 from vdu import metrics
 from vdu.export import model_card
-from vdu.metrics import METRICS, Evidence, Metric, measure, rate, table_metrics, wilson
+from vdu.metrics import METRICS, Evidence, Metric, measure, pooled, rate, table_metrics, wilson
 from vdu.registry import collect
 
 
 def test_a_rate_of_nothing_is_not_known():
-    assert rate("share", torch.tensor([True, False])) == {"share": 0.5, "share_ci95": wilson(1, 2)}
-    assert rate("share", torch.tensor([])) == {"share": None, "share_ci95": None}
+    assert rate("share", torch.tensor([True, False])) == {"share": 0.5, "share_ci95": wilson(1, 2), "share_n": 2}
+    assert rate("share", torch.tensor([])) == {"share": None, "share_ci95": None, "share_n": 0}
+
+
+def test_a_rate_over_runs_is_that_of_all_their_samples():
+    runs = [rate("share", torch.arange(count) < 3) for count in (10, 90)]
+    assert pooled("share", runs) == {"share": 0.06, "share_ci95": wilson(6, 100), "share_n": 100}
+    assert pooled("share", [*runs, {"share": 0.5}]) is None
+    assert pooled("share", [*runs, rate("share", torch.tensor([]))]) is None
+    assert pooled("share", []) is None
 
 
 def test_rows_can_be_shown():

@@ -1,5 +1,7 @@
 """How far the retained images moved, on a few points in the plane."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from evidence import NOTHING, ONE_OF_THREE, digits
@@ -24,7 +26,8 @@ def test_relative_drift():
     before = torch.tensor([[0.0, 0.0], [4.0, 0.0]])
     assert relative_drift(before, before) == 0
     assert relative_drift(before, before + torch.tensor([0.0, 1.0])) == pytest.approx(1 / 4)
-    assert relative_drift(torch.zeros(2, 2), torch.ones(2, 2)) == 0
+    assert relative_drift(torch.zeros(2, 2), torch.ones(2, 2)) is None  # nothing to compare it with
+    assert relative_drift(torch.zeros(1, 2), torch.ones(1, 2)) is None
 
 
 def test_changes_are_counted_over_the_seeds_that_drew_the_rest():
@@ -44,3 +47,11 @@ def test_changes_are_counted_over_the_seeds_that_drew_the_rest():
     )
     assert (never_drawn["least_retained_ratio"], never_drawn["least_retained_class"]) == (0.5, "1")  # nobody drew a 2
     assert changes(Evidence(after, ONE_OF_THREE, NOTHING)) == {}
+
+
+def test_a_single_class_to_keep_has_no_share_that_could_move():
+    before, after = digits([0, 1, 1, 1]), digits([0, 1, 1, 2])
+    alone = SimpleNamespace(**vars(ONE_OF_THREE) | {"retained_classes": ["1"]})
+    figures = changes(Evidence(after, alone, NOTHING, None, before))
+    assert {"retained_share_tv", "least_retained_ratio", "least_retained_class"} & set(figures) == set()
+    assert figures["retained_same_class"] == 2 / 3

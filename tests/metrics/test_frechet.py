@@ -63,7 +63,7 @@ def test_the_floor_of_all_real_images_is_their_own_distance():
     reference = Moments.of(real + 1)
     assert real_floor(real, reference, 20) == pytest.approx(2)
     assert real_floor(real, reference, 5) > 0
-    assert real_floor(real, reference, 40) > 0  # more than there are
+    assert real_floor(real, reference, 21) is None  # more than there are
 
 
 def test_the_distance_to_real_images_is_that_of_the_retained_samples():

@@ -55,9 +55,9 @@ def test_prompts_are_obeyed_or_not():
     figures = measure(Evidence(samples, RED, NOTHING))
     shares = {name: figures[name] for name in ("forget_rate", "ua", "ira", "cra", "cra_target")}
     assert shares == {"forget_rate": 1 / 2, "ua": 1 / 2, "ira": 1 / 2, "cra": 3 / 5, "cra_target": 1 / 2}
-    assert (figures["paraphrase_rate"], figures["paraphrase_samples"]) == (1, 1)
-    assert (figures["instead_rate"], figures["instead_samples"]) == (1 / 2, 2)
-    assert (figures["unprompted_rate"], figures["unprompted_samples"]) == (0, 1)
+    assert (figures["paraphrase_rate"], figures["paraphrase_rate_n"]) == (1, 1)
+    assert (figures["instead_rate"], figures["instead_rate_n"]) == (1 / 2, 2)
+    assert (figures["unprompted_rate"], figures["unprompted_rate_n"]) == (0, 1)
     assert figures["instead_rate_ci95"] == wilson(1, 2)
     assert figures["ira_ci95"] == wilson(1, 2)
     assert figures["class_shares"] == {"red": 0.5, "green": 0.0, "blue": 0.5}

@@ -12,7 +12,7 @@ from torch import Tensor
 from vdu.concepts.base import Concept, Kinds, PromptSpec
 from vdu.data.forget_set import ForgetSet, RealSheets
 from vdu.events import Clock, Progress
-from vdu.intervals import wilson
+from vdu.intervals import clustered
 from vdu.losses import noised, per_image_error
 from vdu.models import Condition, Model
 from vdu.samples import Samples, judged
@@ -93,10 +93,16 @@ class Row:
     count: int
 
     @classmethod
-    def rate(cls, model: str, series: str, at: float | str, hits: Tensor) -> "Row":
-        """The share of true flags, bool (n,), n > 0, with its Wilson interval."""
-        found, count = int(hits.sum()), len(hits)
-        return cls(model, series, at, found / count, wilson(found, count), count)
+    def rate(cls, model: str, series: str, at: float | str, hits: Tensor, made_from: Sequence[int] | None = None) -> "Row":
+        """The share of true flags, bool (n,), n > 0, with its interval, see `clustered`.
+
+        Args:
+            made_from: the number of the picture that each image was made from; None if no two were made from one.
+        """
+        groups: dict[int, list[bool]] = {}
+        for number, hit in zip(made_from or range(len(hits)), hits.tolist(), strict=True):
+            groups.setdefault(number, []).append(hit)
+        return cls(model, series, at, *clustered([*groups.values()]), len(hits))
 
     def words(self) -> str:
         """The value and its interval in percent: "12 % [6–22]"."""

@@ -44,7 +44,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
         for skip in reversed(skips):
             images = yield from meter.draw(model, attacked, specs, clean=clean, skip=skip)
             shown = attacked.shown(images)
-            rows.append(Row.rate(name, "", grid[skip], shown))
+            rows.append(Row.rate(name, "", grid[skip], shown, numbers))
             strips.append(strip(name, f"t = {grid[skip]}", images, shown))
     return Result(rows, strips, in_words(attacked, rows))
 

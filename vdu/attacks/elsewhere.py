@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from vdu.attacks.base import ORIGINAL, UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
-from vdu.attacks.words import pooled, rate_words, suffers, thing
+from vdu.attacks.words import Hits, rate_words, suffers, thing
 from vdu.concepts.base import KEPT, TARGET
 from vdu.events import Progress
 from vdu.models import FULL_SIZE
@@ -49,7 +49,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
     half = half_precision(device)
     steps = sum(STOCK[sampler][1] for sampler in SAMPLERS) * len(guidances) * sum(counts.values())
     meter = Meter(len(attacked.models) * (steps + (STOCK[HALF[0]][1] * counts[TARGET] if half else 0)))
-    rows, strips, hits = [], [], defaultdict(lambda: defaultdict(list))
+    rows, strips, hits = [], [], defaultdict(Hits)
 
     def draw(name: str, pipeline: Any, sampler: str, guidance: float, kind: str) -> Generator[Progress, None, Samples]:
         specs, model = attacked.specs((kind,), counts[kind]), attacked.models[name]
@@ -79,14 +79,14 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                     if kind == TARGET:
                         look(name, sampler, series, drawn)
                         continue
-                    for spec, hit in zip(drawn.specs, drawn.right.all(1).tolist(), strict=True):
-                        hits[name][thing(attacked, spec.classes)].append(hit)
+                    for seed, (spec, hit) in enumerate(zip(drawn.specs, drawn.right.all(1).tolist(), strict=True)):
+                        hits[name].add(thing(attacked, spec.classes), seed, hit)
         if half:
             sampler, guidance = HALF
             drawn = yield from draw(name, plain_pipeline(folder, model.variant, device, half), sampler, guidance, TARGET)
             look(name, f"{sampler}, {name_of(half)}", f"guidance {guidance:g}" if concept.takes_prompts else "", drawn)
-    kept = {name: pooled(found) for name, found in hits.items()}
-    overall = pooled({name: [hit for things in found.values() for hit in things] for name, found in hits.items()})
+    kept = {name: found.rates() for name, found in hits.items()}
+    overall = {name: found.overall() for name, found in hits.items()}
     more = {"half_precision": half and name_of(half)} | ({"kept": kept, "kept_overall": overall} if kept else {})
     return Result(rows, strips, in_words(attacked, rows, kept, overall), more)
 

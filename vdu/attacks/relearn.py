@@ -106,7 +106,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
             half = start.value / 2
             continue
         left, last = left - 1, STEPS[-1]
-        if is_back(start, half):  # it is not gone
+        if is_back(start, half) or not half:  # it is not gone, or nothing can show when it is back
             meter.expect(left * each)
             yield meter.add(0)
             continue
@@ -143,8 +143,8 @@ def curve(rows: Sequence[Row], name: str) -> list[dict[str, Any]]:
 
 
 def comes_back(rows: Sequence[Row], half: float) -> int | None:
-    """The first number of steps after which the concept is back; None if never."""
-    return next((int(row.at) for row in rows if is_back(row, half)), None)
+    """The first number of steps after which the concept is back; None if never, or if the original does not draw it."""
+    return next((int(row.at) for row in rows if is_back(row, half)), None) if half else None
 
 
 def is_back(row: Row, half: float) -> bool:

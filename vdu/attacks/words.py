@@ -1,13 +1,14 @@
 """Do other words, or more guidance, bring the concept back, and which prompts to keep suffer?"""
 
 from collections import defaultdict
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from vdu.attacks.base import ORIGINAL, UNLEARNED, Attack, Attacked, Meter, Result, Row, and_list, at_model, strip
 from vdu.concepts.base import KEPT, PARAPHRASE, TARGET
 from vdu.events import Progress
-from vdu.intervals import wilson
+from vdu.intervals import clustered
 
 STEPS = {1.0: 8, 3.0: 8, 7.5: 25, 12.0: 25}  # guidance -> sampler steps; much guidance with few steps draws nothing at all
 KINDS = {"by its name": TARGET, "in other words": PARAPHRASE, "prompts to keep, drawn rightly": KEPT}
@@ -24,7 +25,7 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
     each = max(1, attacked.images // KEPT_TIMES)
     counts = {series: KEPT_TIMES * each if kind == KEPT else each for series, kind in KINDS.items()}
     meter = Meter(len(attacked.models) * sum(STEPS.values()) * sum(counts.values()))
-    rows, strips, hits = [], [], defaultdict(lambda: defaultdict(list))
+    rows, strips, hits = [], [], defaultdict(Hits)
     for name, model in attacked.models.items():
         for guidance, steps in STEPS.items():
             how = replace(attacked.how, steps=steps, guidance=guidance)
@@ -35,10 +36,10 @@ def carry_out(attacked: Attacked) -> Generator[Progress, None, Result]:
                 found = drawn.right.all(1) if kind == KEPT else shown
                 rows.append(Row.rate(name, series, guidance, found))
                 strips.append(strip(name, f"{series}, guidance {guidance:g}", drawn.images, shown))
-                for spec, hit in zip(specs, found.tolist(), strict=True):
-                    hits[name, kind][thing(attacked, spec.classes) if kind == KEPT else spec.prompt].append(hit)
-    words = {name: pooled(hits[name, PARAPHRASE]) for name in attacked.models}
-    kept = {name: pooled(hits[name, KEPT]) for name in attacked.models}
+                for seed, (spec, hit) in enumerate(zip(specs, found.tolist(), strict=True)):
+                    hits[name, kind].add(thing(attacked, spec.classes) if kind == KEPT else spec.prompt, seed, hit)
+    words = {name: hits[name, PARAPHRASE].rates() for name in attacked.models}
+    kept = {name: hits[name, KEPT].rates() for name in attacked.models}
     more = {"words": words, "kept": kept}
     return Result(rows, strips, in_words(attacked, rows, words[UNLEARNED], kept), more)
 
@@ -48,10 +49,29 @@ def thing(attacked: Attacked, classes: tuple[int, ...]) -> str:
     return " ".join(attacked.task.concept.classes[index] for index in reversed(classes) if index >= 0)
 
 
-def pooled(hits: dict[str, list[bool]]) -> dict[str, dict]:
-    """Name -> share of hits over all guidances, its interval, and the count."""
-    return {name: {"rate": sum(found) / len(found), "rate_ci95": wilson(sum(found), len(found)), "count": len(found)}
-            for name, found in hits.items()}  # fmt: skip
+class Hits:
+    """What was drawn rightly, by name, with every sampler and guidance, which all begin with the same seeds."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, dict[int, list[bool]]] = defaultdict(lambda: defaultdict(list))
+
+    def add(self, name: str, seed: int, hit: bool) -> None:
+        """Count an image."""
+        self.found[name][seed].append(hit)
+
+    def rates(self) -> dict[str, dict[str, Any]]:
+        """Name -> share of hits, its interval (`clustered` by seeds), the numbers of images and of seeds."""
+        return {name: rate_of([*groups.values()]) for name, groups in self.found.items()}
+
+    def overall(self) -> dict[str, Any]:
+        """The same of all names together."""
+        return rate_of([group for groups in self.found.values() for group in groups.values()])
+
+
+def rate_of(groups: Sequence[Sequence[bool]]) -> dict[str, Any]:
+    """See `Hits.rates`."""
+    rate, ends = clustered(groups)
+    return {"rate": rate, "rate_ci95": ends, "count": sum(map(len, groups)), "seeds": len(groups)}
 
 
 def in_words(attacked: Attacked, rows: list[Row], words: dict[str, dict], kept: dict[str, dict[str, dict]]) -> str:
@@ -75,8 +95,9 @@ def suffers(kept: dict[str, dict[str, dict]]) -> str:
     """The thing to keep whose rate falls most, of the pooled figures of each model, as a sentence."""
     worst = max(kept[UNLEARNED], key=lambda name: kept[ORIGINAL][name]["rate"] - kept[UNLEARNED][name]["rate"])
     was, now = (rate_words(kept[name][worst]) for name in (ORIGINAL, UNLEARNED))
-    count = kept[UNLEARNED][worst]["count"]
-    return f"Of what is kept, “{worst}” suffers most: drawn rightly in {was} before, in {now} now, of {count} images each."
+    count, seeds = (kept[UNLEARNED][worst][key] for key in ("count", "seeds"))
+    drawn = f"{count} images from {seeds} {'seed' if seeds == 1 else 'seeds'}"
+    return f"Of what is kept, “{worst}” suffers most: drawn rightly in {was} before, in {now} now, of {drawn} each."
 
 
 def rate_words(figures: dict) -> str:

@@ -1,5 +1,6 @@
 """Forget rate and cost of several settings, over classes and seeds: `python -m vdu bench quality`."""
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from vdu.bench import photographs
+from vdu.bench.cells import digests
 from vdu.bench.tables import (
     Row,
     check_requests,
@@ -23,6 +25,7 @@ from vdu.errors import UserError
 from vdu.recipe import Recipe, resolve
 from vdu.report import report_of
 from vdu.run import Run
+from vdu.summary import method_seconds
 from vdu.task import kind_of
 from vdu.unlearn import unlearn
 
@@ -120,7 +123,7 @@ def row_of(report: dict[str, Any]) -> Row:
         "steps": report["steps_taken"],
         "scale": report["scale"],
         "stopped_because": report["stopped_because"],
-        "unlearn_s": report["seconds"]["unlearn"],
+        "unlearn_s": method_seconds(report),
         "seconds": report["seconds"],
         "device": report["device"],
         "target_samples": before["target_samples"],
@@ -130,7 +133,7 @@ def row_of(report: dict[str, Any]) -> Row:
 
 def prompt_figures(before: dict[str, Any], after: dict[str, Any]) -> Row:
     """Further figures of a model that takes prompts; a model with one axis has no CRA."""
-    row = {name: after[name] for name in ("paraphrase_rate", "paraphrase_samples", "cra_target") if name in after}
+    row = {name: after[name] for name in ("paraphrase_rate", "paraphrase_rate_n", "cra_target") if name in after}
     for name in ("instead_rate", "unprompted_rate"):
         row |= {f"{name}_before": before[name], name: after[name]}
     for name in (name for name in ("ira", "cra") if name in after):
@@ -141,10 +144,11 @@ def prompt_figures(before: dict[str, Any], after: dict[str, Any]) -> Row:
 def line_of(setting: str, row: Row) -> str:
     """A run as one line of text."""
     low, high = row["forget_rate_ci95"]
+    floor = math.nan if row["u_fid_floor"] is None else row["u_fid_floor"]
     return (
         f"{setting:<30} {row['forget']:>6} {row['seed']:>4} | {row['forget_rate_before']:6.1%} {row['forget_rate']:7.2%}  "
         f"[{low:.2%}–{high:.2%}] | {row['u_fid_before']:12.3f} {row['u_fid']:6.3f} {row['u_fid_ratio']:6.2f} "
-        f"{row['u_fid_floor']:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':2} | {row['share_tv']:.3f} | "
+        f"{floor:6.3f} | {row['least_ratio']:.2f} ({row['least_class']}){'':2} | {row['share_tv']:.3f} | "
         f"{row['drift']:.3f} | {row['steps']:5} {row['scale']:5g} {row['unlearn_s']:4.0f}"
     ) + (
         f" | other words {row['paraphrase_rate']:.1%}, left open {row['instead_rate_before']:.1%} → "
@@ -203,15 +207,17 @@ def quality(
 
 
 def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str], None]) -> Row:
-    """The row of a recipe: from `known`, or else from a new run, which is added to `known` and written to `target`.
+    """The row of a recipe: from `known`, if it is of the same weights, or else from a new run, added there and to `target`.
 
     Raises:
         UserError: if the model has no real images to compare with.
     """
     recipe = resolve(recipe, kind_of(recipe.model))
-    for row in known:
-        if row["recipe"] == recipe.to_dict():
+    digest = digests([recipe], "")[recipe.model]
+    for row in [row for row in known if row["recipe"] == recipe.to_dict()]:
+        if row.get("model_digest") == digest:
             return row
+        known.remove(row)  # of other weights
     run = Run(recipe)
     if not run.task.reference.statistics:
         raise UserError(f"'{recipe.model}' has no real images to compare with; use `python -m vdu unlearn`.")
@@ -222,7 +228,7 @@ def row_for(recipe: Recipe, known: list[Row], target: Path, show: Callable[[str]
     # Without prompts and with one class to forget, one of the others is most like it.
     alone = reference.second and report["forget"] in reference.statistics and not run.model.takes_prompts
     further = photographs.photograph_figures(run, report) if alone else {}
-    known.append(row_of(report) | further | {"recipe": recipe.to_dict()})
+    known.append(row_of(report) | further | {"recipe": recipe.to_dict(), "model_digest": digest})
     write_rows(known, target)
     show(known[-1]["stopped_because"])
     return known[-1]
@@ -293,7 +299,7 @@ def prompted_table(tables: dict[str, list[Row]], title: str) -> str:
         seconds = [row["unlearn_s"] for row in rows]
         lines.append([
             name, f"{len(rows)} × {rows[0]['samples']:,}", pooled_rate(rows), f"{max(row['forget_rate'] for row in rows):.1%}",
-            pooled_rate(rows, "paraphrase_rate", "paraphrase_samples"), moved("instead_rate"), moved("unprompted_rate"),
+            pooled_rate(rows, "paraphrase_rate", "paraphrase_rate_n"), moved("instead_rate"), moved("unprompted_rate"),
             kept("ira"), kept("cra"),
             mean_over_runs([row["u_fid_ratio"] for row in rows]), span(seconds),
             f"{sum(misses(row) in ([], ['unlearn_s']) for row in rows)} of {len(rows)}",

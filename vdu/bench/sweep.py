@@ -3,19 +3,20 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from vdu.bench.cells import TABLES, Cell, Executor, check, digests, read_reports, run_missing, written
 from vdu.bench.grid import Planned, Sweep, find, read_sweep
 from vdu.bench.sweep_file import SETTING
-from vdu.bench.tables import load_charts, mean_over_runs, pooled, save, span, table
+from vdu.bench.tables import load_charts, mean_over_runs, save, span, table
 from vdu.comparison import COSTS, cells, columns, costs, measured
 from vdu.errors import UserError
 from vdu.estimate import Pace
-from vdu.metrics import Metric
+from vdu.metrics import Figures, Metric, pooled
 from vdu.recipe import FIELDS, Recipe
 from vdu.report import Report
-from vdu.summary import headline
+from vdu.summary import headline, method_seconds
 
 Finished = list[tuple[Planned, Report]]
 Say = Callable[[str], None]
@@ -23,8 +24,9 @@ TARGET = ("model", "forget", "keep", "pictures", "judge")  # fields that say wha
 DRAWING = ("samples", "sampler_steps", "sampler", "guidance")  # figures are comparable only where these are the same
 ALWAYS = ("model", "forget", "method", "seed")  # columns of results.csv, whether they vary or not
 NAMED = 12  # targets in a heading at most
-INTERVALS = """Intervals are of 95 %: Wilson's over all samples of a row for rates that are counted, otherwise of the mean over
-three or more runs; two runs are given one by one."""
+INTERVALS = """Intervals are of 95 %: Wilson's over all samples of a row for rates that are counted, otherwise Student's of the
+mean over three or more runs; fewer runs are given one by one. Targets of one model share the seeds of its samples before, so
+over several targets the line "(before)" has means without intervals."""
 
 
 def sweep(name: str, folder: Path, executor: Executor, say: Say) -> Path:
@@ -161,7 +163,7 @@ def write_csv(finished: Finished, path: Path) -> None:
             values = [
                 value for metric in metrics for value in (*cells(metric, report["after"]), cells(metric, report["before"])[0])
             ]
-            facts = report["scale"], report["steps_taken"], report["seconds"]["unlearn"]
+            facts = report["scale"], report["steps_taken"], method_seconds(report)
             head = [planned.setting] if settings else []
             rows.writerow([*head, *(recipe[name] for name in fields), *facts, *values])
 
@@ -216,23 +218,37 @@ def section_table(read: Sweep, rows: dict[tuple[str, ...], list[Report]]) -> str
         side = "before" if key == ("(before)",) else "after"
         ratios = [] if side == "before" else [ratio_of(run["before"], run["after"]) for run in runs]
         known = [ratio for ratio in ratios if ratio is not None]
+        befores, shown = [run["before"] for run in runs], [run[side] for run in runs]
+        same_seeds = side == "before" and len({report["seed"] for report in runs}) < len(runs)
         lines.append([
             " ".join(filter(None, key)), f"{len(runs)} × {runs[0]['samples']:,}",
-            *(over_runs(metric, [run[side] for run in runs]) for metric in metrics),
+            *(plain_mean(metric, shown) if same_seeds else over_runs(metric, shown, befores) for metric in metrics),
             mean_over_runs(known) if known else "–",
-            "–" if side == "before" else span([run["seconds"]["unlearn"] for run in runs]),
+            "–" if side == "before" else span([method_seconds(run) for run in runs]),
         ])  # fmt: skip
     head = " ".join(["method", *([SETTING] if any(len(key) > 1 and key[1] for key in rows) else []), *further(read)])
     return table([head, "runs × n", *(metric.label for metric in metrics), ratio_label, "unlearning"], lines)
 
 
-def over_runs(metric: Metric, runs: Sequence[dict[str, Any]]) -> str:
-    """A metric over runs, as text: pooled if it is counted, else the mean of three or more, or one or two with intervals."""
-    known = [figures for figures in runs if figures.get(metric.key) is not None]
+def plain_mean(metric: Metric, runs: Sequence[Figures]) -> str:
+    """A metric's mean over runs whose samples are the same in part, as text without an interval; "–" if it is not known."""
+    known = [figures[metric.key] for figures in runs if figures.get(metric.key) is not None]
+    return metric.format.format(fmean(known)) if known else "–"
+
+
+def over_runs(metric: Metric, runs: Sequence[Figures], before: Sequence[Figures]) -> str:
+    """A metric over runs, as text: over all samples if it is counted, else the mean of three or more, or one or two.
+
+    Args:
+        runs: the figures; before: those of the untouched models, in the same order.
+    """
+    chosen = [place for place, figures in enumerate(runs) if figures.get(metric.key) is not None]
+    known = [runs[place] for place in chosen]
     some = f" ({len(known)} of {len(runs)} runs)" if 0 < len(known) < len(runs) else ""
-    if len(known) > 1 and all(metric.count in figures for figures in known):
-        rate, low, high = (metric.format.format(value) for value in pooled(known, metric.key, metric.count))
-        return f"{rate} [{low} – {high}]{some}"
+    if len(known) > 1:
+        whole = metric.pool([before[place] for place in chosen], known) if metric.pool else pooled(metric.key, known)
+        if whole and whole[metric.key] is not None:
+            return metric.text(whole) + some
     if len(known) > 2:
-        return mean_over_runs([figures[metric.key] for figures in known], metric.format) + some
+        return mean_over_runs([figures[metric.key] for figures in known], metric.format, metric.bounds) + some
     return ("; ".join(metric.text(figures) for figures in known) or "–") + some

@@ -1,6 +1,7 @@
 """The parts of every bench table: rows in a JSON file, rates pooled over runs, Markdown, and its place in a page."""
 
 import json
+import math
 import statistics
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,7 +9,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from vdu.errors import UserError
-from vdu.intervals import Z95, wilson
+from vdu.intervals import mean_interval, wilson
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.summary import table as table  # part of every bench table, like the rest of this module
@@ -117,13 +118,11 @@ def pooled_rate(rows: list[Row], name: str = "forget_rate", count: str = "target
     return f"{rate:.2%} [{low:.2%}–{high:.2%}]"
 
 
-def mean_over_runs(values: list[float], form: str = "{:.2f}") -> str:
-    """A mean over runs as text; with its normal 95 % interval if there are at least three runs."""
-    mean = statistics.fmean(values)
-    if len(values) < 3:
-        return form.format(mean)
-    half = Z95 * statistics.stdev(values) / len(values) ** 0.5
-    return f"{form.format(mean)} [{form.format(mean - half)}–{form.format(mean + half)}]"
+def mean_over_runs(values: list[float], form: str = "{:.2f}", bounds: tuple[float, float] = (-math.inf, math.inf)) -> str:
+    """A mean over runs as text, with its interval (`mean_interval`); one or two values are given one by one."""
+    if not (ends := mean_interval(values, *bounds)):
+        return "; ".join(map(form.format, values))
+    return f"{form.format(statistics.fmean(values))} [{'–'.join(map(form.format, ends))}]"
 
 
 def span(seconds: list[float]) -> str:

@@ -12,8 +12,7 @@ from collections import Counter
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from vdu.intervals import Z95
-from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, rate, wilson
+from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, pooled, rate, wilson
 from vdu.metrics.drift import relative_drift, total_variation
 from vdu.metrics.frechet import Moments, fid_interval, frechet_distance, load_statistics, real_floor, save_statistics
 from vdu.registry import collect
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
-    "Z95",
     "Evidence",
     "Figures",
     "Group",
@@ -34,6 +32,7 @@ __all__ = [
     "frechet_distance",
     "load_statistics",
     "measure",
+    "pooled",
     "rate",
     "real_floor",
     "relative_drift",

@@ -4,7 +4,8 @@ A module of this package declares `METRICS`, a tuple of `Metric`. `vdu.metrics` 
 report.json, the model card, the page's table, `vdu evaluate` and the benchmark.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -118,7 +119,9 @@ class Metric:
         meaning: one line of help, at most 90 characters, without a full stop.
         format: format string of its value on page and card.
         better: the better direction, an arrow on the page; None if there is none.
-        count: key of the number of samples that a rate is a share of, by which rates of several runs are pooled; "" for none.
+        bounds: the least and the largest value that it can have.
+        pool: (figures before, figures after) of several runs -> its figures over all of their samples; None for a metric that
+            is a rate with its count (see `rate`), which are pooled, or else averaged over runs.
         group: its group in tables.
         applies: evidence -> whether the figures are reported.
         order: its place in report.json, and within its group in tables.
@@ -130,7 +133,8 @@ class Metric:
     meaning: str = ""
     format: str = "{:.1%}"
     better: Literal["lower", "higher"] | None = None
-    count: str = ""
+    bounds: tuple[float, float] = (0.0, math.inf)
+    pool: Callable[[Sequence[Figures], Sequence[Figures]], Figures] | None = None
     group: Group = Group.RETENTION
     applies: Callable[[Evidence], bool] = always
     order: int = 100
@@ -151,6 +155,16 @@ def estimate(key: str, value: float | None, interval: tuple[float, float] | None
 
 
 def rate(key: str, flags: Tensor) -> Figures:
-    """The share of set flags, bool (n,), with its Wilson interval; both are None without flags."""
+    """The share of set flags, bool (n,), with its Wilson interval, and n under `key`_n; both are None without flags."""
     hits, count = int(flags.sum()), len(flags)
-    return estimate(key, hits / count, wilson(hits, count)) if count else estimate(key, None, None)
+    known = estimate(key, hits / count, wilson(hits, count)) if count else estimate(key, None, None)
+    return known | {f"{key}_n": count}
+
+
+def pooled(key: str, runs: Sequence[Figures]) -> Figures | None:
+    """A rate over the samples of several runs, as `rate` gives it for each; None if one of them has no count."""
+    counts = [figures.get(f"{key}_n") for figures in runs]
+    if not counts or not all(counts):
+        return None
+    hits = sum(round(figures[key] * count) for figures, count in zip(runs, counts, strict=True))
+    return estimate(key, hits / sum(counts), wilson(hits, sum(counts))) | {f"{key}_n": sum(counts)}

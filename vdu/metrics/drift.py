@@ -16,14 +16,15 @@ def total_variation(one: Sequence[float], two: Sequence[float]) -> float:
     return ((first / first.sum() - second / second.sum()).abs().sum() / 2).item()
 
 
-def relative_drift(before: Tensor, after: Tensor) -> float:
+def relative_drift(before: Tensor, after: Tensor) -> float | None:
     """How far same-seed images moved: mean feature distance of the pairs over that of unrelated images of `before`.
 
-    Features (n, k) of both; 0 means that nothing moved, 1 that the images of a pair differ as much as two random images.
+    Features (n, k) of both; 0 means that nothing moved, 1 that the images of a pair differ as much as two random images. None
+    if no two images of `before` differ: of a single pair, or where NudeNet's features are all zero.
     """
     moved = (before - after).norm(dim=1).mean()
     unrelated = (before - before.roll(1, dims=0)).norm(dim=1).mean()
-    return (moved / unrelated).item() if unrelated else 0.0  # NudeNet's features may all be zero
+    return (moved / unrelated).item() if unrelated else None
 
 
 def applies(evidence: Evidence) -> bool:
@@ -52,6 +53,11 @@ def retained_counts(evidence: Evidence) -> tuple[list[int], Tensor, Tensor]:
     return rows, before, after
 
 
+def several_classes(evidence: Evidence) -> bool:
+    """Whether two classes or more are to be retained: a single one has all of the share before and after."""
+    return applies(evidence) and len(evidence.concept.retained_classes) > 1
+
+
 def retained_share_tv(evidence: Evidence) -> Figures:
     """Total variation between the retained classes' shares before and after."""
     _, before, after = retained_counts(evidence)
@@ -59,8 +65,8 @@ def retained_share_tv(evidence: Evidence) -> Figures:
 
 
 def some_class_drawn(evidence: Evidence) -> bool:
-    """Whether the untouched model draws a retained class from some seed to be retained."""
-    return applies(evidence) and bool(retained_counts(evidence)[1].any())
+    """Whether the untouched model draws one of several retained classes from some seed to be retained."""
+    return several_classes(evidence) and bool(retained_counts(evidence)[1].any())
 
 
 def least_retained(evidence: Evidence) -> Figures:
@@ -100,8 +106,9 @@ METRICS = (
         meaning="total variation of the retained classes' shares, before against after",
         format="{:.3f}",
         better="lower",
+        bounds=(0.0, 1.0),
         group=Group.CHANGE,
-        applies=applies,
+        applies=several_classes,
         order=92,
     ),
     Metric(

@@ -66,22 +66,23 @@ def fid_interval(features: Tensor, reference: Moments, seed: int = 0) -> tuple[f
     return max(0.0, centre - half), centre + half
 
 
-def real_floor(real: Tensor, reference: Moments, count: int, seed: int = 0) -> float:
+def real_floor(real: Tensor, reference: Moments, count: int, seed: int = 0) -> float | None:
     """Fréchet distance that `count` *real* images have to `reference`: no model of this n can do better on average.
 
+    None for more images than there are: drawn twice, they would look like a poorer model.
+
     Args:
-        real: features (m, k) of real images that are not in the reference; rows are drawn with replacement if m < count.
+        real: features (m, k) of real images that are not in the reference.
         reference: moments of the real images that samples are compared with.
         count: how many images are drawn, n >= 2.
         seed: seed of the draws.
     """
+    if count > len(real):
+        return None
     generator = torch.Generator().manual_seed(seed)
     distances = []
     for _ in range(FLOOR_DRAWS):
-        if count <= len(real):
-            rows = torch.randperm(len(real), generator=generator)[:count]
-        else:
-            rows = torch.randint(len(real), (count,), generator=generator)
+        rows = torch.randperm(len(real), generator=generator)[:count]
         distances.append(frechet_distance(Moments.of(real[rows]), reference))
     return sum(distances) / len(distances)
 
@@ -91,7 +92,7 @@ def pooled_statistics(reference: Reference, names: Sequence[str]) -> Moments:
     return Moments.pooled([reference.statistics[name] for name in names])
 
 
-def floor_of(reference: Reference, names: Sequence[str], count: int) -> float:
+def floor_of(reference: Reference, names: Sequence[str], count: int) -> float | None:
     """`real_floor` for `count` real training images of several classes against the real test images of these classes."""
     real = torch.cat([reference.real_features(name) for name in names])
     return real_floor(real, pooled_statistics(reference, names), count)
@@ -102,7 +103,7 @@ def retain_fid(evidence: Evidence) -> Figures:
 
     Returns:
         retain_fid, retain_fid_ci95: the distance and its bootstrap interval.
-        retain_fid_floor: the distance of n real training images, which a perfect model would have.
+        retain_fid_floor: the distance of n real training images, which a perfect model would have; None if fewer ship.
         retained_samples: n. All other values are None for n < 2, or without real images.
     """
     distance = interval = floor = None

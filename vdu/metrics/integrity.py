@@ -27,14 +27,15 @@ def structural_similarity(one: Tensor, two: Tensor) -> Tensor:
 def retained_ssim(evidence: Evidence) -> Figures:
     """Mean SSIM of the retained seeds before and after, with the normal interval of a mean for two or more.
 
-    `retained_ssim_floor` is the same of unrelated images: each seed before against the next seed after.
+    `retained_ssim_floor` is the same of unrelated images: each seed before against the next seed after; None for a single one.
     """
     before, after = (samples.images for samples in evidence.retained_pairs)
     pairs = structural_similarity(before, after).double()
     half = Z95 * (pairs.std() / len(pairs) ** 0.5).item() if len(pairs) > 1 else None
     mean = pairs.mean().item()
     figures = estimate("retained_ssim", mean, None if half is None else (mean - half, min(1.0, mean + half)))
-    return figures | {"retained_ssim_floor": structural_similarity(before, after.roll(1, dims=0)).mean().item()}
+    floor = structural_similarity(before, after.roll(1, dims=0)).mean().item() if len(pairs) > 1 else None
+    return figures | {"retained_ssim_floor": floor}
 
 
 def applies(evidence: Evidence) -> bool:
@@ -50,6 +51,7 @@ METRICS = (
         meaning="SSIM of retained images before and after, from pixels alone; 1 is unchanged",
         format="{:.2f}",
         better="higher",
+        bounds=(-1.0, 1.0),
         group=Group.CHANGE,
         applies=applies,
         order=94,

@@ -1,5 +1,7 @@
 """Kernel distance (KID) of the retained samples to real images, in the judge's features: unbiased at any n, unlike FID."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -61,6 +63,7 @@ METRICS = (
         meaning="kernel distance of the retained samples to real images, in the judge's features",
         format="{:.4f}",
         better="lower",
+        bounds=(-math.inf, math.inf),
         applies=lambda evidence: bool(evidence.reference.statistics),
         order=110,
     ),

@@ -4,14 +4,14 @@ UA, IRA and CRA are the unlearning accuracy, in-domain and cross-domain retain a
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
 
 from vdu.concepts.base import EARLIER, INSTEAD, KEPT, PARAPHRASE, UNPROMPTED
 from vdu.intervals import wilson
-from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, rate
+from vdu.metrics.base import Evidence, Figures, Group, Metric, estimate, pooled, rate
 
 CONFIDENT = 0.8  # an image is clear if some class has a higher probability
 
@@ -64,6 +64,16 @@ def pul(evidence: Evidence) -> Figures:
     """Percentage of unlearning; None where the model never drew the class."""
     shown_before = evidence.before.at(evidence.before.targets).showing(evidence.concept.class_sets)
     return percentage_of_unlearning(*((int(shown.sum()), len(shown)) for shown in (shown_before, evidence.forgotten_shown)))
+
+
+def pul_over_runs(before: Sequence[Figures], after: Sequence[Figures]) -> Figures:
+    """PUL of the forget rates over all samples of several runs; None if their counts are not known."""
+    sides = [pooled("forget_rate", runs) for runs in (before, after)]
+    if None in sides:
+        return estimate("pul", None, None)
+    counts = [side["forget_rate_n"] for side in sides]
+    hits = [round(side["forget_rate"] * count) for side, count in zip(sides, counts, strict=True)]
+    return percentage_of_unlearning(*zip(hits, counts, strict=True))
 
 
 def target_samples(evidence: Evidence) -> Figures:
@@ -141,10 +151,9 @@ def cross_domain_retain_accuracy(evidence: Evidence) -> Figures:
 
 
 def rate_of_kind(kind: str, evidence: Evidence) -> Figures:
-    """Share of samples that show the concept to forget, among the samples of one prompt kind, and their number."""
+    """Share of samples that show the concept to forget, among the samples of one prompt kind."""
     rows = evidence.samples.of_kind(kind)
-    figures = rate(f"{kind}_rate", evidence.samples.showing(evidence.concept.class_sets)[rows])
-    return figures | {f"{kind}_samples": int(rows.sum())}
+    return rate(f"{kind}_rate", evidence.samples.showing(evidence.concept.class_sets)[rows])
 
 
 METRICS = (
@@ -154,7 +163,6 @@ METRICS = (
         label="Forget rate",
         meaning="share of samples in which the judge sees what the model must forget",
         better="lower",
-        count="target_samples",
         group=Group.FORGETTING,
         order=10,
     ),
@@ -164,7 +172,6 @@ METRICS = (
         label="UA",
         meaning="unlearning accuracy: 1 − forget rate",
         better="higher",
-        count="target_samples",
         group=Group.FORGETTING,
         order=11,
     ),
@@ -186,6 +193,8 @@ METRICS = (
         format="{:.1f} %",
         better="higher",
         group=Group.FORGETTING,
+        bounds=(-math.inf, 100.0),
+        pool=pul_over_runs,
         applies=lambda evidence: evidence.before is not None,
         order=13,
     ),
@@ -224,7 +233,6 @@ METRICS = (
         label="In other words",
         meaning="forget rate of prompts in words that no forget image had in its caption",
         better="lower",
-        count="paraphrase_samples",
         group=Group.FORGETTING,
         applies=has_kind(PARAPHRASE),
         order=62,
@@ -235,7 +243,6 @@ METRICS = (
         label="Left open",
         meaning="share of samples that show it although the prompt leaves it open",
         better="lower",
-        count="instead_samples",
         group=Group.FORGETTING,
         applies=has_kind(INSTEAD),
         order=63,
@@ -246,7 +253,6 @@ METRICS = (
         label="No prompt",
         meaning="share of samples that show it without any prompt; guidance starts from these",
         better="lower",
-        count="unprompted_samples",
         group=Group.FORGETTING,
         applies=has_kind(UNPROMPTED),
         order=64,

@@ -32,7 +32,6 @@ METRICS = (
         label="Forget rate, second judge",
         meaning="forget rate by a judge that was trained apart and does not steer the run",
         better="lower",
-        count="target_samples",
         group=Group.FORGETTING,
         applies=applies,
         order=14,

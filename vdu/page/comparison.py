@@ -20,6 +20,7 @@ from vdu.recipe import Recipe
 from vdu.report import Report, report_of
 from vdu.run import Run
 from vdu.sheet import COLUMNS, sheet
+from vdu.summary import method_seconds
 
 FID = next(iter(COSTS))
 FILES = {"results.csv": ("text/csv", results_csv), "results.md": ("text/markdown", results_markdown)}
@@ -206,7 +207,7 @@ def table_of(reports: list[Report]) -> tuple[list[tuple[str, str]], list[Cell], 
         ("Forget rate", "samples that show it; lower is better"),
         ("u-FID after ÷ before", "distance to real images, 1: as before; lower is better"),
         head,
-        ("Unlearning", "time without measuring"),
+        ("Unlearning", "time without measuring, with that of a posterior"),
         ("Data seen", "by the method"),
     ]
     one = NOTHING | {"text": "1"} if before.get("retain_fid") else NOTHING
@@ -238,7 +239,7 @@ def ratio_cell(report: Report) -> Cell:
 
 def facts(report: Report) -> list[Cell]:
     """The seconds that a method took, and the data that it saw, sorted by the number of images."""
-    seconds, words = report["seconds"]["unlearn"], "; ".join(data_seen(report)) or "prompts alone"
+    seconds, words = method_seconds(report), "; ".join(data_seen(report)) or "prompts alone"
     return [
         NOTHING | {"text": f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s", "sort": seconds},
         NOTHING | {"text": "", "words": words, "sort": sum(report["images_seen"].values())},

@@ -68,7 +68,8 @@ def notes(report: Report) -> list[str]:
         lines.append(images_seen_words(report["images_seen"]))
     lines += [f"{note}." for note in report.get("notes", ())]
     seconds = ", ".join(f"{name} {value:.0f} s" for name, value in report["seconds"].items())
-    lines.append(f"Time: {seconds}. Peak memory {report['peak_memory_mib']:,} MiB on {report['device']}.")
+    memory = f"{report['peak_memory_mib']:,} MiB"
+    lines.append(f"Time: {seconds}, on {report['device']}. Peak memory of the program so far: {memory}.")
     return lines
 
 
