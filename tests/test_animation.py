@@ -18,7 +18,7 @@ def test_it_goes_from_the_first_preview_to_the_last_and_repeats(tmp_path, suffix
     written = animate([RUN, ASSETS / "tiny-sd" / "example"], tmp_path / "new" / f"moving{suffix}")
     with Image.open(written) as moving:
         assert moving.n_frames == min(
-            MOST, max(len(read_run(ASSETS / name / "example")[1]) for name in ("mnist-ddpm", "tiny-sd"))
+            MOST, max(len(read_run(ASSETS / name / "example")) for name in ("mnist-ddpm", "tiny-sd"))
         )
         durations = []
         for frame in range(moving.n_frames):
@@ -31,7 +31,8 @@ def test_it_goes_from_the_first_preview_to_the_last_and_repeats(tmp_path, suffix
 
 
 def test_the_ends_are_measured_and_what_lies_between_is_estimated():
-    report, sheets = read_run(RUN)
+    report, sheets = json.loads((RUN / "report.json").read_text()), read_run(RUN)
+    assert [words for words, _ in sheets] == [caption(report, number) for number in range(len(sheets))]
     first, last = (report[side]["forget_rate"] for side in ("before", "after"))
     assert f"before, {100 * first:.1f} % [" in caption(report, 0)
     assert f"after, {100 * last:.1f} % [" in caption(report, len(sheets) - 1)
@@ -44,7 +45,16 @@ def test_what_is_no_finished_run_is_refused_and_nothing_is_written(tmp_path):
     stopped = shutil.copytree(RUN, tmp_path / "stopped")
     report = json.loads((stopped / "report.json").read_text())
     (stopped / "report.json").write_text(json.dumps(report | {"after": None}))
-    for folder in (tmp_path / "nothing", stopped):
+    cut = shutil.copytree(RUN, tmp_path / "cut")
+    sheet = next((cut / "previews").glob("*.png"))
+    sheet.write_bytes(sheet.read_bytes()[:200])
+    broken = []
+    for number, change in enumerate(({"before": {"forget_rate": 0.1}}, {"after": [1]}, {"model": None, "before": "x"})):
+        broken.append(shutil.copytree(RUN, tmp_path / f"broken-{number}"))
+        (broken[-1] / "report.json").write_text(json.dumps(report | change))
+    deep = shutil.copytree(RUN, tmp_path / "deep")
+    (deep / "report.json").write_text("[" * 100_000)
+    for folder in (tmp_path / "nothing", stopped, cut, deep, *broken):
         with pytest.raises(UserError, match="does not hold a finished run"):
             animate([folder], tmp_path / "out" / "moving.gif")
     with pytest.raises(UserError, match=r"must end in \.webp or \.gif"):

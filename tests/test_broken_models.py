@@ -92,6 +92,62 @@ def test_what_is_not_finite_is_refused_in_one_sentence(name, changes, message, c
     assert not (tmp_path / "sheet.png").exists()
 
 
+def set_in(folder, **values):
+    """A change of a configuration in a model's folder."""
+    return lambda model: (model / folder).write_text(json.dumps(json.loads((model / folder).read_text()) | values))
+
+
+def write(file, data):
+    """A change that writes a file in a model's folder anew."""
+    return lambda model: (model / file).write_bytes(data)
+
+
+def cut_weights(model):
+    path = model / "unet" / WEIGHTS
+    path.write_bytes(path.read_bytes()[:5000])
+
+
+def complex_weights(model):
+    change(model / "unet" / WEIGHTS, lambda weights: weights.update({"conv_in.bias": weights["conv_in.bias"].cfloat()}))
+
+
+UNET, SCHEDULER = "unet/config.json", "scheduler/scheduler_config.json"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (set_in(UNET, sample_size=27), "halves images 2 times, and their size (27) is no multiple of 4"),
+        (set_in(UNET, block_out_channels=[16, 32, 64]), "has weights of other shapes than the config.json of its unet says"),
+        (set_in(UNET, layers_per_block=100_000), "asks for more layers (layers_per_block) than its weights have"),
+        (write(UNET, b"[]"), "config.json' is no configuration"),
+        (write(UNET, b"[" * 100_000), "config.json' could not be read: it is nested too deeply"),
+        (write("model_index.json", b"[" * 100_000), "model_index.json' could not be read: it is nested too deeply"),
+        (cut_weights, "is no whole safetensors file"),
+        (write(f"unet/{WEIGHTS}", b""), "is no whole safetensors file"),
+        (complex_weights, "are complex numbers, such as conv_in.bias"),
+        (set_in(SCHEDULER, num_train_timesteps="1000"), "num_train_timesteps '1000', which must be a whole number"),
+        (set_in(SCHEDULER, beta_start="x"), "beta_start 'x', which must be a number"),
+        (set_in(SCHEDULER, trained_betas=["a"]), "trained_betas that are no list of numbers"),
+        (write(SCHEDULER, b"3"), "scheduler_config.json' is no configuration"),
+    ],
+)
+def test_a_damaged_folder_is_one_sentence_that_names_the_damage(spoil, message, tmp_path, capsys):
+    model = of_shipped("mnist-ddpm", tmp_path / "model", with_=lambda weights: None)
+    spoil(model)
+    assert main(["sample", "--model", str(model), "--n", "2", "--sampler-steps", "2", "--out", str(tmp_path / "x.png")]) == 2
+    _, line = last_line(capsys)
+    assert message in line
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_path_with_dots_is_named_as_it_was_given(tmp_path, capsys, monkeypatch):
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "a" / "b")
+    assert main(["sample", "--model", "../../a"]) == 2
+    assert "'../../a' is not a diffusers model folder" in last_line(capsys)[1]
+
+
 @pytest.mark.parametrize("colour", [5.0, -5.0], ids=["black", "white"])
 def test_a_model_that_draws_one_colour_has_no_forget_rate(colour, tmp_path, capsys):
     model = of_shipped("mnist-ddpm", tmp_path / "m", with_=last_layer(0.0, colour), prediction_type="v_prediction")

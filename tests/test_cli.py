@@ -138,6 +138,13 @@ BAD = [
     (["pretrain", "retrained", "--without", "mauve"], "takes digits, or garments and colours of tiny-sd, not 'mauve'"),
     (["pretrain", "retrained", "--without", "red", "3"], "takes digits or words, not both"),
     (["pretrain", "tiny-sd", "--minutes", "1"], "--minutes is for cifar10 and tiny-imagenet"),
+    (["pretrain", "cifar10", "--minutes", "nan"], "must be a number from 0.1 to 100,000, not 'nan'"),
+    (["bench", "soak", "--minutes", "nan"], "must be a number from 0.02 to 1,440, not 'nan'"),
+    (["sample", "--model", "mnist-ddpm", "--out", "x.png", "--npz", "x.png"], "--out and --npz are both 'x.png'"),
+    (
+        ["evaluate", "--model", "mnist-ddpm", "--forget", "3", "--judge", "pictures"],
+        "has to be fitted on pictures; give pictures",
+    ),
     (["estimate", "--model", "mnist-ddpm"], "--forget"),
     (["estimate", "--model", "mnist-ddpm", "--forget", "3"], "choose --posterior fisher or layers or swag"),
     (["dance"], "dance"),

@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 from safetensors import SafetensorError
@@ -71,3 +72,10 @@ def test_a_place_that_cannot_be_written_to_is_refused_before_the_work(tmp_path):
 )
 def test_the_reason_is_in_words(error, words):
     assert reason_of(error) == words
+
+
+def test_a_device_is_left_as_it_is():
+    for use in (check_writable, lambda path: whole(path).__enter__()):
+        with pytest.raises(UserError, match="it is a device and no file"):
+            use(Path(os.devnull))
+    assert not Path(os.devnull).is_file()

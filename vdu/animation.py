@@ -3,12 +3,12 @@
 python -m vdu animate runs/three runs/red --out forgetting.webp
 """
 
-import json
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
 from vdu.errors import UserError
+from vdu.reading import read_json
 from vdu.report import Report
 from vdu.sheet import PAPER
 from vdu.summary import percent
@@ -20,21 +20,23 @@ MOST = 24  # frames at most
 FORMATS = {".webp": {"quality": 70, "method": 6}, ".gif": {"optimize": True}}  # suffix -> options of Pillow's writer
 
 
-def read_run(folder: Path) -> tuple[Report, list[Path]]:
-    """The report of a run and the paths of its preview sheets, ordered by step.
+def read_run(folder: Path) -> list[tuple[str, Image.Image]]:
+    """A caption and the picture sheet of every preview of a run, ordered by step.
 
     Raises:
         UserError: if the folder holds no finished run: measured before and after, with at least two previews.
     """
     try:
-        report = json.loads((folder / "report.json").read_text())
-        sheets = [folder / "previews" / f"step-{preview['step']:04d}.png" for preview in report["previews"]]
-        whole = len(sheets) > 1 and report["before"] and report["after"] and all(path.is_file() for path in sheets)
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
+        report = read_json(folder / "report.json")
+        sheets = []
+        for number, preview in enumerate(report["previews"]):
+            with Image.open(folder / "previews" / f"step-{preview['step']:04d}.png") as opened:
+                sheets.append((caption(report, number), opened.convert("RGB")))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, Image.DecompressionBombError):
+        sheets = []
+    if len(sheets) < 2:
         raise UserError(f"'{folder}' does not hold a finished run; give the --out folder of `vdu unlearn`.")
-    return report, sheets
+    return sheets
 
 
 def caption(report: Report, number: int) -> str:
@@ -48,14 +50,12 @@ def caption(report: Report, number: int) -> str:
     return f"{subject}: {name}, {percent(report[name]['forget_rate'])} % [{low} to {high}]"  # the font has no dash
 
 
-def draw_panel(report: Report, sheet: Path, number: int) -> Image.Image:
-    """A sheet scaled to `HEIGHT` pixels, with the caption of its preview above it."""
-    with Image.open(sheet) as opened:
-        picture = opened.convert("RGB")
+def draw_panel(words: str, picture: Image.Image) -> Image.Image:
+    """A sheet scaled to `HEIGHT` pixels, with its caption above it."""
     picture = picture.resize((round(picture.width * HEIGHT / picture.height), HEIGHT), Image.Resampling.LANCZOS)
     panel = Image.new("RGB", (picture.width, HEIGHT + BAR), PAPER)
     panel.paste(picture, (0, BAR))
-    ImageDraw.Draw(panel).text((4, BAR / 2), caption(report, number), INK, ImageFont.load_default(15), anchor="lm")
+    ImageDraw.Draw(panel).text((4, BAR / 2), words, INK, ImageFont.load_default(15), anchor="lm")
     return panel
 
 
@@ -68,11 +68,10 @@ def animate(folders: list[Path], out: Path) -> Path:
     if out.suffix not in FORMATS:
         raise UserError(f"'{out}' must end in {' or '.join(FORMATS)} (out).")
     runs = [read_run(folder) for folder in folders]
-    count = min(MOST, max(len(sheets) for _, sheets in runs))
+    count = min(MOST, max(map(len, runs)))
     frames = []
     for frame in range(count):
-        numbers = [round(frame * (len(sheets) - 1) / (count - 1)) for _, sheets in runs]
-        panels = [draw_panel(report, sheets[at], at) for (report, sheets), at in zip(runs, numbers, strict=True)]
+        panels = [draw_panel(*sheets[round(frame * (len(sheets) - 1) / (count - 1))]) for sheets in runs]
         gap = BAR // 3
         page = Image.new("RGB", (sum(panel.width + gap for panel in panels) - gap, HEIGHT + BAR), PAPER)
         left = 0

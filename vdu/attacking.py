@@ -11,6 +11,7 @@ from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Attack, Attacke
 from vdu.errors import UserError
 from vdu.evaluation import open_alike
 from vdu.optimizers import GUIDANCE
+from vdu.reading import read_json
 from vdu.recipe import Recipe
 from vdu.report import contents
 from vdu.sheet import sheet
@@ -36,7 +37,7 @@ def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[
     if not folder.is_dir():
         raise UserError(f"There is no folder '{folder}'; give the --out folder of `vdu unlearn`.")
     try:
-        report = json.loads((folder / "report.json").read_text())
+        report = read_json(folder / "report.json")
         recipe, digest, files = report["recipe"], report.get("model_digest"), dict(report.get("files", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         recipe, digest, files = None, None, {}

@@ -1,9 +1,11 @@
-"""Parts of commands that import no model: groups, options with several values, whole numbers with bounds."""
+"""Parts of commands that import no model: groups, options with several values, numbers with bounds."""
 
 import importlib
+import math
 import re
 import sys
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from types import MappingProxyType
@@ -31,6 +33,21 @@ class Whole(click.IntRange):
             return super().convert(value, param, ctx)
         except click.BadParameter:
             self.fail(f"must be a whole number from {self.min:,} to {self.max:,}, not '{value}'.", param, ctx)
+
+
+class Real(click.FloatRange):
+    """A number with bounds."""
+
+    name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number, or a refusal that names both bounds; NaN lies within none."""
+        found = math.nan
+        with suppress(click.BadParameter):
+            found = super().convert(value, param, ctx)
+        if not self.min <= found <= self.max:
+            self.fail(f"must be a number from {self.min:g} to {self.max:,g}, not '{value}'.", param, ctx)
+        return found
 
 
 class Several(click.Option):

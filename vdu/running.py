@@ -124,6 +124,8 @@ def run_sample(n: int, prompt: str | None, out: Path, npz: Path | None, **values
     check_picture(out)
     if npz:
         check_writable(npz)
+        if npz.resolve() == out.resolve():
+            raise UserError(f"--out and --npz are both '{out}'; give the images another name.")
     with Ticker() as ticker:
         stream = sample(model, image_seeds(recipe.seed, n), recipe.how, prompts)
         images = run_to_end(Clock("sample", n * recipe.sampler_steps).follow(stream), ticker.show)

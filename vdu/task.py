@@ -1,6 +1,6 @@
 """A task: what a recipe names, opened: the model, the concept to forget, its pictures, the judge and the reference."""
 
-import json
+import re
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -36,6 +36,7 @@ from vdu.models import (
     pick_device,
 )
 from vdu.models.digest import copy_weights, folder_digest
+from vdu.reading import read_json
 from vdu.recipe import Recipe, resolve
 from vdu.samples import Samples
 from vdu.sampling import run_to_end
@@ -250,7 +251,7 @@ def shape_of(name: str) -> tuple[int, int, int] | None:
         return entry.shape
     with suppress(OSError, ValueError, TypeError, KeyError, UserError):
         folder = model_folder(name)
-        unet = json.loads((part_of(folder, "unet") / "config.json").read_text())
+        unet = read_json(part_of(folder, "unet") / "config.json")
         if family_of(folder).PIXELS:
             size = unet["sample_size"]
             return unet["in_channels"], *(size if isinstance(size, list) else (size, size))
@@ -292,7 +293,7 @@ def open_model(name: str, device: str) -> tuple[Model, Path, Entry | None]:
     try:
         return cached_model(folder, device), folder, None
     except UserError as error:  # name the model as the user did, not by its folder in the hub's cache
-        raise UserError(str(error).replace(str(folder.resolve()), name)) from error
+        raise UserError(re.sub(rf"(?<='){re.escape(str(folder.resolve()))}(?=['/])", lambda _: name, str(error))) from error
 
 
 def cached_model(folder: Path, device: str) -> Model:

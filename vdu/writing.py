@@ -60,6 +60,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         NotWritten: in place of an error of the disk.
     """
+    refuse_device(path)
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:60]}-") as scratch:
@@ -76,11 +77,23 @@ def check_writable(path: Path) -> None:
     Raises:
         NotWritten: if not.
     """
+    refuse_device(path)
     there = next(folder for folder in path.absolute().parents if folder.exists())
     with writing(path), tempfile.TemporaryDirectory(dir=there, prefix=".vdu-") as scratch:
         (Path(scratch) / path.name).touch()
         if path.is_dir() and any(path.iterdir()):
             raise NotWritten(path, "it is a folder that is not empty")
+
+
+def refuse_device(path: Path) -> None:
+    """Refuse what is neither a file nor a folder, such as /dev/null: a file would take its place.
+
+    Raises:
+        NotWritten: if it is there.
+    """
+    with writing(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise NotWritten(path, "it is a device and no file")
 
 
 def reason_of(error: Exception) -> str:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+from dummies import dummy_ddpm
 
 from vdu.bench.cells import Cell, check
 from vdu.bench.grid import MOST_CELLS, Sweep, find, presets, read_sweep
+from vdu.bench.sweep import to_run
 from vdu.bench.sweep_file import MOST_BYTES
 from vdu.catalog import CATALOG
 from vdu.cli import main
@@ -67,8 +69,8 @@ BAD = {
     "base: {modle: x}": "a recipe has no 'modle'",
     "grid: {colour: [x]}": "a recipe has no 'colour'",
     "grid: {seed: []}": "'seed' has no values",
-    "base: {seed: [0, 1]}": "base: 'seed' cannot be [0, 1]; give one value, or a list in grid or targets",
-    "grid: {seed: [[0]]}": "'seed' cannot be [0]",
+    "base: {seed: [0, 1]}": "base: 'seed' cannot be ['0', '1']; give one value, or a list in grid or targets",
+    "grid: {seed: [[0]]}": "'seed' cannot be ['0']",
     "grid: {forget: [yes]}": "put a word in quotes",
     "base: {gamma: }": "'gamma' cannot be None",
     "targets: {forget: 3}": "targets must be a list",
@@ -76,8 +78,7 @@ BAD = {
     "base: {seed: 1}\ngrid: {seed: [0]}": "'seed' is given in base and in grid",
     "grid: {steps: [5]}\nsettings: {a: {steps: 6}}": "settings can only change the base",
     BASE + "grid: {seed: [0, 0]}": "grid: 'seed' has 0 twice",
-    "base: {model: mnist-ddpm}\ntargets: [{forget: 3}, {forget: '3'}]": "are the same run",
-    BASE + "settings: {a: {}, b: {}}": "“setting a” and “setting b” are the same run",
+    BASE + "grid: {steps: [1:30]}": "not '1:30'",
     BASE + "grid: {seed: [0, 1.5]}": "cell seed 1.5: Seed must be a whole number",
     BASE + "grid: {steps: [many]}": "not 'many'",
     BASE + "grid: {method: [vdu-f, esd]}": "cell method esd: Method esd cannot be used with a model that takes no prompts",
@@ -121,12 +122,37 @@ def test_cells_of_folders_of_one_name_are_no_twins(tmp_path):
         (tmp_path / folder / "threes").mkdir(parents=True)
         (tmp_path / folder / "threes" / "one.png").write_bytes(folder.encode())
     text = BASE + f"grid: {{pictures: [{tmp_path / 'a' / 'threes'}, {tmp_path / 'b' / 'threes'}]}}"
-    first, second = (Cell(it.recipe, "", "").kept for it in read_sweep(write(tmp_path, text)).planned)
+    first, second = (cell.kept for cell in to_run(read_sweep(write(tmp_path, text)), "cpu"))
     assert first["recipe"] == second["recipe"], "a report names no folders"
     assert first["files"] != second["files"]
     (tmp_path / "b" / "threes" / "one.png").write_bytes(b"a")
     with pytest.raises(UserError, match="are the same run"):
-        read_sweep(write(tmp_path, text))
+        to_run(read_sweep(write(tmp_path, text)), "cpu")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["base: {model: mnist-ddpm}\ntargets: [{forget: 3}, {forget: '3'}]", BASE + "settings: {a: {}, b: {}}",
+     'base: {model: mnist-ddpm}\ngrid: {forget: ["3,8", "8, 3"]}', "base: {model: tiny-sd}\ngrid: {forget: [red, crimson]}"],
+)  # fmt: skip
+def test_one_run_in_two_spellings_is_refused(text, tmp_path):
+    path = write(tmp_path, text)
+    with pytest.raises(UserError, match="are the same run; leave one of them out") as refused:
+        to_run(read_sweep(path), "cpu")
+    assert str(refused.value).startswith(f"{path}: the cells “")
+
+
+def test_models_in_folders_of_one_name_are_told_apart_by_their_files(tmp_path):
+    places = [dummy_ddpm(tmp_path / place / "unlearned", size=size) for size, place in ((32, "a"), (64, "b"))]
+    text = f"base: {{forget: 3, pictures: {tmp_path}}}\ngrid: {{model: [{places[0]}, {places[1]}]}}"
+    first, second = (cell.kept for cell in to_run(read_sweep(write(tmp_path, text)), "cpu"))
+    assert first["recipe"] == second["recipe"]
+    assert first["model_digest"] != second["model_digest"]
+
+
+def test_numbers_are_read_as_people_write_them(tmp_path):
+    (planned,) = read_sweep(write(tmp_path, BASE[:-2] + ", steps: 010, gamma: 1e-3}\n")).planned
+    assert (planned.recipe.steps, planned.recipe.gamma) == (10, 1e-3)
 
 
 def test_an_unknown_name_is_told_which_presets_there_are(tmp_path, capsys, monkeypatch):

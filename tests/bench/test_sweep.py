@@ -16,6 +16,7 @@ from vdu.intervals import wilson
 from vdu.metrics import table_metrics
 from vdu.metrics.rates import percentage_of_unlearning
 from vdu.report import report_of
+from vdu.writing import NotWritten
 
 METRICS = {metric.key: metric for metric in table_metrics()}
 
@@ -155,6 +156,52 @@ def test_a_folder_that_holds_something_else_is_refused(name, text, report, path,
     with pytest.raises(UserError, match="choose another --out"):
         sweep(str(path), out, Fake(report), silent)
     assert [(file.name, file.read_text()) for file in out.iterdir()] == [(name, text)]
+
+
+def test_what_a_system_leaves_in_the_folder_does_not_stop_it(report, path, tmp_path):
+    out, first = tmp_path / "out", Fake(report, most=5)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(str(path), out, first, silent)
+    (out / ".~lock.results.csv#").touch()
+    (out / ".pareto.png-2xqhhqy8").mkdir()
+    (out / "Thumbs.db").touch()
+    second = Fake(report)
+    sweep(str(path), out, second, lambda line: (out / "mine.txt").touch())
+    assert len(first.ran) + len(second.ran) == 12
+    assert (out / "results.md").read_text().startswith("12 of 12 cells")
+
+
+def test_two_commands_do_not_write_to_one_folder(report, path, tmp_path):
+    class Nested(Fake):
+        def run(self, cells):
+            with pytest.raises(UserError, match=r"Another command is writing to '.*out'; wait for it, or choose"):
+                sweep(str(path), tmp_path / "out", Fake(report), silent)
+            yield from super().run(cells)
+
+    sweep(str(path), tmp_path / "out", Nested(report), silent)
+    assert len((tmp_path / "out" / RESULTS).read_text().splitlines()) == 12
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(FILES)
+
+
+def test_a_report_is_kept_once(report, path, tmp_path):
+    class Late(Fake):
+        def run(self, cells):
+            (cell, outcome), *_ = Fake.run(self, cells)
+            (tmp_path / "out" / RESULTS).write_text(json.dumps(outcome) + "\n")  # by a command that has ended meanwhile
+            yield cell, outcome
+
+    sweep(str(path), tmp_path / "out", Late(report), silent)
+    assert len((tmp_path / "out" / RESULTS).read_text().splitlines()) == 1
+
+
+def test_tables_are_written_all_or_none(report, path, tmp_path, monkeypatch):
+    def full(*_):
+        raise NotWritten(tmp_path, "the disk is full")
+
+    monkeypatch.setattr("vdu.bench.sweep.save", full)
+    with pytest.raises(UserError, match="the disk is full"):
+        sweep(str(path), tmp_path / "out", Fake(report), silent)
+    assert [file.name for file in (tmp_path / "out").iterdir()] == [RESULTS]
 
 
 def test_a_rate_over_runs_always_has_its_interval():

@@ -6,11 +6,15 @@ command that was stopped goes on where it stopped.
 
 import json
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+from filelock import FileLock, Timeout
+
+from vdu.catalog import entry_of
+from vdu.concepts.base import named_in
 from vdu.errors import UserError, foreseen
 from vdu.events import Event
 from vdu.models import pick_device
@@ -20,11 +24,13 @@ from vdu.run import Run
 from vdu.task import open_model
 from vdu.threads import threads_per_operation
 from vdu.unlearn import unlearn
-from vdu.writing import check_writable, writing
+from vdu.writing import NotWritten, check_writable, writing
 
 RESULTS, UNFINISHED = "results.jsonl", "results.jsonl.part"
 TABLES = ("results.csv", "results.md", "pareto.png")
 FILES = (RESULTS, *TABLES)
+LOCK = ".lock"
+OF_SYSTEMS = ("Thumbs.db", "desktop.ini")  # what systems leave in folders that somebody looks at; other names begin with a dot
 Show = Callable[[Event], None]
 
 
@@ -51,6 +57,30 @@ class Cell:
         """The report of this cell among some reports; None if it is not there."""
         kept = self.kept
         return next((it for it in reports if {"files": {}} | {key: it[key] for key in kept if key in it} == kept), None)
+
+
+def refuse_twins(cells: Sequence[Cell]) -> None:
+    """Refuse cells that are the same run, however their models, pictures and classes are written.
+
+    Raises:
+        UserError: if there are two.
+    """
+    seen: dict[str, str] = {}
+    for cell in cells:
+        kept = cell.kept
+        same = {"model": cell.digest, "forget": meaning_of(cell.recipe)} | kept["files"]
+        key = repr({"recipe": kept["recipe"] | same})
+        if key in seen:
+            raise UserError(f"the cells “{seen[key]}” and “{cell.name}” are the same run; leave one of them out.")
+        seen[key] = cell.name
+
+
+def meaning_of(recipe: Recipe) -> list[Any]:
+    """What a recipe forgets, the same for every order and every synonym of its words."""
+    entry = None if recipe.judge or recipe.pictures else entry_of(recipe.model)
+    with suppress(UserError):  # the catalog's model does not know it; it is refused later
+        return sorted({*(entry.concept(recipe.forget).class_sets if entry else named_in(recipe.forget))})
+    return [recipe.forget]
 
 
 Outcome = tuple[Cell, Report | UserError]  # a cell with its report, or with the reason why it has none
@@ -161,18 +191,45 @@ def run_missing(
     missing = [cell for cell in cells if not cell.find(reports)]
     check_writable(folder / RESULTS)
     if missing:
-        for cell, outcome in executor.run(missing):
-            if not isinstance(outcome, UserError):
-                keep(outcome, folder)
-            yield cell, outcome
+        with alone_in(folder):
+            for cell, outcome in executor.run(missing):
+                if not isinstance(outcome, UserError):
+                    keep(cell, outcome, folder)
+                yield cell, outcome
 
 
-def keep(report: Report, folder: Path) -> None:
-    """Add a report to a folder. The file has whole lines only, even if the command is killed.
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a folder for one command: two would both run the same cells.
+
+    Raises:
+        UserError: if another command holds it, or the folder cannot be written to.
+    """
+    made = not folder.exists()
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout as error:
+            raise UserError(f"Another command is writing to '{folder}'; wait for it, or choose another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        (folder / LOCK).unlink(missing_ok=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def keep(cell: Cell, report: Report, folder: Path) -> None:
+    """Add a report to a folder, unless it is there. The file has whole lines only, even if the command is killed.
 
     Raises:
         UserError: if it cannot be written.
     """
+    if cell.find(read_lines(folder)):
+        return
     with written(folder, UNFINISHED):
         there = (folder / RESULTS).read_text() if (folder / RESULTS).exists() else ""
         (folder / UNFINISHED).write_text(there + json.dumps(report) + "\n")
@@ -190,7 +247,7 @@ def written(folder: Path, *names: str) -> Iterator[None]:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             yield
-        except OSError:
+        except (OSError, NotWritten):
             for name in names:
                 (folder / name).unlink(missing_ok=True)
             raise
@@ -205,17 +262,26 @@ def read_reports(folder: Path) -> list[Report]:
     if not folder.exists():
         return []
     refusal = UserError(f"'{folder}' already holds something else; choose another --out.")
-    if not folder.is_dir() or any(path.name not in (*FILES, UNFINISHED) for path in folder.iterdir()):
+    if not folder.is_dir():
         raise refusal
-    if not (folder / RESULTS).exists():
-        if any(path.name != UNFINISHED for path in folder.iterdir()):
-            raise refusal
-        return []
+    names = {path.name for path in folder.iterdir() if not path.name.startswith(".") and path.name not in OF_SYSTEMS}
+    if names - {*FILES, UNFINISHED} or (RESULTS not in names and names - {UNFINISHED}):
+        raise refusal
     try:
-        reports = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
-        whole = all(isinstance(it["recipe"], dict) and it["model_digest"] and it["after"] for it in reports)
-    except (ValueError, TypeError, KeyError) as error:
+        return read_lines(folder)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise refusal from error
-    if not whole:
-        raise refusal
+
+
+def read_lines(folder: Path) -> list[Report]:
+    """The reports in a folder that `read_reports` has let pass; none without a file.
+
+    Raises:
+        ValueError, TypeError, KeyError, RecursionError: if a line holds no report.
+    """
+    if not (folder / RESULTS).exists():
+        return []
+    reports = [json.loads(line) for line in (folder / RESULTS).read_text().splitlines()]
+    if not all(isinstance(it["recipe"], dict) and it["model_digest"] and it["after"] for it in reports):
+        raise ValueError("a line is no report")
     return reports

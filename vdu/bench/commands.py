@@ -9,7 +9,7 @@ from vdu.arguments import recipe_of, recipe_options
 from vdu.bench.quality import ABLATION, COMPARED, SETTINGS
 from vdu.bench.speed.cases import CASES
 from vdu.bench.tune import TRIED, tune
-from vdu.command import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Several, Whole
+from vdu.command import GOES_ON, NOTHING_WRITTEN, PATH, Commands, Real, Several, Whole
 from vdu.errors import UserError
 from vdu.methods import METHODS
 from vdu.recipe import FIELDS
@@ -153,9 +153,7 @@ def run_samplers(model: str, samplers: list[str], images: int, out: Path) -> Non
 @bench.command("guidance", stopped=ROWS_KEPT)
 @click.option("--model", default="tiny-sd", help="A shipped model that takes prompts.")
 @click.option("--forget", cls=Several, metavar="WHAT", help="Words to forget; by default all of the model's.")
-@click.option(
-    "--guidance", type=click.FloatRange(1, FIELDS["guidance"].high), default=7.5, help="Guidance to draw at afterwards."
-)
+@click.option("--guidance", type=Real(1, FIELDS["guidance"].high), default=7.5, help="Guidance to draw at afterwards.")
 @click.option("--seed", type=SEED, default=0, help="Seed of the runs and of the samples.")
 @click.option("--images", type=Whole(1, 100), default=12, help="Images of each thing, per guidance and model.")
 @out("guidance.json")
@@ -167,9 +165,7 @@ def run_guidance(model: str, forget: list[str], guidance: float, seed: int, imag
 
 
 @bench.command("soak", stopped=NOTHING_WRITTEN)
-@click.option(
-    "--minutes", type=click.FloatRange(0.02, 24 * 60), default=30, help="Minutes with thirty visitors; below 1, with two."
-)
+@click.option("--minutes", type=Real(0.02, 24 * 60), default=30, help="Minutes with thirty visitors; below 1, with two.")
 @click.option("--out", type=PATH, help="Page to write the table into, between its marks.")
 def run_soak(minutes: float, out: Path | None) -> int:
     """Thirty visitors of the page at once, and a hostile one."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from vdu.bench.cells import TABLES, Cell, Executor, Show, check, digests, read_reports, run_missing, written
+from vdu.bench.cells import TABLES, Cell, Executor, Show, check, digests, read_lines, read_reports, run_missing, written
 from vdu.bench.tables import load_charts, save
 from vdu.comparison import costs, results_csv, results_markdown
 from vdu.errors import UserError
@@ -70,7 +70,7 @@ def compare(
         if isinstance(outcome, UserError):
             raise outcome
         say(f"{cell.name}: {headline(outcome)}")
-    reports = read_reports(folder)
+    reports = read_lines(folder)
     first = [cell.find(reports) for cell in asked]
     with written(folder, *TABLES):
         return write_tables(first + [report for report in reports if report not in first], folder, never)

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from vdu.bench.cells import Cell
 from vdu.bench.sweep_file import SETTING, Fields, checked, load
 from vdu.errors import UserError
 from vdu.forget_path import with_pictures
@@ -82,7 +81,7 @@ def read_sweep(path: Path) -> Sweep:
     """The cells of a file.
 
     Raises:
-        UserError: if the file is not a sweep, or a cell is impossible or there twice; the sentence names file and cell.
+        UserError: if the file is not a sweep, or a cell is impossible; the sentence names file and cell.
     """
     try:
         parts = checked(load(path))
@@ -93,7 +92,6 @@ def read_sweep(path: Path) -> Sweep:
         by_settings = {name for changes in parts["settings"].values() for name in changes}
         varied = [name for name in varied if name not in by_settings]
         planned = [plan(setting, chosen, varied) for setting, chosen in combinations]
-        refuse_twins(planned)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     return Sweep(path, planned, varied)
@@ -160,17 +158,3 @@ def plan(setting: str, chosen: Fields, varied: list[str]) -> Planned:
         return Planned(setting, chosen, name or recipe.model, resolve(recipe, kind_of(recipe.model)))
     except UserError as error:
         raise UserError(f"cell {name}: {error}" if name else str(error)) from error
-
-
-def refuse_twins(planned: list[Planned]) -> None:
-    """Refuse cells that would have the same report.
-
-    Raises:
-        UserError: if there are two.
-    """
-    seen: dict[str, str] = {}
-    for cell in planned:
-        key = repr(Cell(cell.recipe, "", "").kept)
-        if key in seen:
-            raise UserError(f"the cells “{seen[key]}” and “{cell.name}” are the same run; leave one of them out.")
-        seen[key] = cell.name

@@ -6,7 +6,18 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from vdu.bench.cells import TABLES, Cell, Executor, check, digests, read_reports, run_missing, written
+from vdu.bench.cells import (
+    TABLES,
+    Cell,
+    Executor,
+    check,
+    digests,
+    read_lines,
+    read_reports,
+    refuse_twins,
+    run_missing,
+    written,
+)
 from vdu.bench.grid import Planned, Sweep, find, read_sweep
 from vdu.bench.sweep_file import SETTING
 from vdu.bench.tables import load_charts, mean_over_runs, save, span, table
@@ -77,7 +88,7 @@ def write_finished(read: Sweep, asked: Sequence[Cell], failed: dict[str, UserErr
     Raises:
         UserError: if they cannot be written.
     """
-    reports = read_reports(folder)
+    reports = read_lines(folder)
     found = [(planned, cell.find(reports)) for planned, cell in zip(read.planned, asked, strict=True)]
     if finished := [(planned, report) for planned, report in found if report]:
         with written(folder, *TABLES):
@@ -90,13 +101,15 @@ def to_run(read: Sweep, device: str) -> list[Cell]:
     """The cells of a file with the digests of their models.
 
     Raises:
-        UserError: if there is no such model; the sentence names the file.
+        UserError: if there is no such model, or a cell is there twice; the sentence names the file.
     """
     try:
         of_models = digests([planned.recipe for planned in read.planned], device)
+        cells = [Cell(planned.recipe, of_models[planned.recipe.model], planned.name) for planned in read.planned]
+        refuse_twins(cells)
     except UserError as error:
         raise UserError(f"{read.path}: {error}") from error
-    return [Cell(planned.recipe, of_models[planned.recipe.model], planned.name) for planned in read.planned]
+    return cells
 
 
 def look(read: Sweep, asked: Sequence[Cell], device: str) -> None:

@@ -18,7 +18,10 @@ Fields = dict[str, Any]
 
 
 class OnceLoader(yaml.SafeLoader):
-    """Reads plain values, and refuses a key that is given twice: YAML would drop the first without a word."""
+    """Reads plain values, with numbers as text: YAML 1.1 takes 010 for 8 and 1:30 for 90, and `typed` reads them as people do.
+
+    A key that is given twice is refused, as YAML would drop the first without a word.
+    """
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping.
@@ -30,6 +33,12 @@ class OnceLoader(yaml.SafeLoader):
         if twice := [key for key in keys if keys.count(key) > 1]:
             raise yaml.constructor.ConstructorError(None, None, f"'{twice[0]}' is given twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+OnceLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 
 
 def load(path: Path) -> Any:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from vdu.errors import UserError
 from vdu.intervals import mean_interval, wilson
+from vdu.reading import read_json
 from vdu.recipe import Recipe
 from vdu.run import Run
 from vdu.summary import table as table  # part of every bench table, like the rest of this module
@@ -51,7 +52,7 @@ def read_rows(target: Path, mark: str = "recipe") -> list[Row]:
     if not target.exists():
         return []
     try:
-        rows = json.loads(target.read_text())
+        rows = read_json(target)
     except (OSError, ValueError):
         rows = None
     if not isinstance(rows, list) or not all(isinstance(row, dict) and mark in row for row in rows):

@@ -1,6 +1,5 @@
 """A concept says what to forget: what an image of it shows, what is kept, and which prompts ask for either."""
 
-import json
 import re
 from abc import ABC, abstractmethod
 from contextlib import suppress
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from vdu.errors import UserError
+from vdu.reading import read_json
 
 SEPARATOR = re.compile(r"[,+]| or ")  # separates several things to forget
 OTHERWISE = "something else"  # the class of an image that shows nothing that the user named
@@ -226,7 +226,7 @@ def history(folder: Path | None) -> dict[str, list[Any]]:
     A run that was stopped or changed nothing adds its recipe, but no name.
     """
     with suppress(OSError, ValueError, TypeError, KeyError):
-        report = json.loads((folder / "report.json").read_text())
+        report = read_json(folder / "report.json")
         recipes = [dict(recipe) for recipe in (*report["earlier"], report["recipe"])]
         return {"recipes": recipes, "forgotten": [name for name in report["forgotten"] if isinstance(name, str)]}
     return {"recipes": [], "forgotten": []}

@@ -172,8 +172,8 @@ class FittedJudge:
             raise UserError(f"'{model}' draws images of {shape[0]} channels; only images with 1 or 3 channels can be judged.")
         if not pictures:
             raise UserError(
-                f"No shipped judge fits the images of '{model}', shape {shape}; give pictures of what to forget, {FEWEST} or "
-                "more, to fit one on (pictures)."
+                f"The judge of '{model}' has to be fitted on pictures; give pictures of what to forget, {FEWEST} or more "
+                "(pictures), or choose another judge if the model has one."
             )
         self.axes, self.shape, self.pictures, self.keep = axes, shape, pictures, keep
         self.classifier: PictureClassifier | None = None

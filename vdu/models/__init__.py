@@ -4,7 +4,6 @@ model = load_model(Path("assets/mnist-ddpm"))
 noise = model.predict_noise(states, t, model.conditions([None] * len(t)))
 """
 
-import json
 from pathlib import Path
 
 from vdu.errors import UserError
@@ -30,6 +29,7 @@ from vdu.models.devices import autocast, has_bfloat16, pick_device
 from vdu.models.loading import Family, load, read_index
 from vdu.models.schedule import TIMESTEPS
 from vdu.models.stable_diffusion import StableDiffusion
+from vdu.reading import read_json
 from vdu.registry import collect
 
 # name of a diffusers pipeline class in model_index.json -> the family that loads it
@@ -57,7 +57,7 @@ def kind_in(folder: Path) -> str:
         UserError: if the folder holds no model, or a model of an unknown family.
         OSError, ValueError, TypeError, KeyError: if the network's configuration cannot be read.
     """
-    return family_of(folder).kind(json.loads((part_of(folder, "unet") / "config.json").read_text()))
+    return family_of(folder).kind(read_json(part_of(folder, "unet") / "config.json"))
 
 
 def load_model(folder: Path, device: str = "cpu", large: float = LARGE) -> Diffusion:

@@ -271,8 +271,12 @@ def is_large(size: int | Sequence[int], large: float) -> bool:
 
 def is_size(size: Any) -> bool:
     """Whether a sample_size is a whole number above 0, or two of them."""
-    sides = size if isinstance(size, Sequence) and len(size) == 2 else (size,)
-    return all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides)
+    return all(isinstance(side, int) and not isinstance(side, bool) and side > 0 for side in sides(size))
+
+
+def sides(size: Any) -> Sequence[Any]:
+    """A sample_size as a sequence: of both sides, or of the one number that is given for both."""
+    return size if isinstance(size, Sequence) and len(size) == 2 else (size,)
 
 
 def to_uint8(images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from vdu.models.base import (
     Diffusion,
     from_uint8,
     is_size,
+    sides,
     to_uint8,
 )
 from vdu.models.schedule import clips
@@ -37,7 +38,7 @@ class DDPM(Diffusion):
     def misfit(cls, parts: Mapping[str, Any]) -> str | None:
         """Refuse networks that need a class, predict more than the noise, or draw what is no picture."""
         config = parts["unet"].config
-        channels, predicted = config.in_channels, config.out_channels
+        channels, predicted, halvings = config.in_channels, config.out_channels, len(config.down_block_types) - 1
         reasons = {
             "its network needs a class label as input": config.num_class_embeds or config.class_embed_type,
             f"its network takes {channels} channels and predicts {predicted}; it must predict the noise alone": (
@@ -45,6 +46,8 @@ class DDPM(Diffusion):
             ),
             f"it draws images of {channels} channels, and only 1 or 3 can be shown": cls.PIXELS and channels not in (1, 3),
             "its configuration does not state the size of its images (sample_size)": not is_size(config.sample_size),
+            f"its network halves images {halvings} times, and their size ({config.sample_size}) is no multiple of "
+            f"{2**halvings}": is_size(config.sample_size) and any(side % 2**halvings for side in sides(config.sample_size)),
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
 

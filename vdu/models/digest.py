@@ -68,15 +68,17 @@ def copy_weights(module: torch.nn.Module) -> None:
 
 
 def check_finite(name: str, module: torch.nn.Module) -> None:
-    """Refuse a network whose weights are not all finite, as training leaves them when it has failed.
+    """Refuse a network whose weights are not all finite, as training leaves them when it has failed, or no real numbers.
 
     Args:
         name: what the network is, for the message: "the unet of 'FOLDER'".
 
     Raises:
-        UserError: if a parameter or buffer holds a NaN or an infinity.
+        UserError: if a parameter or buffer holds a NaN, an infinity, or complex numbers.
     """
     for place, value in (*module.named_parameters(), *module.named_buffers()):
+        if value.is_complex():
+            raise UserError(f"The weights of {name} are complex numbers, such as {place}; save them as real ones.")
         # The extremes are NaN if any value is, and need no memory of their own.
         if value.is_floating_point() and value.numel() and not torch.stack(value.detach().aminmax()).isfinite().all():
             raise UserError(f"The weights of {name} are not all finite numbers: {place} is not; take an earlier checkpoint.")

@@ -1,6 +1,5 @@
 """Which files of a diffusers folder hold the weights of a part: one file or shards, in full precision or as a variant."""
 
-import json
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -8,6 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from vdu.errors import UserError
+from vdu.reading import read_json
 
 FULL = ""  # the variant of files without one
 PRECISIONS = (FULL, "fp32", "bf16", "fp16")  # variants that hold the same weights, in the order of choice
@@ -99,7 +99,7 @@ def missing_shards(index: Path) -> set[str]:
         UserError: if the index cannot be read.
     """
     try:
-        shards = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        shards = set(read_json(index)["weight_map"].values())
         return {name for name in shards if not (index.parent / Path(name).name).is_file()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"'{index}' could not be read: it is not an index of shards.") from error

@@ -1,6 +1,5 @@
 """Models on the Hugging Face hub: configurations, and weights as safetensors; never code, never a pickle."""
 
-import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,6 +10,7 @@ from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
 
 from vdu.errors import UserError
 from vdu.models.files import files_to_fetch
+from vdu.reading import read_json
 
 PLAIN = ("*.json", "*/*.json", "*/merges.txt")  # files fetched besides the weights; none is executed
 
@@ -39,7 +39,7 @@ def fetch(name: str, with_weights: bool = True) -> Path:
         if not with_weights:
             return folder
         index = folder / "model_index.json"
-        parts = json.loads(index.read_text(encoding="utf-8")) if index.is_file() else {}
+        parts = read_json(index) if index.is_file() else {}
         return Path(snapshot_download(name, allow_patterns=files_to_fetch(parts, files_of(name, folder))))
 
 

@@ -1,26 +1,28 @@
 """Load a plain diffusers folder in small steps, and refuse in one sentence a model that cannot be unlearned."""
 
 import importlib
-import json
+import re
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 
 from vdu.errors import UserError, first_line
 from vdu.models.base import LARGE, Diffusion, part_of
 from vdu.models.digest import check_finite, folder_digest
 from vdu.models.files import check_weights, components
 from vdu.models.schedule import read_schedule
+from vdu.reading import read_json
 
 Family = type[Diffusion]
 Loaded = TypeVar("Loaded", bound=Diffusion)
 
 USES = {"text_encoder": "encodes its words with", "tokenizer": "splits prompts into words with"}  # part -> what it is for
 IMPORTING = threading.Lock()
+LAYERS = ("layers_per_block", "transformer_layers_per_block", "num_hidden_layers")  # numbers of layers in a config.json
 UNREADABLE = (OSError, AttributeError, KeyError, IndexError, ValueError, TypeError, RuntimeError, SafetensorError)
 
 
@@ -40,6 +42,8 @@ def load(family: type[Loaded], folder: Path, device: str = "cpu", large: float =
         for name, reader in readers.items()
         if not issubclass(reader, PreTrainedTokenizerBase)
     }
+    for name, (_, weights) in files.items():
+        check_config(part_folder(family, folder, name) / "config.json", tensors_in(weights))
     parts = read_parts(family, folder, readers, {name: variant for name, (variant, _) in files.items()})
     try:
         scheduler = read_schedule(folder, index["scheduler"][1], part_of(folder, "scheduler"), index["_class_name"])
@@ -89,7 +93,7 @@ def read_index(folder: Path) -> dict[str, Any]:
             raise UserError(f"'{folder}' holds a run without a model, since its method left the weights as they were.")
         raise UserError(f"'{folder}' is not a diffusers model folder: it has no model_index.json.")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
+        index = read_json(path)
         pipeline, scheduler = index["_class_name"], index["scheduler"][1]
     except (OSError, KeyError, IndexError, ValueError, TypeError) as error:
         raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
@@ -138,6 +142,45 @@ def reader_of(family: Family, folder: Path, index: dict[str, Any], name: str) ->
     return getattr(importlib.import_module(library), name)
 
 
+def tensors_in(weights: Sequence[Path]) -> int:
+    """The number of tensors in a part's weights.
+
+    Raises:
+        UserError: if a file is no safetensors file, or not a whole one.
+    """
+    count = 0
+    for path in (path for path in weights if path.suffix == ".safetensors"):
+        try:
+            with safe_open(path, "pt") as file:
+                count += len(file.keys())
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"'{path}' is no whole safetensors file ({first_line(error)}); copy or fetch it again.") from error
+    return count
+
+
+def check_config(path: Path, tensors: int) -> None:
+    """Look at a part's configuration before the part is made of it.
+
+    Args:
+        path: of its config.json; tensors: the number of tensors in its weights.
+
+    Raises:
+        UserError: if it cannot be read, or describes more layers than the weights can fill, which would take all memory.
+    """
+    try:
+        config = read_json(path)
+    except FileNotFoundError:
+        return  # the libraries say which file is missing
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"'{path}' is no configuration: it must hold an object of settings by name.")
+    for key in LAYERS:
+        counts = config.get(key) if isinstance(config.get(key), list) else [config.get(key)]
+        if any(isinstance(count, int) and count > tensors for count in counts):
+            raise UserError(f"'{path}' asks for more layers ({key}) than its weights have; give both from one model.")
+
+
 def read_parts(family: Family, folder: Path, readers: dict[str, type], variants: dict[str, str]) -> dict[str, Any]:
     """All parts of a model, by name.
 
@@ -149,6 +192,11 @@ def read_parts(family: Family, folder: Path, readers: dict[str, type], variants:
         try:
             parts[name], missing = read_part(reader, part_folder(family, folder, name), variants.get(name))
         except UNREADABLE as error:
+            if found := re.search(r"size mismatch for (\S+):", str(error)):
+                raise UserError(
+                    f"'{folder}' has weights of other shapes than the config.json of its {name} says, such as {found[1]}; "
+                    "give both from one model."
+                ) from error
             raise UserError(f"The {name} of '{folder}' could not be read as {family.TITLE}: {first_line(error)}") from error
         if missing:
             raise UserError(f"'{folder}' lacks {len(missing)} of the parameters of its {name}, such as {min(missing)}.")

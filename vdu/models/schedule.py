@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vdu.errors import UserError
+from vdu.errors import UserError, first_line, quoted
+from vdu.reading import read_json
 
 if TYPE_CHECKING:
     from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
@@ -16,6 +17,11 @@ PREDICTIONS = ("epsilon", "v_prediction", "sample")  # supported outputs of a ne
 # Least alpha-bar_t at which x_0 is computed from a predicted epsilon, (x_t - sqrt(1 - alpha-bar) epsilon) / sqrt(alpha-bar).
 # At 2.5e-5 an error of epsilon counts 200 times in x_0; the linear schedule of DDPM (Ho et al. 2020) ends at 4e-5.
 LEAST_SIGNAL = 2.5e-5
+NUMBERS = {  # setting of a scheduler -> its type
+    "num_train_timesteps": (int, "a whole number"),
+    "beta_start": (int | float, "a number"),
+    "beta_end": (int | float, "a number"),
+}
 NEARLY_ZERO = 2.0**-24  # what diffusers' solvers put for alpha-bar = 0, so that their log-SNR is finite
 
 
@@ -36,6 +42,7 @@ def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> "
     kind = getattr(diffusers, name, None)
     if not (isinstance(kind, type) and issubclass(kind, diffusers.SchedulerMixin)):
         raise UserError(f"'{folder}' has a {name}, which is not a scheduler of diffusers {diffusers.__version__}.")
+    check_numbers(where / "scheduler_config.json")
     scheduler = kind.from_pretrained(where, local_files_only=True)
     if reason := misfit(scheduler):
         raise UserError(f"'{folder}' cannot be unlearned: {reason}.")
@@ -47,6 +54,29 @@ def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> "
             )
         return used
     return scheduler
+
+
+def check_numbers(path: Path) -> None:
+    """Look at the numbers of a scheduler's configuration; a missing file is left to diffusers.
+
+    Raises:
+        UserError: if it cannot be read, or one of `NUMBERS` is of another type.
+    """
+    if not path.is_file():
+        return
+    try:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
+    if not isinstance(config, dict):
+        raise UserError(f"'{path}' is no configuration: it must hold an object of settings by name.")
+    for key, (types, what) in NUMBERS.items():
+        value = config.get(key, 0)
+        if not isinstance(value, types) or isinstance(value, bool):
+            raise UserError(f"'{path}' has {key} {quoted(value)}, which must be {what}; correct it.")
+    betas = config.get("trained_betas")
+    if betas is not None and not (isinstance(betas, list) and all(isinstance(beta, int | float) for beta in betas)):
+        raise UserError(f"'{path}' has trained_betas that are no list of numbers; correct them.")
 
 
 def misfit(scheduler: Any) -> str | None:

@@ -66,11 +66,12 @@ def chosen_fields(model: str, forget: str, recipe: Any) -> dict[str, Any]:
     Raises:
         UserError: if the recipe is no object, or names another model or another thing to forget than the arguments.
     """
-    if not isinstance(recipe or {}, dict):
+    recipe = {} if recipe is None else recipe
+    if not isinstance(recipe, dict):
         raise UserError(f'The recipe must be an object of fields by name, such as {{"samples": 500}}, not {quoted(recipe)}.')
     chosen = {"model": model, "forget": forget}
     for name in chosen:
-        if (given := (recipe or {}).get(name, chosen[name])) != chosen[name]:
+        if (given := recipe.get(name, chosen[name])) != chosen[name]:
             both = f"The recipe says {name} {quoted(given)}, the call says {quoted(chosen[name])}"
             raise UserError(f"{both}; give it as an argument only.")
-    return (recipe or {}) | chosen
+    return recipe | chosen

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from vdu.command import GOES_ON, Command, Several, Whole
+from vdu.command import GOES_ON, Command, Real, Several, Whole
 from vdu.errors import UserError
 
 MAKERS = {  # WHAT -> the module of vdu.pretrain and its function
@@ -35,7 +35,7 @@ TAKEN_BY = {  # option -> the values of WHAT that take it; all others take every
 @click.option("--work", help="Folder for checkpoints, from which a killed run goes on; by default pretrain-WHAT.")
 @click.option("--data", help="Archive of photographs; or folder of (Fashion-)MNIST IDX files, fetched by default.")
 @click.option("--steps", type=Whole(10, 10**7), help="Optimiser steps of each stage.")
-@click.option("--minutes", type=float, help="Train for as many steps as fit into this time; for photographs.")
+@click.option("--minutes", type=Real(0.1, 10**5), help="Train for as many steps as fit into this time; for photographs.")
 @click.option("--teacher", help="Folder of a model: mnist distils it; photographs train it further, guided by itself.")
 @click.option("--out", help="Folder to write; by default the one in assets/, retrained/ or originals/.")
 def pretrain(what: str, **given: Any) -> None:
