@@ -176,8 +176,9 @@ def test_python_s_client_is_told_the_same(server):
     client = Client(server, verbose=False)
     with pytest.raises(AppError, match="has no class 'queen'"):
         client.predict("mnist-ddpm", "queen", {}, api_name="/unlearn")
-    with pytest.raises(AppError, match="The recipe must be an object"):
-        client.predict("mnist-ddpm", "3", "quick", api_name="/unlearn")
+    for recipe in ("quick", "", 0, False, []):
+        with pytest.raises(AppError, match="The recipe must be an object"):
+            client.predict("mnist-ddpm", "3", recipe, api_name="/unlearn")
 
 
 def test_after_a_cancelled_call_the_next_one_is_answered(server):
