@@ -76,21 +76,20 @@ def costs(runs: "Mapping[str, Sequence[Report]]") -> tuple[str, dict[str, Point]
 def mean_point(points: Sequence[Point], reports: "Sequence[Report]") -> Point:
     """The point of some runs: that of a single run, or else the rate over all samples, and the mean cost.
 
-    Where the samples were not counted, or the cost is one of two runs, the ends are those of the widest interval of a run.
+    Where the samples were not counted, or the cost is one of two runs, the ends are the `widest` of the runs.
     """
     if len(points) == 1:
         return points[0]
-    costs, widest = (
-        [point.cost for point in points],
-        [
-            (min(ends[0] for ends in part), max(ends[1] for ends in part))
-            for part in ([point.rate_ends for point in points], [point.cost_ends for point in points])
-        ],
-    )
-    rate = pooled("forget_rate", [report["after"] for report in reports])
-    rate_ends = tuple(100 * end for end in rate["forget_rate_ci95"]) if rate else widest[0]
-    mean = 100 * rate["forget_rate"] if rate else fmean(point.rate for point in points)
-    return Point(mean, fmean(costs), rate_ends, mean_interval(costs, low=0.0) or widest[1])
+    costs = [point.cost for point in points]
+    mean, ends = fmean(point.rate for point in points), widest([point.rate_ends for point in points])
+    if rate := pooled("forget_rate", [report["after"] for report in reports]):
+        mean, ends = 100 * rate["forget_rate"], tuple(100 * end for end in rate["forget_rate_ci95"])
+    return Point(mean, fmean(costs), ends, mean_interval(costs, low=0.0) or widest([point.cost_ends for point in points]))
+
+
+def widest(ends: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The interval from the least to the largest end of some intervals."""
+    return min(low for low, _ in ends), max(high for _, high in ends)
 
 
 def point_of(report: "Report", label: str) -> Point | None:
