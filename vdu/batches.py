@@ -74,8 +74,8 @@ def forget_images(task: Task, replay: Replay) -> ForgetImages:
 
 
 def neutral_images(replay: Replay) -> ForgetSet | None:
-    """Images that the frozen model drew for neutral prompts and that do not show the concept; None if there are none."""
-    drawn = replay.samples.at(replay.samples.of_kind(INSTEAD) & ~replay.samples.showing(replay.concept.class_sets))
+    """Images that the frozen model drew for neutral prompts and that show nothing forgotten, now or earlier; None if none."""
+    drawn = replay.samples.at(replay.samples.of_kind(INSTEAD) & ~replay.samples.showing(replay.concept.excluded_class_sets))
     if not drawn.specs:
         return None
     return ForgetSet(drawn.images, [spec.in_place_of for spec in drawn.specs], [spec.prompt for spec in drawn.specs])
@@ -129,7 +129,8 @@ class BatchStream:
         while True:
             # Stratified over the window: every batch covers all of it, so that steps vary less.
             places = (torch.arange(*size) + torch.rand((2, *size), generator=random)) / size[0]
-            inside = recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()
+            # In float32 a place may round to 1, which lies beyond the window.
+            inside = (recipe.t_min + (places * (recipe.t_max + 1 - recipe.t_min)).long()).clamp(max=recipe.t_max)
             anywhere = torch.randint(len(weights), size, generator=random)
             pick = torch.rand(size, generator=random) < ANYWHERE_SHARE
             rows = torch.randint(first, size, generator=random)

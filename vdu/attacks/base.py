@@ -206,7 +206,8 @@ def denoising_loss(model: Model, clean: Tensor, condition: Condition, random: to
     The timesteps lie evenly (Kingma et al. 2021), which makes steps of training less noisy.
     """
     places = torch.randperm(len(clean), generator=random) + torch.rand(1, generator=random)
-    t = (places * len(model.alpha_bar) / len(clean)).long().to(model.device)
+    last = len(model.alpha_bar) - 1  # a place may round up to the end
+    t = (places * (last + 1) / len(clean)).long().clamp(max=last).to(model.device)
     noise = torch.randn(clean.shape, generator=random).to(model.device)
     noisy = noised(clean, noise, model.alpha_bar[t])
     return per_image_error(model.predict_noise(noisy, t, condition), noise).mean()
