@@ -6,6 +6,7 @@ from attack_states import attacked, carry_out, values, zero
 from line import line_batch
 
 from vdu.attacks import ATTACKS, ORIGINAL, RETRAINED, UNLEARNED, Attacked, Row, relearn
+from vdu.attacks.base import denoising_loss
 from vdu.attacks.relearn import IT, OTHERS, OWN, RATE, Learner, comes_back, in_words, is_back
 from vdu.data.forget_set import ForgetSet
 
@@ -108,3 +109,9 @@ def test_what_is_not_gone_is_not_trained(monkeypatch):
     assert last.done == last.total
     assert [row.at for row in result.rows] == [0, 0]
     assert "is not gone" in result.sentence
+
+
+def test_a_timestep_that_rounds_up_stays_within_the_schedule(monkeypatch):
+    monkeypatch.setattr(torch, "rand", lambda *size, **_: torch.full(size, 1 - 2.0**-24))
+    model, clean = line_batch(theta=0.7).model, torch.zeros(8, 1, 2, 2)
+    assert denoising_loss(model, clean, model.conditions([None] * 8), torch.Generator()).isfinite()
