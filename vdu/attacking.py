@@ -51,9 +51,11 @@ def open_folder(folder: Path, gold: str, seed: int, images: int, moved: Mapping[
     there = contents(task.recipe)
     for field in files:
         if files[field] != there.get(field):
-            what = "judge" if field == "judge" else "pictures"
-            raise UserError(f"'{getattr(task.recipe, field)}' holds other files than the {what} of '{folder}'; "
-                            f"put these back, or name the folder that has them (--{field}).")  # fmt: skip
+            what, elsewhere = (
+                ("judge", "") if field == "judge" else ("pictures", f", or name the folder that has them (--{field})")
+            )
+            given = getattr(task.recipe, field)
+            raise UserError(f"'{given}' holds other files than the {what} of '{folder}'; put these back{elsewhere}.")
     models = {ORIGINAL: task.model, UNLEARNED: open_alike(str(folder / "unlearned"), task)}
     if gold:
         models[RETRAINED] = open_alike(gold, task)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from vdu.errors import UserError
+from vdu.errors import UserError, first_line
 from vdu.reading import read_json
 
 FULL = ""  # the variant of files without one
@@ -103,3 +103,20 @@ def missing_shards(index: Path) -> set[str]:
         return {name for name in shards if not (index.parent / Path(name).name).is_file()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UserError(f"'{index}' could not be read: it is not an index of shards.") from error
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings in a configuration of a model's part; none without a file, which the libraries then name.
+
+    Raises:
+        UserError: if it cannot be read, or holds no settings by name.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        settings = read_json(path)
+    except (OSError, ValueError) as error:
+        raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
+    if not isinstance(settings, dict):
+        raise UserError(f"'{path}' is no configuration: it must hold an object of settings by name.")
+    return settings

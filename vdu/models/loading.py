@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from vdu.errors import UserError, first_line
 from vdu.models.base import LARGE, Diffusion, part_of
 from vdu.models.digest import check_finite, folder_digest
-from vdu.models.files import check_weights, components
+from vdu.models.files import check_weights, components, read_settings
 from vdu.models.schedule import read_schedule
 from vdu.reading import read_json
 
@@ -167,14 +167,7 @@ def check_config(path: Path, tensors: int) -> None:
     Raises:
         UserError: if it cannot be read, or describes more layers than the weights can fill, which would take all memory.
     """
-    try:
-        config = read_json(path)
-    except FileNotFoundError:
-        return  # the libraries say which file is missing
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"'{path}' is no configuration: it must hold an object of settings by name.")
+    config = read_settings(path)
     for key in LAYERS:
         counts = config.get(key) if isinstance(config.get(key), list) else [config.get(key)]
         if any(isinstance(count, int) and count > tensors for count in counts):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from vdu.errors import UserError, first_line, quoted
-from vdu.reading import read_json
+from vdu.errors import UserError, quoted
+from vdu.models.files import read_settings
 
 if TYPE_CHECKING:
     from diffusers import DPMSolverMultistepScheduler, SchedulerMixin
@@ -57,19 +57,12 @@ def read_schedule(folder: Path, name: str, where: Path, pipeline: str = "") -> "
 
 
 def check_numbers(path: Path) -> None:
-    """Look at the numbers of a scheduler's configuration; a missing file is left to diffusers.
+    """Look at the numbers of a scheduler's configuration.
 
     Raises:
         UserError: if it cannot be read, or one of `NUMBERS` is of another type.
     """
-    if not path.is_file():
-        return
-    try:
-        config = read_json(path)
-    except (OSError, ValueError) as error:
-        raise UserError(f"'{path}' could not be read: {first_line(error)}") from error
-    if not isinstance(config, dict):
-        raise UserError(f"'{path}' is no configuration: it must hold an object of settings by name.")
+    config = read_settings(path)
     for key, (types, what) in NUMBERS.items():
         value = config.get(key, 0)
         if not isinstance(value, types) or isinstance(value, bool):
